@@ -1,0 +1,22 @@
+//! The vocabulary every tier shares: names, ids, offsets, limits, errors, verbs and their one
+//! encoding, placement and time.
+//!
+//! Knows no HTTP, no gRPC, no Raft and no disk. What is parsed here is not checked again below.
+
+pub mod clock;
+pub mod content_type;
+pub mod error;
+pub mod ids;
+pub mod limits;
+pub mod name;
+pub mod offset;
+pub mod placement;
+pub mod verb;
+pub mod wire;
+
+pub use clock::{Clock, Millis};
+pub use content_type::ContentType;
+pub use error::{Error, Outcome};
+pub use ids::{GroupId, NodeId, SagaId, SessionId, Slot, StreamId};
+pub use name::{BucketName, StreamKey, StreamName};
+pub use offset::Offset;

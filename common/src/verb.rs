@@ -1,0 +1,266 @@
+//! What can be asked of a stream, as plain requests and replies. A verb keeps its name at every hop.
+//!
+//! [`Op`] changes state: it travels on a lane, becomes part of one Raft entry and is decided at
+//! apply. Everything else only reads.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{BucketName, ContentType, Error, Millis, Offset, SagaId, StreamId, StreamKey};
+
+/// A change of state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Creates a bucket (meta group).
+    CreateBucket(BucketName),
+    /// Removes an empty bucket (meta group).
+    DeleteBucket(BucketName),
+    /// Creates a stream, or a fork of one.
+    Create(Create),
+    /// Appends to a stream, closes it, or both.
+    Append(Append),
+    /// Deletes a stream.
+    Delete(StreamKey),
+    /// Renews the sliding time to live of a stream after a read.
+    Touch(StreamKey),
+    /// Removes what has outlived its time. Proposed by the leader of a group to itself.
+    Expire,
+    /// Makes a bucket known in a group that holds streams. Sent by the meta group.
+    InstallBucket(BucketName),
+    /// Removes a bucket from a group, unless it holds streams there. Sent by the meta group.
+    DropBucket(BucketName),
+    /// Takes a reference on the source of a fork. Sent by the group of the fork.
+    AcquireFork(AcquireFork),
+    /// Gives a reference back. Sent by the group of the fork.
+    ReleaseFork(ForkRef),
+    /// The answer of another group to one step of a saga. Proposed by the leader to its own group.
+    SagaStep(SagaStep),
+}
+
+/// Creates a stream, or a fork of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Create {
+    /// The stream to create.
+    pub key: StreamKey,
+    /// Its type; `None` is the default, or the type of the source for a fork.
+    pub content_type: Option<ContentType>,
+    /// How long it lives; `Forever` for a fork means what the source has.
+    pub lifetime: Lifetime,
+    /// Whether it is closed from the start.
+    pub closed: bool,
+    /// First content, in stored form; may be empty.
+    pub body: Bytes,
+    /// The source, if this is a fork.
+    pub fork: Option<ForkFrom>,
+}
+
+/// Where a fork begins, as the client asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForkFrom {
+    /// The stream to fork.
+    pub source: StreamKey,
+    /// The anchor; `None` is the tail of the source.
+    pub offset: Option<Offset>,
+    /// Bytes (or JSON messages) past the anchor, within the record that starts there.
+    pub sub_offset: u64,
+}
+
+/// How long a stream lives.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Lifetime {
+    /// Until it is deleted.
+    #[default]
+    Forever,
+    /// Until nobody has read or written it for so many seconds.
+    Ttl(u64),
+    /// Until a point in time.
+    ExpiresAt {
+        /// The text of the client, which is compared and returned as it is.
+        text: Arc<str>,
+        /// The point in time that the text names.
+        at: Millis,
+    },
+}
+
+/// Appends to a stream, closes it, or both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The stream.
+    pub key: StreamKey,
+    /// The type of the body; compared with the type of the stream unless the body is empty.
+    pub content_type: Option<ContentType>,
+    /// The bytes, in stored form; empty only together with `close`.
+    pub body: Bytes,
+    /// Whether this is the last append.
+    pub close: bool,
+    /// The position of this append in the sequence of an idempotent producer.
+    pub producer: Option<Producer>,
+    /// Must be greater, byte by byte, than that of the last accepted append.
+    pub stream_seq: Option<Arc<str>>,
+    /// Must equal the tail.
+    pub expected_offset: Option<Offset>,
+}
+
+/// Who appends, and which of its appends this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Producer {
+    /// The name of the producer.
+    pub id: Arc<str>,
+    /// Counts the producer's restarts.
+    pub epoch: u64,
+    /// Counts its appends within an epoch, from 0.
+    pub seq: u64,
+}
+
+/// Names one fork, as its source remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ForkRef {
+    /// The source.
+    pub source: StreamKey,
+    /// The fork.
+    pub fork: StreamKey,
+    /// The incarnation of the fork: with its key it is unique for all time.
+    pub fork_id: StreamId,
+}
+
+/// Takes a reference on the source of a fork, and fixes where the fork begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcquireFork {
+    /// The reference to take.
+    pub fork_ref: ForkRef,
+    /// As the client asked.
+    pub offset: Option<Offset>,
+    /// As the client asked.
+    pub sub_offset: u64,
+    /// As the client asked; must be that of the source.
+    pub content_type: Option<ContentType>,
+    /// Where `offset` and `sub_offset` lead in the stored bytes. The leader of the source fills this
+    /// in before it proposes: stored bytes never change, so any replica would find the same.
+    pub cut: Option<ForkCut>,
+}
+
+/// A place in one incarnation of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForkCut {
+    /// The incarnation whose bytes were looked at.
+    pub stream: StreamId,
+    /// The place.
+    pub at: Offset,
+}
+
+/// Where a fork begins, and what it inherits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForkPoint {
+    /// The incarnation of the source.
+    pub source_id: StreamId,
+    /// The anchor: the offset that was asked for, or the tail at that time.
+    pub anchor: Offset,
+    /// Where the fork begins: the anchor and the sub-offset.
+    pub at: Offset,
+    /// The type of the source.
+    pub content_type: ContentType,
+    /// The lifetime of the source.
+    pub lifetime: Lifetime,
+    /// 1 for a fork of a stream, 2 for a fork of a fork.
+    pub depth: u32,
+}
+
+/// The answer of another group to one step of a saga.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SagaStep {
+    /// The saga.
+    pub saga: SagaId,
+    /// Which of its outgoing messages was answered.
+    pub message: u32,
+    /// The answer.
+    pub outcome: Result<Reply, Error>,
+}
+
+/// What an [`Op`] achieved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The bucket is there; `true` if this op created it.
+    Bucket(bool),
+    /// The stream is there.
+    Created(Created),
+    /// The append was accepted, or had been before.
+    Appended(Appended),
+    /// The reference was taken.
+    ForkAcquired(ForkPoint),
+    /// Done; there is nothing to tell.
+    Done,
+}
+
+/// What a create found or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Whether this op created it; `false` if it was there with the same configuration.
+    pub new: bool,
+    /// Its tail.
+    pub tail: Offset,
+    /// Whether it is closed.
+    pub closed: bool,
+    /// Its type, which a fork may have inherited.
+    pub content_type: ContentType,
+}
+
+/// What an append did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The tail after it.
+    pub tail: Offset,
+    /// Whether the stream is closed.
+    pub closed: bool,
+    /// Whether the producer had sent this append before, so that it changed nothing.
+    pub duplicate: bool,
+    /// Epoch and highest accepted sequence of the producer, if one was named.
+    pub producer: Option<(u64, u64)>,
+}
+
+/// Where a read begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// At the earliest byte that is kept.
+    Start,
+    /// At the tail.
+    Now,
+    /// At an offset that the server returned before.
+    At(Offset),
+}
+
+/// Everything about a stream but its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamInfo {
+    /// Its incarnation.
+    pub id: StreamId,
+    /// Its type.
+    pub content_type: ContentType,
+    /// The earliest offset that is kept.
+    pub earliest: Offset,
+    /// The end.
+    pub tail: Offset,
+    /// Whether it takes no more appends.
+    pub closed: bool,
+    /// How long it lives.
+    pub lifetime: Lifetime,
+    /// Where bytes before `fork.at` are to be read, if this is a fork.
+    pub fork: Option<ForkLink>,
+}
+
+/// Where the inherited bytes of a fork are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForkLink {
+    /// The source.
+    pub source: StreamKey,
+    /// The incarnation of the source.
+    pub source_id: StreamId,
+    /// The anchor that the fork was created with.
+    pub anchor: Offset,
+    /// The sub-offset that the fork was created with.
+    pub sub_offset: u64,
+    /// The first offset that is the fork's own.
+    pub at: Offset,
+    /// How many forks lie between this stream and one that is none.
+    pub depth: u32,
+}

@@ -1,0 +1,305 @@
+//! Between the encoding and the verbs.
+
+use std::sync::Arc;
+
+use super::op::Kind;
+use super::reply;
+use super::{AcquireFork, Append, Create, Empty, ForkCut, ForkFrom, ForkRef, Key, Lifetime, Op, Producer, SagaStep};
+use crate::{BucketName, ContentType, Error, Millis, Offset, SagaId, StreamId, StreamKey, StreamName, limits, verb};
+
+impl From<verb::Op> for Op {
+    fn from(op: verb::Op) -> Op {
+        let kind = match op {
+            verb::Op::CreateBucket(name) => Kind::CreateBucket(name.to_string()),
+            verb::Op::DeleteBucket(name) => Kind::DeleteBucket(name.to_string()),
+            verb::Op::Create(create) => Kind::Create(create.into()),
+            verb::Op::Append(append) => Kind::Append(append.into()),
+            verb::Op::Delete(key) => Kind::Delete(key.into()),
+            verb::Op::Touch(key) => Kind::Touch(key.into()),
+            verb::Op::Expire => Kind::Expire(Empty {}),
+            verb::Op::InstallBucket(name) => Kind::InstallBucket(name.to_string()),
+            verb::Op::DropBucket(name) => Kind::DropBucket(name.to_string()),
+            verb::Op::AcquireFork(acquire) => Kind::AcquireFork(acquire.into()),
+            verb::Op::ReleaseFork(fork_ref) => Kind::ReleaseFork(fork_ref.into()),
+            verb::Op::SagaStep(step) => Kind::SagaStep(SagaStep {
+                saga: step.saga.0,
+                message: step.message,
+                outcome: step.outcome.into(),
+            }),
+        };
+        Op { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<Op> for verb::Op {
+    type Error = Error;
+
+    fn try_from(op: Op) -> Result<verb::Op, Error> {
+        Ok(match op.kind.ok_or(Error::Malformed)? {
+            Kind::CreateBucket(name) => verb::Op::CreateBucket(bucket(&name)?),
+            Kind::DeleteBucket(name) => verb::Op::DeleteBucket(bucket(&name)?),
+            Kind::Create(create) => verb::Op::Create(create.try_into()?),
+            Kind::Append(append) => verb::Op::Append(append.try_into()?),
+            Kind::Delete(key) => verb::Op::Delete(key.try_into()?),
+            Kind::Touch(key) => verb::Op::Touch(key.try_into()?),
+            Kind::Expire(Empty {}) => verb::Op::Expire,
+            Kind::InstallBucket(name) => verb::Op::InstallBucket(bucket(&name)?),
+            Kind::DropBucket(name) => verb::Op::DropBucket(bucket(&name)?),
+            Kind::AcquireFork(acquire) => verb::Op::AcquireFork(acquire.try_into()?),
+            Kind::ReleaseFork(fork_ref) => verb::Op::ReleaseFork(fork_ref.try_into()?),
+            Kind::SagaStep(step) => verb::Op::SagaStep(verb::SagaStep {
+                saga: SagaId(step.saga),
+                message: step.message,
+                outcome: step.outcome.try_into()?,
+            }),
+        })
+    }
+}
+
+impl From<Result<verb::Reply, Error>> for reply::Outcome {
+    fn from(outcome: Result<verb::Reply, Error>) -> reply::Outcome {
+        let kind = match outcome {
+            Ok(verb::Reply::Bucket(new)) => reply::Kind::Bucket(new),
+            Ok(verb::Reply::Created(created)) => reply::Kind::Created(reply::Created {
+                new: created.new,
+                tail: created.tail.0,
+                closed: created.closed,
+                content_type: created.content_type.to_string(),
+            }),
+            Ok(verb::Reply::Appended(appended)) => reply::Kind::Appended(reply::Appended {
+                tail: appended.tail.0,
+                closed: appended.closed,
+                duplicate: appended.duplicate,
+                producer_epoch: appended.producer.map(|(epoch, _)| epoch),
+                producer_seq: appended.producer.map_or(0, |(_, seq)| seq),
+            }),
+            Ok(verb::Reply::ForkAcquired(point)) => reply::Kind::ForkAcquired(reply::ForkPoint {
+                source_id: point.source_id.0,
+                anchor: point.anchor.0,
+                at: point.at.0,
+                content_type: point.content_type.to_string(),
+                lifetime: lifetime_out(point.lifetime),
+                depth: point.depth,
+            }),
+            Ok(verb::Reply::Done) => reply::Kind::Done(Empty {}),
+            Err(error) => reply::Kind::Failed(error.into()),
+        };
+        reply::Outcome { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<reply::Outcome> for Result<verb::Reply, Error> {
+    type Error = Error;
+
+    fn try_from(outcome: reply::Outcome) -> Result<Self, Error> {
+        Ok(match outcome.kind.ok_or(Error::Malformed)? {
+            reply::Kind::Bucket(new) => Ok(verb::Reply::Bucket(new)),
+            reply::Kind::Created(created) => Ok(verb::Reply::Created(verb::Created {
+                new: created.new,
+                tail: Offset(created.tail),
+                closed: created.closed,
+                content_type: content_type(&created.content_type)?,
+            })),
+            reply::Kind::Appended(appended) => Ok(verb::Reply::Appended(verb::Appended {
+                tail: Offset(appended.tail),
+                closed: appended.closed,
+                duplicate: appended.duplicate,
+                producer: appended.producer_epoch.map(|epoch| (epoch, appended.producer_seq)),
+            })),
+            reply::Kind::ForkAcquired(point) => Ok(verb::Reply::ForkAcquired(verb::ForkPoint {
+                source_id: StreamId(point.source_id),
+                anchor: Offset(point.anchor),
+                at: Offset(point.at),
+                content_type: content_type(&point.content_type)?,
+                lifetime: lifetime_in(point.lifetime)?,
+                depth: point.depth,
+            })),
+            reply::Kind::Done(Empty {}) => Ok(verb::Reply::Done),
+            reply::Kind::Failed(failure) => Err(failure.into()),
+        })
+    }
+}
+
+impl From<StreamKey> for Key {
+    fn from(key: StreamKey) -> Key {
+        Key { bucket: key.bucket.to_string(), name: key.name.to_string() }
+    }
+}
+
+impl TryFrom<Key> for StreamKey {
+    type Error = Error;
+
+    fn try_from(key: Key) -> Result<StreamKey, Error> {
+        let name = StreamName::parse(&key.name).map_err(|_| Error::Malformed)?;
+        Ok(StreamKey { bucket: bucket(&key.bucket)?, name })
+    }
+}
+
+impl From<verb::Create> for Create {
+    fn from(create: verb::Create) -> Create {
+        let fork = create.fork.map(|fork| ForkFrom {
+            source: fork.source.into(),
+            offset: fork.offset.map(|at| at.0),
+            sub_offset: fork.sub_offset,
+        });
+        Create {
+            key: create.key.into(),
+            content_type: create.content_type.map(|t| t.to_string()),
+            lifetime: lifetime_out(create.lifetime),
+            closed: create.closed,
+            body: create.body,
+            fork,
+        }
+    }
+}
+
+impl TryFrom<Create> for verb::Create {
+    type Error = Error;
+
+    fn try_from(create: Create) -> Result<verb::Create, Error> {
+        let fork = |fork: ForkFrom| {
+            Ok::<_, Error>(verb::ForkFrom {
+                source: fork.source.try_into()?,
+                offset: fork.offset.map(offset).transpose()?,
+                sub_offset: fork.sub_offset,
+            })
+        };
+        Ok(verb::Create {
+            key: create.key.try_into()?,
+            content_type: create.content_type.as_deref().map(content_type).transpose()?,
+            lifetime: lifetime_in(create.lifetime)?,
+            closed: create.closed,
+            body: bounded(create.body)?,
+            fork: create.fork.map(fork).transpose()?,
+        })
+    }
+}
+
+impl From<verb::Append> for Append {
+    fn from(append: verb::Append) -> Append {
+        Append {
+            key: append.key.into(),
+            content_type: append.content_type.map(|t| t.to_string()),
+            body: append.body,
+            close: append.close,
+            producer: append.producer.map(|p| Producer { id: p.id.to_string(), epoch: p.epoch, seq: p.seq }),
+            stream_seq: append.stream_seq.map(|seq| seq.to_string()),
+            expected_offset: append.expected_offset.map(|at| at.0),
+        }
+    }
+}
+
+impl TryFrom<Append> for verb::Append {
+    type Error = Error;
+
+    fn try_from(append: Append) -> Result<verb::Append, Error> {
+        if append.body.is_empty() && !append.close {
+            return Err(Error::Malformed);
+        }
+        Ok(verb::Append {
+            key: append.key.try_into()?,
+            content_type: append.content_type.as_deref().map(content_type).transpose()?,
+            body: bounded(append.body)?,
+            close: append.close,
+            producer: append.producer.map(producer).transpose()?,
+            stream_seq: append.stream_seq.map(|seq| text(&seq, limits::STREAM_SEQ_BYTES_MAX)).transpose()?,
+            expected_offset: append.expected_offset.map(offset).transpose()?,
+        })
+    }
+}
+
+impl From<verb::ForkRef> for ForkRef {
+    fn from(fork_ref: verb::ForkRef) -> ForkRef {
+        ForkRef { source: fork_ref.source.into(), fork: fork_ref.fork.into(), fork_id: fork_ref.fork_id.0 }
+    }
+}
+
+impl TryFrom<ForkRef> for verb::ForkRef {
+    type Error = Error;
+
+    fn try_from(fork_ref: ForkRef) -> Result<verb::ForkRef, Error> {
+        Ok(verb::ForkRef {
+            source: fork_ref.source.try_into()?,
+            fork: fork_ref.fork.try_into()?,
+            fork_id: StreamId(fork_ref.fork_id),
+        })
+    }
+}
+
+impl From<verb::AcquireFork> for AcquireFork {
+    fn from(acquire: verb::AcquireFork) -> AcquireFork {
+        AcquireFork {
+            fork_ref: acquire.fork_ref.into(),
+            offset: acquire.offset.map(|at| at.0),
+            sub_offset: acquire.sub_offset,
+            content_type: acquire.content_type.map(|t| t.to_string()),
+            cut: acquire.cut.map(|cut| ForkCut { stream: cut.stream.0, at: cut.at.0 }),
+        }
+    }
+}
+
+impl TryFrom<AcquireFork> for verb::AcquireFork {
+    type Error = Error;
+
+    fn try_from(acquire: AcquireFork) -> Result<verb::AcquireFork, Error> {
+        let cut = |cut: ForkCut| Ok::<_, Error>(verb::ForkCut { stream: StreamId(cut.stream), at: offset(cut.at)? });
+        Ok(verb::AcquireFork {
+            fork_ref: acquire.fork_ref.try_into()?,
+            offset: acquire.offset.map(offset).transpose()?,
+            sub_offset: acquire.sub_offset,
+            content_type: acquire.content_type.as_deref().map(content_type).transpose()?,
+            cut: acquire.cut.map(cut).transpose()?,
+        })
+    }
+}
+
+/// Encodes a lifetime; `Forever` is absence.
+pub(crate) fn lifetime_out(lifetime: verb::Lifetime) -> Option<Lifetime> {
+    match lifetime {
+        verb::Lifetime::Forever => None,
+        verb::Lifetime::Ttl(seconds) => Some(Lifetime { ttl_seconds: Some(seconds), ..Lifetime::default() }),
+        verb::Lifetime::ExpiresAt { text, at } => {
+            Some(Lifetime { ttl_seconds: None, expires_at: Some(text.to_string()), expires_at_ms: at.0 })
+        }
+    }
+}
+
+/// Decodes a lifetime; absence is `Forever`.
+pub(crate) fn lifetime_in(lifetime: Option<Lifetime>) -> Result<verb::Lifetime, Error> {
+    let Some(lifetime) = lifetime else { return Ok(verb::Lifetime::Forever) };
+    match (lifetime.ttl_seconds, lifetime.expires_at) {
+        (Some(seconds), None) if seconds <= limits::TTL_SECONDS_MAX => Ok(verb::Lifetime::Ttl(seconds)),
+        (None, Some(text)) => Ok(verb::Lifetime::ExpiresAt { text: text.into(), at: Millis(lifetime.expires_at_ms) }),
+        _ => Err(Error::Malformed),
+    }
+}
+
+fn producer(producer: Producer) -> Result<verb::Producer, Error> {
+    let Producer { id, epoch, seq } = producer;
+    let valid = !id.is_empty() && epoch.max(seq) <= limits::PRODUCER_NUMBER_MAX;
+    let id = text(&id, limits::PRODUCER_ID_BYTES_MAX)?;
+    if valid { Ok(verb::Producer { id, epoch, seq }) } else { Err(Error::Malformed) }
+}
+
+fn bucket(name: &str) -> Result<BucketName, Error> {
+    BucketName::parse(name).map_err(|_| Error::Malformed)
+}
+
+fn content_type(text: &str) -> Result<ContentType, Error> {
+    if text.len() > limits::CONTENT_TYPE_BYTES_MAX {
+        return Err(Error::Malformed);
+    }
+    Ok(ContentType::parse(text))
+}
+
+fn text(text: &str, bytes_max: usize) -> Result<Arc<str>, Error> {
+    if text.len() > bytes_max { Err(Error::Malformed) } else { Ok(text.into()) }
+}
+
+fn offset(at: u64) -> Result<Offset, Error> {
+    if at > Offset::MAX.0 { Err(Error::Malformed) } else { Ok(Offset(at)) }
+}
+
+fn bounded(body: bytes::Bytes) -> Result<bytes::Bytes, Error> {
+    if body.len() > limits::APPEND_BYTES_MAX { Err(Error::Malformed) } else { Ok(body) }
+}
