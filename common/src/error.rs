@@ -37,6 +37,9 @@ pub enum Error {
     /// The bucket is being created or removed at this moment.
     #[error("the bucket is being created or removed by another request: try again")]
     BucketBusy,
+    /// The default bucket, which always exists.
+    #[error("the default bucket cannot be deleted")]
+    BucketProtected,
     /// No stream of this name, or it has expired.
     #[error("the stream does not exist: create it with PUT")]
     StreamNotFound,
@@ -162,6 +165,7 @@ impl Error {
             Error::BucketNotFound => "bucket_not_found",
             Error::BucketNotEmpty => "bucket_not_empty",
             Error::BucketBusy => "bucket_busy",
+            Error::BucketProtected => "bucket_protected",
             Error::StreamNotFound => "stream_not_found",
             Error::StreamGone => "stream_gone",
             Error::StreamExists { .. } => "stream_exists",

@@ -4,10 +4,15 @@
 //! Knows no HTTP, no gRPC, no Raft and no disk. What is parsed here is not checked again below.
 
 pub mod clock;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod content_type;
 pub mod error;
 pub mod ids;
+pub mod json;
 pub mod limits;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod name;
 pub mod offset;
 pub mod placement;

@@ -1,5 +1,6 @@
 //! Names of buckets and streams, checked once where they enter.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -104,6 +105,13 @@ impl StreamName {
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Lets an ordered map of names be searched for any text, which need not be a name.
+impl Borrow<str> for StreamName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -27,15 +27,36 @@ pub enum Op {
     /// Removes what has outlived its time. Proposed by the leader of a group to itself.
     Expire,
     /// Makes a bucket known in a group that holds streams. Sent by the meta group.
-    InstallBucket(BucketName),
+    InstallBucket(BucketStep),
     /// Removes a bucket from a group, unless it holds streams there. Sent by the meta group.
-    DropBucket(BucketName),
+    DropBucket(BucketStep),
     /// Takes a reference on the source of a fork. Sent by the group of the fork.
     AcquireFork(AcquireFork),
     /// Gives a reference back. Sent by the group of the fork.
     ReleaseFork(ForkRef),
     /// The answer of another group to one step of a saga. Proposed by the leader to its own group.
     SagaStep(SagaStep),
+}
+
+/// One step of creating or removing a bucket, from the meta group to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketStep {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// Grows from step to step: one that is older than the last one seen for its bucket was held up
+    /// on its way and changes nothing.
+    pub order: u64,
+}
+
+impl Op {
+    /// Stream bytes that this op carries.
+    pub fn body_bytes(&self) -> usize {
+        match self {
+            Op::Create(create) => create.body.len(),
+            Op::Append(append) => append.body.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// Creates a stream, or a fork of one.

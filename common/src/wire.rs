@@ -56,10 +56,10 @@ pub mod op {
         CreateBucket(String),
         #[prost(string, tag = "14")]
         DeleteBucket(String),
-        #[prost(string, tag = "32")]
-        InstallBucket(String),
-        #[prost(string, tag = "33")]
-        DropBucket(String),
+        #[prost(message, tag = "32")]
+        InstallBucket(BucketStep),
+        #[prost(message, tag = "33")]
+        DropBucket(BucketStep),
         #[prost(message, tag = "34")]
         AcquireFork(AcquireFork),
         #[prost(message, tag = "35")]
@@ -74,6 +74,17 @@ pub mod op {
 /// Nothing.
 #[derive(Clone, PartialEq, Message)]
 pub struct Empty {}
+
+/// See [`verb::BucketStep`].
+#[derive(Clone, PartialEq, Message)]
+pub struct BucketStep {
+    /// Bucket name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// Order of the step.
+    #[prost(uint64, tag = "2")]
+    pub order: u64,
+}
 
 /// The full name of a stream.
 #[derive(Clone, PartialEq, Message)]

@@ -1,0 +1,22 @@
+//! The storage node: per-core groups of streams, replicated by Raft, with recent bytes in memory.
+//!
+//! Knows no HTTP dialect and no gateway: it speaks the gRPC contract of `ursula-proto`.
+
+mod config;
+mod core;
+mod directory;
+mod group;
+mod hot;
+mod metrics;
+mod node;
+mod ops;
+mod raft;
+mod reads;
+mod runtime;
+mod server;
+mod service;
+mod tails;
+
+pub use config::{NodeConfig, NodeFlags};
+pub use node::Node;
+pub use server::serve;

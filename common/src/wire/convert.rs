@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::op::Kind;
 use super::reply;
-use super::{AcquireFork, Append, Create, Empty, ForkCut, ForkFrom, ForkRef, Key, Lifetime, Op, Producer, SagaStep};
+use super::{
+    AcquireFork, Append, BucketStep, Create, Empty, ForkCut, ForkFrom, ForkRef, Key, Lifetime, Op, Producer, SagaStep,
+};
 use crate::{BucketName, ContentType, Error, Millis, Offset, SagaId, StreamId, StreamKey, StreamName, limits, verb};
 
 impl From<verb::Op> for Op {
@@ -17,15 +19,13 @@ impl From<verb::Op> for Op {
             verb::Op::Delete(key) => Kind::Delete(key.into()),
             verb::Op::Touch(key) => Kind::Touch(key.into()),
             verb::Op::Expire => Kind::Expire(Empty {}),
-            verb::Op::InstallBucket(name) => Kind::InstallBucket(name.to_string()),
-            verb::Op::DropBucket(name) => Kind::DropBucket(name.to_string()),
+            verb::Op::InstallBucket(step) => Kind::InstallBucket(step.into()),
+            verb::Op::DropBucket(step) => Kind::DropBucket(step.into()),
             verb::Op::AcquireFork(acquire) => Kind::AcquireFork(acquire.into()),
             verb::Op::ReleaseFork(fork_ref) => Kind::ReleaseFork(fork_ref.into()),
-            verb::Op::SagaStep(step) => Kind::SagaStep(SagaStep {
-                saga: step.saga.0,
-                message: step.message,
-                outcome: step.outcome.into(),
-            }),
+            verb::Op::SagaStep(step) => {
+                Kind::SagaStep(SagaStep { saga: step.saga.0, message: step.message, outcome: step.outcome.into() })
+            }
         };
         Op { kind: Some(kind) }
     }
@@ -43,8 +43,8 @@ impl TryFrom<Op> for verb::Op {
             Kind::Delete(key) => verb::Op::Delete(key.try_into()?),
             Kind::Touch(key) => verb::Op::Touch(key.try_into()?),
             Kind::Expire(Empty {}) => verb::Op::Expire,
-            Kind::InstallBucket(name) => verb::Op::InstallBucket(bucket(&name)?),
-            Kind::DropBucket(name) => verb::Op::DropBucket(bucket(&name)?),
+            Kind::InstallBucket(step) => verb::Op::InstallBucket(step.try_into()?),
+            Kind::DropBucket(step) => verb::Op::DropBucket(step.try_into()?),
             Kind::AcquireFork(acquire) => verb::Op::AcquireFork(acquire.try_into()?),
             Kind::ReleaseFork(fork_ref) => verb::Op::ReleaseFork(fork_ref.try_into()?),
             Kind::SagaStep(step) => verb::Op::SagaStep(verb::SagaStep {
@@ -117,6 +117,20 @@ impl TryFrom<reply::Outcome> for Result<verb::Reply, Error> {
             reply::Kind::Done(Empty {}) => Ok(verb::Reply::Done),
             reply::Kind::Failed(failure) => Err(failure.into()),
         })
+    }
+}
+
+impl From<verb::BucketStep> for BucketStep {
+    fn from(step: verb::BucketStep) -> BucketStep {
+        BucketStep { bucket: step.bucket.to_string(), order: step.order }
+    }
+}
+
+impl TryFrom<BucketStep> for verb::BucketStep {
+    type Error = Error;
+
+    fn try_from(step: BucketStep) -> Result<verb::BucketStep, Error> {
+        Ok(verb::BucketStep { bucket: bucket(&step.bucket)?, order: step.order })
     }
 }
 

@@ -1,0 +1,30 @@
+//! The state machine of one group of streams: `apply(state, command) -> answer + effects`.
+//!
+//! Pure: the same commands give the same state, answers and effects on every replica. Time enters
+//! with the command. Holds what is known about streams, never their bytes: those leave as effects.
+//! Knows no clock, no randomness, no file, no network, no unordered map.
+
+mod append;
+mod batch;
+mod bucket;
+mod check;
+mod codec;
+mod command;
+mod create;
+mod expire;
+mod fork;
+mod query;
+mod saga;
+mod session;
+mod snapshot;
+mod state;
+mod stream;
+
+pub use batch::{decode_batch, encode_batch};
+pub use codec::CodecError;
+pub use command::{Answer, Command, Destination, Effect, Message, Origin};
+pub use query::Stats;
+pub use state::State;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! [`NodeChannel`]: the way to a storage node, in this process or another, with one type for both.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tonic::body::Body;
+use tonic::transport::Endpoint;
+use tower::{BoxError, Service, ServiceExt};
+use ursula_common::limits::MESSAGE_BYTES_MAX;
+
+use crate::v1::node_client;
+use crate::v1::node_server::{Node, NodeServer};
+
+type Request = http::Request<Body>;
+type Response = http::Response<Body>;
+
+/// A boxed service that takes gRPC requests to one node. Cheap to clone.
+pub type NodeChannel = tower::util::BoxCloneSyncService<Request, Response, BoxError>;
+
+/// The client half of the contract over any channel.
+pub type NodeClient = node_client::NodeClient<NodeChannel>;
+
+/// How long a connection attempt may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that carries a call is probed so often, and given up after [`KEEP_ALIVE_TIMEOUT`].
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// HTTP/2 windows: room for one page of a read on a stream, and for several on a connection.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+
+/// The server half of the contract with its limits, for the listener and for [`local`] alike.
+pub fn node_server<N: Node>(node: N) -> NodeServer<N> {
+    NodeServer::new(node).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// A client with the contract's limits.
+pub fn node_client(channel: NodeChannel) -> NodeClient {
+    NodeClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// A channel to a node in this process: no socket, the same code.
+pub fn local<S>(server: S) -> NodeChannel
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    NodeChannel::new(server.map_err(|never| match never {}))
+}
+
+/// A channel to `address` (`host:port`); connects on first use and again after a loss.
+///
+/// # Errors
+/// If `address` is not a host and a port.
+pub fn remote(address: &str) -> Result<NodeChannel, BoxError> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    Ok(NodeChannel::new(endpoint.connect_lazy().map_err(BoxError::from)))
+}

@@ -1,0 +1,92 @@
+//! Every invariant of the state in one place, for tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ursula_common::limits::{FORKS_MAX, PRODUCERS_MAX, SESSION_RESULTS_MAX, SESSIONS_MAX};
+use ursula_common::{GroupId, Offset, StreamKey};
+
+use crate::bucket::DROPPED_MAX;
+use crate::fork::RELEASED_MAX;
+use crate::saga::{Phase, Saga};
+use crate::stream::{Presence, Stream};
+use crate::{Answer, State};
+
+impl State {
+    /// Asserts every invariant.
+    ///
+    /// # Panics
+    /// If one is broken; the message names it.
+    pub fn check(&self) {
+        self.check_streams();
+        self.check_sessions();
+        self.check_sagas();
+        assert!(self.dropped.len() <= DROPPED_MAX, "too many dropped buckets are remembered");
+        assert!(self.released.len() <= RELEASED_MAX, "too many released forks are remembered");
+    }
+
+    fn check_streams(&self) {
+        let (mut ids, mut indexed) = (BTreeSet::new(), BTreeMap::new());
+        for (bucket, name, stream) in self
+            .buckets
+            .iter()
+            .flat_map(|(bucket, known)| known.streams.iter().map(move |(name, stream)| (bucket, name, stream)))
+        {
+            assert!(self.group != GroupId::META, "the meta group holds no streams");
+            assert!(ids.insert(stream.id) && stream.id.0 < self.next_stream, "the id of {name} is its own");
+            check_stream(stream);
+            if stream.presence == Presence::Live && stream.deadline().is_some() {
+                let key = StreamKey { bucket: bucket.clone(), name: name.clone() };
+                indexed.insert((stream.indexed, stream.id), key);
+            }
+        }
+        assert_eq!(indexed, self.deadlines, "the index holds exactly the live streams that can expire");
+    }
+
+    fn check_sessions(&self) {
+        assert!(self.sessions.known.len() <= SESSIONS_MAX, "too many sessions");
+        let waits = |answer: &Answer| matches!(answer, Answer::Pending(id) if !self.sagas.running.contains_key(id));
+        for session in self.sessions.known.values() {
+            assert!(session.results.len() <= SESSION_RESULTS_MAX, "too many results");
+            assert!(session.results.keys().all(|seq| *seq >= session.floor), "a result below the floor");
+            assert!(!session.results.values().any(waits), "a result waits for a saga that has ended");
+        }
+    }
+
+    fn check_sagas(&self) {
+        let weights = self.sagas.running.values().map(Saga::weight);
+        let sum = weights.fold((0, 0), |sum, weight| (sum.0 + weight.0, sum.1 + weight.1));
+        assert_eq!(sum, (self.sagas.waiting, self.sagas.waiting_bytes), "the sagas are counted");
+        let mut busy = BTreeSet::new();
+        for (id, saga) in &self.sagas.running {
+            assert!(id.0 <= self.sagas.last, "a saga has a number that was given out");
+            match saga {
+                Saga::Fork(fork) => assert!(fork.id.0 < self.next_stream && fork.create.fork.is_some()),
+                Saga::Release(_) => {}
+                Saga::Bucket(saga) => {
+                    assert!(self.group == GroupId::META && !saga.waiting.is_empty(), "it waits for a group");
+                    assert!(busy.insert(saga.bucket.clone()), "one saga for a bucket at a time");
+                    assert!(saga.refused || saga.phase != Phase::Restore, "restored only after a refusal");
+                }
+            }
+        }
+        let marked = self.buckets.iter().filter(|(_, bucket)| bucket.busy).map(|(name, _)| name.clone());
+        assert_eq!(busy, marked.collect(), "a bucket is busy while its saga runs");
+    }
+}
+
+fn check_stream(stream: &Stream) {
+    assert!(stream.tail <= Offset::MAX, "tail <= max");
+    assert!(stream.deadline().is_none_or(|deadline| stream.indexed <= deadline), "indexed <= deadline");
+    assert!(stream.presence == Presence::Live || stream.has_forks(), "only forks keep a stream that has ended");
+    let Some(rare) = &stream.rare else { return };
+    assert!(rare.producers.len() <= PRODUCERS_MAX && rare.forks.len() <= FORKS_MAX, "within the limits");
+    assert!(rare.producers.is_sorted_by(|a, b| a.id < b.id), "producers are sorted");
+    assert!(rare.closed_by.is_none() || stream.closed, "what closed the stream closed it");
+    assert!(
+        rare.forks.values().all(|start| start.anchor <= start.at && start.at <= stream.tail),
+        "anchor <= at <= tail"
+    );
+    if let Some(link) = &rare.fork {
+        assert!(link.anchor <= link.at && link.at <= stream.tail, "a fork ends behind where it begins");
+    }
+}

@@ -1,0 +1,108 @@
+//! What can be asked of the state without changing it.
+
+use std::ops::Bound;
+
+use ursula_common::verb::{Lifetime, StreamInfo};
+use ursula_common::{BucketName, Error, Millis, StreamId, StreamKey, StreamName};
+
+use crate::State;
+use crate::stream::Presence;
+
+/// Reads renew a sliding time to live only when this much of it is over, or [`TOUCH_MS_MAX`].
+const TOUCH_PART: u64 = 16;
+const TOUCH_MS_MAX: u64 = 1000;
+
+/// How much there is of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Streams, with those that only forks keep.
+    pub streams: usize,
+    /// Buckets.
+    pub buckets: usize,
+    /// Gateway sessions.
+    pub sessions: usize,
+    /// Sagas that have not ended.
+    pub sagas: usize,
+}
+
+impl State {
+    /// Everything about a stream but its bytes.
+    ///
+    /// # Errors
+    /// [`Error::BucketNotFound`]; [`Error::StreamNotFound`], also if it has expired;
+    /// [`Error::StreamGone`] if it was deleted or has expired and forks still need it.
+    pub fn info(&self, key: &StreamKey, now: Millis) -> Result<StreamInfo, Error> {
+        let bucket = self.buckets.get(&key.bucket).ok_or(Error::BucketNotFound)?;
+        let stream = bucket.streams.get(&key.name).ok_or(Error::StreamNotFound)?;
+        match stream.presence {
+            Presence::Deleted | Presence::Expired => Err(Error::StreamGone),
+            Presence::Live if !stream.due(self.now.max(now)) => Ok(stream.info()),
+            Presence::Live if stream.has_forks() => Err(Error::StreamGone),
+            Presence::Live => Err(Error::StreamNotFound),
+        }
+    }
+
+    /// The same on behalf of a fork: also if the stream was deleted or has expired, but only this
+    /// incarnation of it.
+    ///
+    /// # Errors
+    /// [`Error::StreamNotFound`] if this incarnation is not there.
+    pub fn inherited(&self, key: &StreamKey, id: StreamId) -> Result<StreamInfo, Error> {
+        self.stream(key).filter(|stream| stream.id == id).map(|stream| stream.info()).ok_or(Error::StreamNotFound)
+    }
+
+    /// Whether a read should renew the sliding time to live with `Op::Touch`.
+    pub fn touch_due(&self, key: &StreamKey, now: Millis) -> bool {
+        let Some(stream) = self.stream(key) else { return false };
+        let Lifetime::Ttl(seconds) = stream.lifetime() else { return false };
+        let step = (seconds * 1000 / TOUCH_PART).min(TOUCH_MS_MAX);
+        let age = now.0.saturating_sub(stream.touched.0);
+        stream.presence == Presence::Live && !stream.due(self.now.max(now)) && age >= step
+    }
+
+    /// Whether a bucket is there.
+    ///
+    /// # Errors
+    /// [`Error::BucketNotFound`]; [`Error::BucketBusy`] while it is being created or removed, which
+    /// only the meta group knows.
+    pub fn bucket(&self, name: &BucketName) -> Result<(), Error> {
+        match self.buckets.get(name) {
+            None => Err(Error::BucketNotFound),
+            Some(bucket) if bucket.busy => Err(Error::BucketBusy),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The streams of a bucket that clients can see, in the order of their names: those after `after`
+    /// that start with `prefix`.
+    ///
+    /// # Errors
+    /// [`Error::BucketNotFound`].
+    pub fn list(
+        &self,
+        bucket: &BucketName,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+        now: Millis,
+    ) -> Result<Vec<(StreamName, StreamInfo)>, Error> {
+        let streams = &self.buckets.get(bucket).ok_or(Error::BucketNotFound)?.streams;
+        let now = self.now.max(now);
+        let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        let range = streams.range::<str, _>((from, Bound::Unbounded));
+        let live = range
+            .take_while(|(name, _)| name.as_str().starts_with(prefix))
+            .filter(|(_, stream)| stream.presence == Presence::Live && !stream.due(now));
+        Ok(live.take(limit).map(|(name, stream)| (name.clone(), stream.info())).collect())
+    }
+
+    /// How much there is of everything.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            streams: self.buckets.values().map(|bucket| bucket.streams.len()).sum(),
+            buckets: self.buckets.len(),
+            sessions: self.sessions.known.len(),
+            sagas: self.sagas.running.len(),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The state as bytes, and back; `docs/formats/snapshot.md` describes them. Must not change the meaning
+//! of a number that was ever written.
+//!
+//! A version byte, then records one after the other, each with its length before it: the head, every
+//! bucket followed by its streams, sessions, sagas, what was removed lately, and the end.
+
+mod decode;
+mod encode;
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::{Buf, Bytes};
+use prost::Message;
+
+use self::record::{Kind, Record};
+use crate::{CodecError, State};
+
+/// Persisted: the first byte of every snapshot.
+const VERSION: u8 = 1;
+/// A chunk ends with the record that reaches this many bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+
+impl State {
+    /// The whole state as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        self.encode_chunks().collect::<Vec<_>>().concat()
+    }
+
+    /// The same bytes in chunks of about 256 KiB, made as they are asked for.
+    pub fn encode_chunks(&self) -> impl Iterator<Item = Vec<u8>> {
+        let mut records = encode::records(self).peekable();
+        let mut chunk = vec![VERSION];
+        std::iter::from_fn(move || {
+            while chunk.len() < CHUNK_BYTES
+                && let Some(kind) = records.next()
+            {
+                let record = Record { kind: Some(kind) };
+                chunk.reserve(record.encoded_len() + prost::length_delimiter_len(record.encoded_len()));
+                // A vector grows as needed, so there is no way to fail.
+                let _ = record.encode_length_delimited(&mut chunk);
+            }
+            (!chunk.is_empty()).then(|| std::mem::take(&mut chunk))
+        })
+    }
+
+    /// Reads what [`State::encode`] wrote.
+    ///
+    /// # Errors
+    /// A [`CodecError`] for anything else, also if something is missing at the end.
+    pub fn decode(mut bytes: Bytes) -> Result<State, CodecError> {
+        match bytes.try_get_u8() {
+            Ok(VERSION) => {}
+            Ok(other) => return Err(CodecError::UnknownVersion(other)),
+            Err(_) => return Err(CodecError::Damaged),
+        }
+        let Kind::Head(head) = next_record(&mut bytes)? else { return Err(CodecError::Damaged) };
+        let mut decoder = decode::Decoder::new(head)?;
+        loop {
+            match next_record(&mut bytes)? {
+                Kind::End(end) if bytes.is_empty() => return decoder.finish(end),
+                kind => decoder.add(kind)?,
+            }
+        }
+    }
+}
+
+fn next_record(bytes: &mut Bytes) -> Result<Kind, CodecError> {
+    Record::decode_length_delimited(bytes)?.kind.ok_or(CodecError::Damaged)
+}

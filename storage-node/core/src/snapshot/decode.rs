@@ -1,0 +1,189 @@
+//! From records to a state. Believes nothing: what it accepts, the verbs can work with.
+
+use ursula_common::verb::{ForkLink, Lifetime, Producer};
+use ursula_common::{BucketName, ContentType, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey};
+use ursula_common::{StreamName, wire};
+
+use super::record::{self, Kind};
+use crate::saga::{BucketSaga, ForkSaga, Phase, Saga};
+use crate::session::Session;
+use crate::state::{Bucket, Caller, DATA_GROUPS_MAX};
+use crate::stream::{ForkId, ForkStart, Presence, ProducerState, Stream};
+use crate::{Answer, CodecError, State};
+
+/// A state that grows record by record.
+pub(super) struct Decoder {
+    state: State,
+    /// The bucket whose streams come.
+    bucket: Option<BucketName>,
+}
+
+impl Decoder {
+    pub(super) fn new(head: record::Head) -> Result<Decoder, CodecError> {
+        check((1..=DATA_GROUPS_MAX).contains(&head.data_groups))?;
+        // Far from where counting on could overflow.
+        check(head.next_stream.max(head.last_saga) < 1 << 62)?;
+        let mut state = State::new(GroupId(head.group), head.data_groups);
+        state.buckets.clear();
+        state.now = Millis(head.now);
+        state.next_stream = head.next_stream;
+        state.sagas.last = head.last_saga;
+        Ok(Decoder { state, bucket: None })
+    }
+
+    pub(super) fn add(&mut self, kind: Kind) -> Result<(), CodecError> {
+        let state = &mut self.state;
+        match kind {
+            Kind::Bucket(bucket) => self.add_bucket(bucket)?,
+            Kind::Stream(stream) => self.add_stream(stream)?,
+            Kind::Session(session) => {
+                let (id, session) = session_in(session)?;
+                state.sessions.insert(id, session);
+            }
+            Kind::Saga(saga) => {
+                let id = SagaId(saga.id);
+                check(id.0 <= state.sagas.last && !state.sagas.running.contains_key(&id))?;
+                state.sagas.insert(id, saga_in(saga)?);
+            }
+            Kind::Released(fork) => state.released.push_back(fork_in(fork)?.0),
+            Kind::Dropped(step) => drop(state.dropped.insert(step.order, bucket_name(&step.bucket)?)),
+            Kind::Head(_) | Kind::End(_) => return Err(CodecError::Damaged),
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self, end: record::End) -> Result<State, CodecError> {
+        check(self.state.stats().streams as u64 == end.streams)?;
+        Ok(self.state)
+    }
+
+    fn add_bucket(&mut self, bucket: record::Bucket) -> Result<(), CodecError> {
+        let name = bucket_name(&bucket.name)?;
+        let (order, busy) = (bucket.order, bucket.busy);
+        self.bucket = Some(name.clone());
+        let old = self.state.buckets.insert(name, Bucket { busy, order, ..Bucket::default() });
+        check(old.is_none())
+    }
+
+    fn add_stream(&mut self, record: record::Stream) -> Result<(), CodecError> {
+        let bucket = self.bucket.clone().ok_or(CodecError::Damaged)?;
+        let name = StreamName::parse(&record.name).map_err(|_| CodecError::Damaged)?;
+        let key = StreamKey { bucket, name };
+        check(self.state.stream(&key).is_none() && record.id < self.state.next_stream)?;
+        let stream = stream_in(record)?;
+        check(stream.deadline().is_none_or(|deadline| stream.indexed <= deadline))?;
+        check(stream.presence == Presence::Live || stream.has_forks())?;
+        self.state.restore(&key, stream);
+        Ok(())
+    }
+}
+
+fn stream_in(record: record::Stream) -> Result<Stream, CodecError> {
+    let lifetime = lifetime_in(record.lifetime)?;
+    let content_type = ContentType::parse(&record.content_type);
+    let mut stream = Stream::new(StreamId(record.id), content_type, lifetime, Millis(record.touched));
+    stream.tail = offset(record.tail)?;
+    stream.indexed = Millis(record.indexed);
+    stream.closed = record.closed;
+    stream.presence = match record.presence {
+        0 => Presence::Live,
+        1 => Presence::Deleted,
+        2 => Presence::Expired,
+        _ => return Err(CodecError::Damaged),
+    };
+    if let Some(seq) = record.stream_seq {
+        stream.rare_mut().stream_seq = Some(seq.into());
+    }
+    if let Some(by) = record.closed_by {
+        stream.rare_mut().closed_by = Some(Producer { id: by.id.into(), epoch: by.epoch, seq: by.seq });
+    }
+    for record::Producer { last, at } in record.producers {
+        let new = ProducerState { id: last.id.into(), epoch: last.epoch, seq: last.seq, at: Millis(at) };
+        let producers = &mut stream.rare_mut().producers;
+        check(producers.last().is_none_or(|last| last.id < new.id))?;
+        producers.push(new);
+    }
+    if let Some(link) = record.fork {
+        stream.rare_mut().fork = Some(Box::new(ForkLink {
+            source: link.source.try_into()?,
+            source_id: StreamId(link.source_id),
+            anchor: offset(link.anchor)?,
+            sub_offset: link.sub_offset,
+            at: offset(link.at)?,
+            depth: link.depth,
+        }));
+    }
+    for fork in record.forks {
+        let (id, start) = fork_in(fork)?;
+        stream.rare_mut().forks.insert(id, start);
+    }
+    Ok(stream)
+}
+
+fn lifetime_in(lifetime: Option<wire::Lifetime>) -> Result<Lifetime, CodecError> {
+    let Some(wire::Lifetime { ttl_seconds, expires_at, expires_at_ms }) = lifetime else {
+        return Ok(Lifetime::Forever);
+    };
+    match (ttl_seconds, expires_at) {
+        (Some(seconds), None) => Ok(Lifetime::Ttl(seconds)),
+        (None, Some(text)) => Ok(Lifetime::ExpiresAt { text: text.into(), at: Millis(expires_at_ms) }),
+        _ => Err(CodecError::Damaged),
+    }
+}
+
+fn fork_in(fork: record::Fork) -> Result<(ForkId, ForkStart), CodecError> {
+    let start = ForkStart { anchor: offset(fork.anchor)?, at: offset(fork.at)? };
+    Ok(((fork.key.try_into()?, StreamId(fork.id)), start))
+}
+
+fn session_in(record: record::Session) -> Result<(SessionId, Session), CodecError> {
+    let mut session = Session { floor: record.floor, last: Millis(record.last), results: Default::default() };
+    for result in record.results {
+        let answer = match (result.outcome, result.pending) {
+            (Some(outcome), None) => Answer::Done(outcome.try_into()?),
+            (None, Some(saga)) => Answer::Pending(SagaId(saga)),
+            _ => return Err(CodecError::Damaged),
+        };
+        session.results.insert(result.seq, answer);
+    }
+    Ok((SessionId(record.id), session))
+}
+
+fn saga_in(record: record::Saga) -> Result<Saga, CodecError> {
+    let caller: Caller = record.caller.map(|caller| (SessionId(caller.session), caller.seq));
+    Ok(match (record.fork, record.release, record.bucket) {
+        (Some(fork), None, None) => {
+            let create = ursula_common::verb::Create::try_from(fork.create)?;
+            check(create.fork.is_some())?;
+            Saga::Fork(Box::new(ForkSaga { create, id: StreamId(fork.fork_id), caller }))
+        }
+        (None, Some(fork_ref), None) => Saga::Release(fork_ref.try_into()?),
+        (None, None, Some(bucket)) => {
+            let phase = match bucket.phase {
+                0 => Phase::Create,
+                1 => Phase::Remove,
+                2 => Phase::Restore,
+                _ => return Err(CodecError::Damaged),
+            };
+            check(!bucket.waiting.is_empty())?;
+            check(bucket.waiting.iter().all(|group| (1..=DATA_GROUPS_MAX).contains(group)))?;
+            let waiting = bucket.waiting.into_iter().map(GroupId).collect();
+            let (order, refused) = (bucket.order, bucket.refused);
+            Saga::Bucket(BucketSaga { bucket: bucket_name(&bucket.bucket)?, phase, order, waiting, refused, caller })
+        }
+        _ => return Err(CodecError::Damaged),
+    })
+}
+
+fn bucket_name(name: &str) -> Result<BucketName, CodecError> {
+    BucketName::parse(name).map_err(|_| CodecError::Damaged)
+}
+
+fn offset(at: u64) -> Result<Offset, CodecError> {
+    check(at <= Offset::MAX.0)?;
+    Ok(Offset(at))
+}
+
+fn check(good: bool) -> Result<(), CodecError> {
+    if good { Ok(()) } else { Err(CodecError::Damaged) }
+}

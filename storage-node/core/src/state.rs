@@ -1,0 +1,199 @@
+//! The state of a group, and the dispatch of commands to the file of each verb. Owns what all verbs
+//! share: finding a stream, adding and ending one.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ursula_common::verb::{ForkRef, Op, Reply};
+use ursula_common::{BucketName, Error, GroupId, Millis, SagaId, SessionId, StreamId, StreamKey, StreamName};
+
+use crate::saga::{Saga, Sagas};
+use crate::session::Sessions;
+use crate::stream::{ContentTypes, ForkId, Presence, Stream};
+use crate::{Answer, Command, Effect, append, bucket, create, expire, fork, saga};
+
+/// The most groups that one meta group can serve.
+pub(crate) const DATA_GROUPS_MAX: u32 = 1 << 16;
+
+/// Everything that a group knows: about its streams, or about the buckets if it is the meta group.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub(crate) group: GroupId,
+    pub(crate) data_groups: u32,
+    pub(crate) now: Millis,
+    pub(crate) next_stream: u64,
+    pub(crate) buckets: BTreeMap<BucketName, Bucket>,
+    /// Steps that removed a bucket, so that an older one that was held up does not bring it back.
+    pub(crate) dropped: BTreeMap<u64, BucketName>,
+    /// Live streams that can expire, under a time that is never later than their deadline.
+    pub(crate) deadlines: BTreeMap<(Millis, StreamId), StreamKey>,
+    /// References given back, oldest first, so that a held-up request for one does not take it again.
+    pub(crate) released: VecDeque<ForkId>,
+    pub(crate) sessions: Sessions,
+    pub(crate) sagas: Sagas,
+    pub(crate) content_types: ContentTypes,
+}
+
+/// A bucket. In the meta group it has no streams.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bucket {
+    /// Being created or removed at this moment; only in the meta group.
+    pub(crate) busy: bool,
+    /// The step that made it; only outside the meta group.
+    pub(crate) order: u64,
+    pub(crate) streams: BTreeMap<StreamName, Box<Stream>>,
+}
+
+/// The op of a session that waits for a saga.
+pub(crate) type Caller = Option<(SessionId, u64)>;
+
+impl State {
+    /// An empty group of a cluster with groups `1..=data_groups` for streams. Group 0 is the meta group
+    /// and owns the list of buckets. The default bucket is there from the start, in every group.
+    ///
+    /// # Panics
+    /// If there are no groups for streams, or more than 65,536.
+    pub fn new(group: GroupId, data_groups: u32) -> State {
+        assert!((1..=DATA_GROUPS_MAX).contains(&data_groups), "between 1 and {DATA_GROUPS_MAX} groups for streams");
+        State {
+            group,
+            data_groups,
+            now: Millis::default(),
+            next_stream: 1,
+            buckets: BTreeMap::from([(BucketName::default_bucket(), Bucket::default())]),
+            dropped: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            released: VecDeque::new(),
+            sessions: Sessions::default(),
+            sagas: Sagas::default(),
+            content_types: ContentTypes::default(),
+        }
+    }
+
+    /// Decides a command. What it means depends on the state and the command alone.
+    pub fn apply(&mut self, command: Command, effects: &mut Vec<Effect>) -> Answer {
+        self.now = self.now.max(command.at);
+        let Some(origin) = command.origin else { return self.decide(command.op, None, effects) };
+        if let Some(answer) = self.sessions.admit(&origin, self.now) {
+            return answer;
+        }
+        let answer = self.decide(command.op, Some((origin.session, origin.seq)), effects);
+        self.sessions.record(&origin, &answer);
+        answer
+    }
+
+    fn decide(&mut self, op: Op, caller: Caller, effects: &mut Vec<Effect>) -> Answer {
+        let meta = self.group == GroupId::META;
+        let outcome = match op {
+            Op::CreateBucket(name) if meta => return bucket::create(self, name, caller, effects),
+            Op::DeleteBucket(name) if meta => return bucket::delete(self, name, caller, effects),
+            Op::SagaStep(step) => saga::step(self, step, effects),
+            Op::Expire => expire::expire(self, effects),
+            _ if meta => Err(Error::Malformed),
+            Op::Create(create) => return create::create(self, create, caller, effects),
+            Op::Append(append) => append::append(self, append, effects),
+            Op::Delete(key) => expire::delete(self, &key, effects),
+            Op::Touch(key) => expire::touch(self, &key, effects),
+            Op::AcquireFork(acquire) => fork::acquire(self, acquire, effects),
+            Op::ReleaseFork(fork_ref) => fork::release(self, fork_ref, effects),
+            Op::InstallBucket(step) => bucket::install(self, step),
+            Op::DropBucket(step) => bucket::drop(self, step, effects),
+            Op::CreateBucket(_) | Op::DeleteBucket(_) => Err(Error::Malformed),
+        };
+        Answer::Done(outcome)
+    }
+
+    /// The stream under this name, whatever its presence.
+    pub(crate) fn stream(&self, key: &StreamKey) -> Option<&Stream> {
+        Some(self.buckets.get(&key.bucket)?.streams.get(&key.name)?)
+    }
+
+    /// The stream under this name, whatever its presence.
+    pub(crate) fn stream_mut(&mut self, key: &StreamKey) -> Option<&mut Stream> {
+        Some(self.buckets.get_mut(&key.bucket)?.streams.get_mut(&key.name)?)
+    }
+
+    /// The stream that a client means by this name.
+    pub(crate) fn live(&mut self, key: &StreamKey, effects: &mut Vec<Effect>) -> Result<&mut Stream, Error> {
+        self.expire_if_due(key, effects);
+        let bucket = self.buckets.get_mut(&key.bucket).ok_or(Error::BucketNotFound)?;
+        let stream = bucket.streams.get_mut(&key.name).ok_or(Error::StreamNotFound)?;
+        if stream.presence == Presence::Live { Ok(stream) } else { Err(Error::StreamGone) }
+    }
+
+    /// Lets a stream end whose time is over, so that what a command means does not depend on when the
+    /// sweep comes by.
+    pub(crate) fn expire_if_due(&mut self, key: &StreamKey, effects: &mut Vec<Effect>) {
+        if self.stream(key).is_some_and(|stream| stream.due(self.now)) {
+            self.end(key, Presence::Expired, effects);
+        }
+    }
+
+    /// Adds a stream; its bucket exists and its name is free.
+    pub(crate) fn insert(&mut self, key: &StreamKey, mut stream: Stream) {
+        stream.indexed = stream.deadline().unwrap_or_default();
+        self.restore(key, stream);
+    }
+
+    /// Adds a stream as it is.
+    pub(crate) fn restore(&mut self, key: &StreamKey, mut stream: Stream) {
+        stream.content_type = self.content_types.share(stream.content_type);
+        if stream.deadline().is_some() && stream.presence == Presence::Live {
+            self.deadlines.insert((stream.indexed, stream.id), key.clone());
+        }
+        if let Some(bucket) = self.buckets.get_mut(&key.bucket) {
+            bucket.streams.insert(key.name.clone(), Box::new(stream));
+        }
+    }
+
+    /// Ends a live stream: it is removed, or hidden while forks need its bytes.
+    pub(crate) fn end(&mut self, key: &StreamKey, presence: Presence, effects: &mut Vec<Effect>) {
+        let Some(stream) = self.stream_mut(key) else { return };
+        if !stream.has_forks() {
+            return self.remove(key, effects);
+        }
+        stream.detach(presence);
+        let (id, indexed) = (stream.id, stream.indexed);
+        self.deadlines.remove(&(indexed, id));
+        effects.push(Effect::Detached { stream: id });
+    }
+
+    /// Removes a stream that no fork needs. A fork gives its reference back.
+    pub(crate) fn remove(&mut self, key: &StreamKey, effects: &mut Vec<Effect>) {
+        let streams = self.buckets.get_mut(&key.bucket).map(|bucket| &mut bucket.streams);
+        let Some(stream) = streams.and_then(|streams| streams.remove(&key.name)) else { return };
+        self.deadlines.remove(&(stream.indexed, stream.id));
+        effects.push(Effect::Removed { stream: stream.id });
+        if let Some(link) = stream.fork() {
+            let fork_ref = ForkRef { source: link.source.clone(), fork: key.clone(), fork_id: stream.id };
+            self.send(Saga::Release(fork_ref), effects);
+        }
+    }
+
+    /// A number that no stream of this group had before.
+    pub(crate) fn new_stream_id(&mut self) -> StreamId {
+        let id = StreamId(self.next_stream);
+        self.next_stream += 1;
+        id
+    }
+
+    /// Starts a saga and sends its first messages.
+    pub(crate) fn send(&mut self, saga: Saga, effects: &mut Vec<Effect>) -> SagaId {
+        let id = self.sagas.start(saga);
+        effects.extend(self.sagas.messages(id).map(Effect::Send));
+        id
+    }
+
+    /// Tells whoever waits for a saga that has ended.
+    pub(crate) fn finish(
+        &mut self,
+        saga: SagaId,
+        caller: Caller,
+        outcome: Result<Reply, Error>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(caller) = caller {
+            self.sessions.settle(caller, saga, &outcome);
+        }
+        effects.push(Effect::Finished { saga, outcome });
+    }
+}

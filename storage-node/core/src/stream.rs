@@ -1,0 +1,211 @@
+//! One stream: what is kept of it in memory. Small, because there may be millions: whatever most
+//! streams lack lies behind one pointer. Decides nothing about commands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ursula_common::verb::{ForkLink, Lifetime, Producer, StreamInfo};
+use ursula_common::{ContentType, Millis, Offset, StreamId, StreamKey, limits};
+
+/// A stream that exists, or that is kept for the sake of its forks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stream {
+    pub(crate) id: StreamId,
+    pub(crate) tail: Offset,
+    /// The last append, or read that renewed the sliding time to live.
+    pub(crate) touched: Millis,
+    /// Under which deadline the stream lies in the index of deadlines: never later than the true one,
+    /// so that an access need not move it.
+    pub(crate) indexed: Millis,
+    pub(crate) content_type: ContentType,
+    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) life: Life,
+    pub(crate) closed: bool,
+    pub(crate) presence: Presence,
+}
+
+/// How long a stream lives; the point in time is in [`Rare`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    Forever,
+    /// Seconds.
+    Ttl(u32),
+    Until,
+}
+
+/// Whether clients can see a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Live,
+    /// Deleted, while forks hold references.
+    Deleted,
+    /// Expired, while forks hold references.
+    Expired,
+}
+
+/// What most streams lack.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Rare {
+    /// Sorted by id. A plain vector: most streams have one producer, and a map's node is ten times that.
+    pub(crate) producers: Vec<ProducerState>,
+    pub(crate) stream_seq: Option<Arc<str>>,
+    /// The append that closed the stream, if a producer did.
+    pub(crate) closed_by: Option<Producer>,
+    pub(crate) fork: Option<Box<ForkLink>>,
+    /// The forks that hold a reference on this stream, and where each begins.
+    pub(crate) forks: BTreeMap<ForkId, ForkStart>,
+    /// With [`Life::Until`]: the client's text and the time that it names.
+    pub(crate) expires_at: Option<(Arc<str>, Millis)>,
+}
+
+/// What is remembered of an idempotent producer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProducerState {
+    pub(crate) id: Arc<str>,
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
+    /// Its last accepted append.
+    pub(crate) at: Millis,
+}
+
+/// A fork, for all time.
+pub(crate) type ForkId = (StreamKey, StreamId);
+
+/// Where a fork begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ForkStart {
+    pub(crate) anchor: Offset,
+    pub(crate) at: Offset,
+}
+
+impl Stream {
+    /// An open, empty stream.
+    pub(crate) fn new(id: StreamId, content_type: ContentType, lifetime: Lifetime, now: Millis) -> Stream {
+        let (life, expires_at) = match lifetime {
+            Lifetime::Forever => (Life::Forever, None),
+            Lifetime::Ttl(seconds) => (Life::Ttl(ttl(seconds)), None),
+            Lifetime::ExpiresAt { text, at } => (Life::Until, Some((text, at))),
+        };
+        let mut stream = Stream {
+            id,
+            tail: Offset::ZERO,
+            touched: now,
+            indexed: Millis::default(),
+            content_type,
+            rare: None,
+            life,
+            closed: false,
+            presence: Presence::Live,
+        };
+        if expires_at.is_some() {
+            stream.rare_mut().expires_at = expires_at;
+        }
+        stream
+    }
+
+    /// What most streams lack, made if this one lacks it.
+    pub(crate) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// The link to its source, if it is a fork.
+    pub(crate) fn fork(&self) -> Option<&ForkLink> {
+        self.rare.as_ref()?.fork.as_deref()
+    }
+
+    /// Whether forks hold references.
+    pub(crate) fn has_forks(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.forks.is_empty())
+    }
+
+    /// When it expires; `None` is never.
+    pub(crate) fn deadline(&self) -> Option<Millis> {
+        match self.life {
+            Life::Forever => None,
+            Life::Ttl(seconds) => Some(Millis(self.touched.0.saturating_add(u64::from(seconds) * 1000))),
+            Life::Until => self.rare.as_ref()?.expires_at.as_ref().map(|(_, at)| *at),
+        }
+    }
+
+    /// Whether it is still there although it should have expired.
+    pub(crate) fn due(&self, now: Millis) -> bool {
+        self.presence == Presence::Live && self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// How long it lives, in the words of its creator.
+    pub(crate) fn lifetime(&self) -> Lifetime {
+        let expires_at = || self.rare.as_ref()?.expires_at.clone();
+        match self.life {
+            Life::Forever => Lifetime::Forever,
+            Life::Ttl(seconds) => Lifetime::Ttl(seconds.into()),
+            Life::Until => expires_at().map_or(Lifetime::Forever, |(text, at)| Lifetime::ExpiresAt { text, at }),
+        }
+    }
+
+    /// Whether it has this lifetime; of a point in time the text counts.
+    pub(crate) fn has_lifetime(&self, wanted: &Lifetime) -> bool {
+        match (self.life, wanted) {
+            (Life::Forever, Lifetime::Forever) => true,
+            (Life::Ttl(seconds), Lifetime::Ttl(wanted)) => seconds == ttl(*wanted),
+            (Life::Until, Lifetime::ExpiresAt { text: wanted, .. }) => {
+                self.rare.as_ref().and_then(|rare| rare.expires_at.as_ref()).is_some_and(|(text, _)| text == wanted)
+            }
+            _ => false,
+        }
+    }
+
+    /// Everything a reader needs to know.
+    pub(crate) fn info(&self) -> StreamInfo {
+        StreamInfo {
+            id: self.id,
+            content_type: self.content_type.clone(),
+            earliest: Offset::ZERO,
+            tail: self.tail,
+            closed: self.closed,
+            lifetime: self.lifetime(),
+            fork: self.fork().cloned(),
+        }
+    }
+
+    /// Hides it from clients, and forgets what only they needed.
+    pub(crate) fn detach(&mut self, presence: Presence) {
+        self.presence = presence;
+        if let Some(rare) = &mut self.rare {
+            (rare.producers, rare.stream_seq, rare.closed_by) = (Vec::new(), None, None);
+        }
+    }
+}
+
+fn ttl(seconds: u64) -> u32 {
+    const _: () = assert!(limits::TTL_SECONDS_MAX <= u32::MAX as u64);
+    seconds.min(limits::TTL_SECONDS_MAX) as u32
+}
+
+/// Content types in use, so that streams share the text. No part of the state: which streams share is
+/// invisible.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ContentTypes(Vec<ContentType>);
+
+impl ContentTypes {
+    /// Types kept at a time.
+    const KEPT_MAX: usize = 256;
+
+    /// The same text, shared if possible.
+    pub(crate) fn share(&mut self, content_type: ContentType) -> ContentType {
+        match self.0.binary_search_by(|known| known.as_str().cmp(content_type.as_str())) {
+            Ok(found) => self.0[found].clone(),
+            Err(place) if self.0.len() < Self::KEPT_MAX => {
+                self.0.insert(place, content_type.clone());
+                content_type
+            }
+            // Starting over costs the sharing of what is there now, and only where types are many.
+            Err(_) => {
+                self.0 = vec![content_type.clone()];
+                content_type
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! Tests of the state machine as a whole: scenarios for each verb, and a random walk beside a model.
+
+mod append;
+mod bucket;
+mod create;
+mod fork;
+mod lifetime;
+mod model;
+mod query;
+mod random;
+mod session;
+mod world;

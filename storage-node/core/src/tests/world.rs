@@ -1,0 +1,248 @@
+//! A cluster without a network: the meta group, two groups of streams, and the messages between them
+//! in the hands of the test. Streams whose names start with `b` live in group 2, others in group 1.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ursula_common::verb::{Append, Create, ForkCut, ForkFrom, Lifetime, Op, Producer, Reply, SagaStep, StreamInfo};
+use ursula_common::{BucketName, ContentType, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey};
+
+use crate::{Answer, Command, Destination, Effect, Message, Origin, State};
+
+pub(super) const START: Millis = Millis(1_700_000_000_000);
+
+/// Something on its way between two groups.
+#[derive(Debug, Clone)]
+pub(super) enum Flight {
+    Request { from: GroupId, message: Message },
+    Reply { to: GroupId, step: SagaStep },
+}
+
+pub(super) struct World {
+    pub(super) groups: Vec<State>,
+    pub(super) now: Millis,
+    pub(super) flights: Vec<Flight>,
+    /// Effects of the last command.
+    pub(super) effects: Vec<Effect>,
+    pub(super) finished: BTreeMap<(GroupId, SagaId), Result<Reply, Error>>,
+    /// The bytes that each incarnation itself holds, and where they begin.
+    pub(super) rings: BTreeMap<(GroupId, StreamId), (Offset, Vec<u8>)>,
+}
+
+impl World {
+    pub(super) fn new() -> World {
+        World {
+            groups: (0..3).map(|group| State::new(GroupId(group), 2)).collect(),
+            now: START,
+            flights: Vec::new(),
+            effects: Vec::new(),
+            finished: BTreeMap::new(),
+            rings: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn state(&self, group: GroupId) -> &State {
+        &self.groups[group.0 as usize]
+    }
+
+    pub(super) fn pass(&mut self, seconds: f64) {
+        self.now = self.now.after(Duration::from_secs_f64(seconds));
+    }
+
+    /// Applies one op; messages that it sends wait in `flights`.
+    pub(super) fn apply(&mut self, group: GroupId, op: Op, origin: Option<Origin>) -> Answer {
+        let command = Command { at: self.now, origin, op };
+        self.effects.clear();
+        let state = &mut self.groups[group.0 as usize];
+        let answer = state.apply(command, &mut self.effects);
+        state.check();
+        for effect in &self.effects {
+            match effect.clone() {
+                Effect::Appended { stream, at, bytes } => {
+                    let ring = self.rings.entry((group, stream)).or_insert((at, Vec::new()));
+                    assert_eq!(at.0, ring.0.0 + ring.1.len() as u64, "appends leave no gap");
+                    ring.1.extend_from_slice(&bytes);
+                }
+                Effect::Removed { stream } => drop(self.rings.remove(&(group, stream))),
+                Effect::Send(message) => self.flights.push(Flight::Request { from: group, message }),
+                Effect::Finished { saga, outcome } => drop(self.finished.insert((group, saga), outcome)),
+                Effect::Closed { .. } | Effect::Detached { .. } => {}
+            }
+        }
+        answer
+    }
+
+    /// Delivers one thing; an answer to a request goes on its way.
+    pub(super) fn deliver(&mut self, flight: Flight) {
+        match flight {
+            Flight::Reply { to, step } => drop(self.apply(to, Op::SagaStep(step), None)),
+            Flight::Request { from, message } => {
+                let Message { saga, message, to, op } = message;
+                let to = match &to {
+                    Destination::Stream(key) => home(key),
+                    Destination::Group(group) => *group,
+                };
+                let op = self.look_for_cut(op);
+                let Answer::Done(outcome) = self.apply(to, op, None) else { panic!("a message is decided at once") };
+                self.flights.push(Flight::Reply { to: from, step: SagaStep { saga, message, outcome } });
+            }
+        }
+    }
+
+    /// What the leader of the source does: here every place is a boundary, so it only adds.
+    pub(super) fn look_for_cut(&self, mut op: Op) -> Op {
+        if let Op::AcquireFork(acquire) = &mut op
+            && let Some(offset) = acquire.offset
+            && let Ok(info) = self.state(home(&acquire.fork_ref.source)).info(&acquire.fork_ref.source, self.now)
+            && let at = Offset(offset.0 + acquire.sub_offset)
+            && at <= info.tail
+        {
+            acquire.cut = Some(ForkCut { stream: info.id, at });
+        }
+        op
+    }
+
+    /// Delivers everything, oldest first, until nothing is on its way.
+    pub(super) fn settle(&mut self) {
+        while !self.flights.is_empty() {
+            let flight = self.flights.remove(0);
+            self.deliver(flight);
+        }
+    }
+
+    /// Does an op with everything that follows from it.
+    pub(super) fn run(&mut self, op: impl Into<Op>) -> Result<Reply, Error> {
+        let op = op.into();
+        let group = group_of(&op);
+        match self.apply(group, op, None) {
+            Answer::Done(outcome) => outcome,
+            Answer::Pending(saga) => {
+                self.settle();
+                self.finished.remove(&(group, saga)).expect("the saga has finished")
+            }
+        }
+    }
+
+    pub(super) fn info(&self, name: &str) -> Result<StreamInfo, Error> {
+        let key = key(name);
+        self.state(home(&key)).info(&key, self.now)
+    }
+
+    /// All bytes of a stream, as a reader puts them together.
+    pub(super) fn read(&self, name: &str) -> Result<String, Error> {
+        let key = key(name);
+        let info = self.info(name)?;
+        let bytes = self.bytes(&key, &info, info.tail);
+        Ok(String::from_utf8(bytes).expect("tests write text"))
+    }
+
+    fn bytes(&self, key: &StreamKey, info: &StreamInfo, until: Offset) -> Vec<u8> {
+        let start = info.fork.as_ref().map_or(Offset::ZERO, |link| link.at.min(until));
+        let mut bytes = match &info.fork {
+            None => Vec::new(),
+            Some(link) => {
+                let source = self.state(home(&link.source)).inherited(&link.source, link.source_id);
+                self.bytes(&link.source, &source.expect("the source is kept"), start)
+            }
+        };
+        if let Some((at, own)) = self.rings.get(&(home(key), info.id)) {
+            assert!(*at >= start || until == start, "own bytes begin behind the inherited ones");
+            bytes.extend_from_slice(&own[..(until.0.saturating_sub(at.0)) as usize]);
+        }
+        assert_eq!(bytes.len() as u64, until.0, "all bytes of {key} are there");
+        bytes
+    }
+}
+
+/// The group that holds a stream.
+pub(super) fn home(key: &StreamKey) -> GroupId {
+    GroupId(if key.name.as_str().starts_with('b') { 2 } else { 1 })
+}
+
+/// Where a client's op goes.
+pub(super) fn group_of(op: &Op) -> GroupId {
+    match op {
+        Op::Create(create) => home(&create.key),
+        Op::Append(append) => home(&append.key),
+        Op::Delete(key) | Op::Touch(key) => home(key),
+        Op::CreateBucket(_) | Op::DeleteBucket(_) => GroupId::META,
+        _ => panic!("not an op of a client: {op:?}"),
+    }
+}
+
+pub(super) fn bucket(name: &str) -> BucketName {
+    BucketName::parse(name).expect(name)
+}
+
+/// `name` in the default bucket, or `bucket:name`.
+pub(super) fn key(name: &str) -> StreamKey {
+    let (bucket, name) = name.split_once(':').unwrap_or(("default", name));
+    StreamKey::parse(bucket, name).expect(name)
+}
+
+pub(super) fn text() -> ContentType {
+    ContentType::parse("text/plain")
+}
+
+/// A text stream.
+pub(super) fn create(name: &str) -> Create {
+    Create {
+        key: key(name),
+        content_type: Some(text()),
+        lifetime: Lifetime::Forever,
+        closed: false,
+        body: Bytes::new(),
+        fork: None,
+    }
+}
+
+/// A fork of `source` at its tail.
+pub(super) fn fork(name: &str, source: &str) -> Create {
+    let fork = Some(ForkFrom { source: key(source), offset: None, sub_offset: 0 });
+    Create { content_type: None, fork, ..create(name) }
+}
+
+/// A fork of `source` at an offset.
+pub(super) fn fork_at(name: &str, source: &str, offset: u64, sub_offset: u64) -> Create {
+    let fork_from = ForkFrom { source: key(source), offset: Some(Offset(offset)), sub_offset };
+    Create { fork: Some(fork_from), ..fork(name, source) }
+}
+
+pub(super) fn append(name: &str, body: &'static str) -> Append {
+    Append {
+        key: key(name),
+        content_type: Some(text()),
+        body: Bytes::from_static(body.as_bytes()),
+        close: false,
+        producer: None,
+        stream_seq: None,
+        expected_offset: None,
+    }
+}
+
+/// Closes without a body.
+pub(super) fn close(name: &str) -> Append {
+    Append { close: true, content_type: None, ..append(name, "") }
+}
+
+pub(super) fn by(id: &str, epoch: u64, seq: u64) -> Option<Producer> {
+    Some(Producer { id: id.into(), epoch, seq })
+}
+
+pub(super) fn delete(name: &str) -> Op {
+    Op::Delete(key(name))
+}
+
+pub(super) fn touch(name: &str) -> Op {
+    Op::Touch(key(name))
+}
+
+/// `Op` from what it holds, so that scripts stay short.
+pub(super) struct Script(pub(super) Op);
+
+impl From<Script> for Op {
+    fn from(script: Script) -> Op {
+        script.0
+    }
+}

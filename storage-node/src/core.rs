@@ -1,0 +1,226 @@
+//! One core: a thread with a single-threaded runtime that owns some groups. The mailbox is the only
+//! way in, and nothing is shared with other cores on the way of an append.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+use tracing::error;
+use ursula_common::verb::{Op, ReadFrom, StreamInfo};
+use ursula_common::{BucketName, Clock, Error, GroupId, NodeId, Offset, StreamId, StreamKey, StreamName};
+
+use crate::directory::Directory;
+use crate::group::courier::Courier;
+use crate::group::state::GroupState;
+use crate::group::{Group, Proposal};
+use crate::hot::{Hot, Range};
+use crate::metrics::Metrics;
+use crate::raft::Replica;
+use crate::reads;
+use crate::tails::Waiter;
+
+/// Requests that may wait in the mailbox of a core. Each lane frame is one.
+pub(crate) const MAILBOX_REQUESTS_MAX: usize = 1024;
+/// How often expiry, lost messages and abandoned tails are looked after, and gauges are set.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a core is asked to do, and for which of its groups.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) group: GroupId,
+    pub(crate) kind: RequestKind,
+}
+
+/// See [`Request`].
+#[derive(Debug)]
+pub(crate) enum RequestKind {
+    /// Ops of any of this core's groups.
+    Propose(Vec<Proposal>),
+    /// Everything about a stream but its bytes.
+    Describe { key: StreamKey, inherited: Option<StreamId>, touch: bool, reply: oneshot::Sender<Result<StreamInfo, Error>> },
+    /// A range of stored bytes.
+    Read { read: Read, reply: oneshot::Sender<Result<ReadDone, Error>> },
+    /// The next page of a tail.
+    Wait { key: StreamKey, waiter: Waiter },
+    /// The record around an offset, for a fork.
+    Record { key: StreamKey, id: StreamId, at: Offset, until: Offset, reply: oneshot::Sender<RecordResult> },
+    /// Streams of a bucket.
+    List { list: List, reply: oneshot::Sender<Result<Vec<(StreamName, StreamInfo)>, Error>> },
+    /// Whether a bucket exists.
+    DescribeBucket { bucket: BucketName, reply: oneshot::Sender<Result<(), Error>> },
+}
+
+/// The start and the bytes of a record, if it is stored.
+pub(crate) type RecordResult = Result<Option<(Offset, Bytes)>, Error>;
+
+/// A range to read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) key: StreamKey,
+    pub(crate) inherited: Option<StreamId>,
+    pub(crate) from: ReadFrom,
+    pub(crate) until: Option<Offset>,
+    pub(crate) bytes_max: usize,
+    pub(crate) touch: bool,
+}
+
+/// A range that was read.
+#[derive(Debug)]
+pub(crate) struct ReadDone {
+    pub(crate) info: StreamInfo,
+    pub(crate) start: Offset,
+    pub(crate) range: Range,
+}
+
+/// A page of names to list.
+#[derive(Debug)]
+pub(crate) struct List {
+    pub(crate) bucket: BucketName,
+    pub(crate) prefix: String,
+    pub(crate) after: String,
+    pub(crate) limit: usize,
+}
+
+/// What a core is started with.
+pub(crate) struct CoreConfig {
+    pub(crate) index: usize,
+    pub(crate) node: NodeId,
+    pub(crate) groups: Vec<GroupId>,
+    /// Groups that hold streams, on all cores.
+    pub(crate) data_groups: u32,
+    pub(crate) ring_bytes: usize,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// A core that runs.
+pub(crate) struct Core {
+    index: usize,
+    groups: BTreeMap<GroupId, (Rc<Group>, Rc<Courier>)>,
+    hot: Rc<RefCell<Hot>>,
+    directory: Directory,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+impl Core {
+    /// Starts the groups of this core. Needs a local task set.
+    ///
+    /// # Errors
+    /// If a group cannot be started.
+    pub(crate) async fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Core> {
+        let CoreConfig { index, node, groups: ids, data_groups, ring_bytes, clock, metrics } = config;
+        let hot = Rc::new(RefCell::new(Hot::new(ring_bytes)));
+        let mut groups = BTreeMap::new();
+        for id in ids {
+            let state = Rc::new(RefCell::new(GroupState::new(id, data_groups, hot.clone())));
+            let replica = Replica::start(node, id, state.clone()).await?;
+            let group = Rc::new(Group::new(id, state, replica, clock.clone(), metrics.clone()));
+            let courier = Courier::new(group.clone(), directory.clone());
+            groups.insert(id, (group, courier));
+        }
+        for (group, courier) in groups.values() {
+            group.replica.wait_for_leadership().await?;
+            let (group, courier) = (group.clone(), courier.clone());
+            spawn_local(async move { group.run(|| courier.send_new()).await });
+        }
+        Ok(Core { index, groups, hot, directory, clock, metrics })
+    }
+
+    /// Serves the mailbox until every sender is gone or `stop` says so, then stops the groups.
+    pub(crate) async fn run(self, mut mailbox: mpsc::Receiver<Request>, mut stop: tokio::sync::watch::Receiver<bool>) {
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+        housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                _ = housekeeping.tick() => self.keep_house(mailbox.len()),
+                request = mailbox.recv() => match request {
+                    Some(request) => self.serve(request),
+                    None => break,
+                },
+            }
+        }
+        for (group, _) in self.groups.values() {
+            group.replica.stop().await;
+        }
+    }
+
+    fn serve(&self, request: Request) {
+        let Request { group, kind } = request;
+        let Some((group, _)) = self.groups.get(&group) else {
+            // The directory sends only what belongs here; a dropped reply is an error at the other end.
+            error!(%group, "a request for a group of another core was dropped");
+            return;
+        };
+        let now = self.clock.now();
+        match kind {
+            RequestKind::Propose(proposals) => proposals.into_iter().for_each(|proposal| self.propose(proposal)),
+            RequestKind::Describe { key, inherited, touch, reply } => {
+                spawn_local(reads::describe(group.clone(), key, inherited, touch, now, reply));
+            }
+            RequestKind::Read { read, reply } => {
+                spawn_local(reads::read(group.clone(), read, now, reply));
+            }
+            RequestKind::Wait { key, waiter } => group.state.borrow_mut().wait(&key, now, waiter),
+            RequestKind::Record { key, id, at, until, reply } => {
+                let (group, directory) = (group.clone(), self.directory.clone());
+                spawn_local(async move { reply.send(group.inherited_record(&key, id, at, until, &directory).await) });
+            }
+            RequestKind::List { list, reply } => {
+                spawn_local(reads::list(group.clone(), list, now, reply));
+            }
+            RequestKind::DescribeBucket { bucket, reply } => {
+                spawn_local(reads::describe_bucket(group.clone(), bucket, reply));
+            }
+        }
+    }
+
+    fn propose(&self, mut proposal: Proposal) {
+        let Some((group, _)) = self.groups.get(&proposal.group) else {
+            return proposal.reply.send(Err(Error::NotLeader));
+        };
+        let Op::AcquireFork(acquire) = &mut proposal.op else { return group.enqueue(proposal) };
+        if acquire.offset.is_none() && acquire.sub_offset == 0 {
+            return group.enqueue(proposal);
+        }
+        let (group, directory) = (group.clone(), self.directory.clone());
+        spawn_local(async move {
+            let Op::AcquireFork(acquire) = &mut proposal.op else { return };
+            match group.find_cut(acquire, &directory).await {
+                Ok(()) => group.enqueue(proposal),
+                Err(error) => proposal.reply.send(Err(error)),
+            }
+        });
+    }
+
+    fn keep_house(&self, mailbox_requests: usize) {
+        for (group, courier) in self.groups.values() {
+            group.expire_if_due();
+            courier.send_again();
+            group.state.borrow_mut().forget_abandoned_tails();
+            group.touch_tailed();
+        }
+        self.set_gauges(mailbox_requests);
+    }
+
+    fn set_gauges(&self, mailbox_requests: usize) {
+        let gauges = &self.metrics.cores[self.index];
+        let (used, budget) = self.hot.borrow().usage();
+        let groups = || self.groups.values().map(|(group, _)| group);
+        let sum = |count: fn(&Group) -> usize| groups().map(|group| count(group)).sum::<usize>() as f64;
+        gauges.ring_used_bytes.set(used as f64);
+        gauges.ring_budget_bytes.set(budget as f64);
+        gauges.mailbox_requests.set(mailbox_requests as f64);
+        gauges.queued_ops.set(sum(Group::queue_len));
+        gauges.waiting_tails.set(sum(|group| group.state.borrow().waiting_tails()));
+        gauges.streams.set(sum(|group| group.state.borrow().stats().streams));
+        gauges.sessions.set(sum(|group| group.state.borrow().stats().sessions));
+    }
+}

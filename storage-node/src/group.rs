@@ -1,0 +1,215 @@
+//! One group on its core: ops queue here, are proposed in batches, and are answered.
+//!
+//! While one proposal is in flight the next ops wait, and go together as one entry: the busier the
+//! group, the larger the batch, with no timer anywhere.
+
+pub(crate) mod courier;
+mod cut;
+pub(crate) mod state;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use ursula_common::verb::{Op, Reply};
+use ursula_common::{Clock, Error, GroupId, SagaId, StreamKey};
+use ursula_stream_core::{Answer, Command, Origin};
+
+use crate::metrics::Metrics;
+use crate::raft::Replica;
+use state::GroupState;
+
+/// Ops of one group that may wait for their proposal.
+const QUEUE_OPS_MAX: usize = 16 << 10;
+/// Bytes of bodies of one group that may wait for their proposal.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Most ops in one entry.
+const BATCH_OPS_MAX: usize = 1024;
+/// An entry is closed when its bodies reach so many bytes.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// The answer to an op.
+pub(crate) type OpResult = Result<Reply, Error>;
+
+/// An op on its way into a group.
+#[derive(Debug)]
+pub(crate) struct Proposal {
+    pub(crate) group: GroupId,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) op: Op,
+    pub(crate) reply: ReplyTo,
+}
+
+/// Who waits for the answer to an op.
+#[derive(Debug)]
+pub(crate) enum ReplyTo {
+    /// A lane; answers carry the sequence of the op. Bounded by the credit of the lane.
+    Lane(mpsc::UnboundedSender<(u64, OpResult)>, u64),
+    /// One task.
+    Task(oneshot::Sender<OpResult>),
+    /// Nobody.
+    Nobody,
+}
+
+impl ReplyTo {
+    /// Answers; whoever waited may have gone.
+    pub(crate) fn send(self, result: OpResult) {
+        match self {
+            ReplyTo::Lane(lane, seq) => drop(lane.send((seq, result))),
+            ReplyTo::Task(task) => drop(task.send(result)),
+            ReplyTo::Nobody => {}
+        }
+    }
+}
+
+/// One group on its core.
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) state: Rc<RefCell<GroupState>>,
+    pub(crate) replica: Replica<GroupState>,
+    queue: RefCell<Queue>,
+    queued: Notify,
+    expiring: Cell<bool>,
+    /// Ops whose answer comes when their saga is finished.
+    waiting: RefCell<BTreeMap<SagaId, Vec<ReplyTo>>>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Queue {
+    proposals: VecDeque<Proposal>,
+    bytes: usize,
+}
+
+impl Group {
+    pub(crate) fn new(
+        id: GroupId,
+        state: Rc<RefCell<GroupState>>,
+        replica: Replica<GroupState>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Group {
+        Group {
+            id,
+            state,
+            replica,
+            queue: RefCell::default(),
+            queued: Notify::new(),
+            expiring: Cell::new(false),
+            waiting: RefCell::default(),
+            clock,
+            metrics,
+        }
+    }
+
+    /// Queues an op for the next entry, or refuses it for load: nothing else is decided here.
+    pub(crate) fn enqueue(&self, proposal: Proposal) {
+        let bytes = proposal.op.body_bytes();
+        let mut queue = self.queue.borrow_mut();
+        if queue.proposals.len() >= QUEUE_OPS_MAX || queue.bytes + bytes > QUEUE_BYTES_MAX {
+            drop(queue);
+            self.metrics.refused_overloaded.increment(1);
+            return proposal.reply.send(Err(Error::Overloaded));
+        }
+        if bytes > 0 && self.state.borrow().is_full(queue.bytes + bytes) {
+            drop(queue);
+            self.metrics.refused_memory.increment(1);
+            return proposal.reply.send(Err(Error::MemoryFull));
+        }
+        queue.bytes += bytes;
+        queue.proposals.push_back(proposal);
+        self.queued.notify_one();
+    }
+
+    /// Queues an op of the group to itself; nobody waits for its answer.
+    pub(crate) fn enqueue_own(&self, op: Op) {
+        self.enqueue(Proposal { group: self.id, origin: None, op, reply: ReplyTo::Nobody });
+    }
+
+    /// Proposes what is due to expire, unless that is under way.
+    pub(crate) fn expire_if_due(&self) {
+        let due = self.state.borrow().next_expiry().is_some_and(|at| at <= self.clock.now());
+        if due && !self.expiring.replace(true) {
+            self.enqueue_own(Op::Expire);
+        }
+    }
+
+    /// Renews the sliding time to live of a stream, unless that was done a moment ago.
+    pub(crate) fn touch(&self, key: &StreamKey) {
+        if self.state.borrow().touch_due(key, self.clock.now()) {
+            self.enqueue_own(Op::Touch(key.clone()));
+        }
+    }
+
+    /// Renews the time to live of streams that somebody tails: a live reader keeps a stream alive.
+    pub(crate) fn touch_tailed(&self) {
+        let keys = self.state.borrow().tailed_sliding();
+        keys.iter().for_each(|key| self.touch(key));
+    }
+
+    /// Ops that wait for their proposal.
+    pub(crate) fn queue_len(&self) -> usize {
+        self.queue.borrow().proposals.len()
+    }
+
+    /// Proposes whatever has queued, batch after batch, for as long as the group runs; calls `applied`
+    /// after each.
+    pub(crate) async fn run(&self, applied: impl Fn()) {
+        loop {
+            let batch = self.take_batch();
+            if batch.is_empty() {
+                self.queued.notified().await;
+            } else {
+                self.propose(batch).await;
+                applied();
+            }
+        }
+    }
+
+    fn take_batch(&self) -> Vec<Proposal> {
+        let mut queue = self.queue.borrow_mut();
+        let mut bytes = 0;
+        let take = queue.proposals.iter().take(BATCH_OPS_MAX).take_while(|proposal| {
+            let fits = bytes < BATCH_BYTES_MAX;
+            bytes += proposal.op.body_bytes();
+            fits
+        });
+        let take = take.count();
+        let batch: Vec<Proposal> = queue.proposals.drain(..take).collect();
+        queue.bytes -= batch.iter().map(|proposal| proposal.op.body_bytes()).sum::<usize>();
+        batch
+    }
+
+    async fn propose(&self, batch: Vec<Proposal>) {
+        let at = self.clock.now();
+        let mut replies = Vec::with_capacity(batch.len());
+        let mut commands = Vec::with_capacity(batch.len());
+        for Proposal { origin, op, reply, .. } in batch {
+            if op == Op::Expire {
+                self.expiring.set(false);
+            }
+            commands.push(Command { at, origin, op });
+            replies.push(reply);
+        }
+        self.metrics.batch_ops.record(commands.len() as f64);
+        match self.replica.propose(commands).await {
+            Ok(answers) => replies.into_iter().zip(answers).for_each(|(reply, answer)| self.answer(reply, answer)),
+            Err(error) => replies.into_iter().for_each(|reply| reply.send(Err(error.clone()))),
+        }
+        let finished = self.state.borrow_mut().take_finished();
+        for (saga, result) in finished {
+            let waiting = self.waiting.borrow_mut().remove(&saga);
+            waiting.into_iter().flatten().for_each(|reply| reply.send(result.clone()));
+        }
+    }
+
+    fn answer(&self, reply: ReplyTo, answer: Answer) {
+        match answer {
+            Answer::Done(result) => reply.send(result),
+            Answer::Pending(saga) => self.waiting.borrow_mut().entry(saga).or_default().push(reply),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Ranges, boundaries and the budget of stored bytes.
+
+use super::*;
+
+const GROUP: GroupId = GroupId(1);
+const STREAM: StreamId = StreamId(7);
+
+/// A store with one stream of `records`, and the offsets at which they begin and the last one ends.
+fn stored(records: &[&[u8]]) -> (Hot, Vec<u64>) {
+    let mut hot = Hot::new(usize::MAX);
+    let mut at = 0;
+    let mut bounds = vec![0];
+    for record in records {
+        hot.append(GROUP, STREAM, Offset(at), record);
+        at += record.len() as u64;
+        bounds.push(at);
+    }
+    (hot, bounds)
+}
+
+fn bytes(range: &Range) -> Vec<u8> {
+    range.pieces.concat()
+}
+
+#[test]
+fn reads_end_at_record_boundaries() {
+    let (hot, _) = stored(&[b"one", b"three", b"x"]);
+    let read = |from, max| hot.read(GROUP, STREAM, Offset(from), None, max);
+    assert_eq!((bytes(&read(0, 1)), read(0, 1).next), (b"one".to_vec(), Offset(3)));
+    assert_eq!((bytes(&read(0, 3)), read(0, 3).next), (b"one".to_vec(), Offset(3)));
+    assert_eq!((bytes(&read(0, 4)), read(0, 4).next), (b"onethree".to_vec(), Offset(8)));
+    assert_eq!((bytes(&read(4, 100)), read(4, 100).next), (b"hreex".to_vec(), Offset(9)));
+    assert_eq!(read(9, 100), Range { pieces: vec![], next: Offset(9) });
+    assert_eq!(read(50, 100), Range { pieces: vec![], next: Offset(50) });
+}
+
+#[test]
+fn until_cuts_inside_a_record() {
+    let (hot, _) = stored(&[b"one", b"three"]);
+    let range = hot.read(GROUP, STREAM, Offset(1), Some(Offset(5)), 100);
+    assert_eq!((bytes(&range), range.next), (b"neth".to_vec(), Offset(5)));
+}
+
+#[test]
+fn every_range_over_many_chunks_is_what_was_written() {
+    let records: Vec<Vec<u8>> = (0..700u32).map(|i| vec![i as u8; (i as usize * 37) % 900 + 1]).collect();
+    let slices: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    let (hot, bounds) = stored(&slices);
+    let whole = records.concat();
+    for from in (0..whole.len()).step_by(1013) {
+        for max in [1, 300, 70_000, whole.len()] {
+            let range = hot.read(GROUP, STREAM, Offset(from as u64), None, max);
+            let next = range.next.0 as usize;
+            assert_eq!(bytes(&range), whole[from..next]);
+            assert!(bounds.contains(&range.next.0));
+            assert!(next >= (from + max).min(whole.len()));
+        }
+        let (start, end) = hot.record_at(GROUP, STREAM, Offset(from as u64)).expect("stored");
+        let index = bounds.iter().position(|bound| *bound == start.0).expect("a boundary");
+        assert!(start.0 <= from as u64 && (from as u64) < end.0 && bounds[index + 1] == end.0);
+    }
+}
+
+#[test]
+fn a_fork_begins_at_its_own_offset() {
+    let mut hot = Hot::new(usize::MAX);
+    hot.append(GROUP, STREAM, Offset(100), b"own");
+    assert_eq!(hot.read(GROUP, STREAM, Offset(0), None, 10).pieces, Vec::<Bytes>::new());
+    assert_eq!(bytes(&hot.read(GROUP, STREAM, Offset(100), None, 10)), b"own");
+}
+
+#[test]
+fn the_budget_counts_what_is_stored_and_given_back() {
+    let mut hot = Hot::new(100_000);
+    for i in 0..100u64 {
+        hot.append(GROUP, STREAM, Offset(i * 500), &[0; 500]);
+    }
+    let (used, budget) = hot.usage();
+    assert!((50_000..=budget).contains(&used), "used {used}");
+    assert!(hot.is_full(60_000) && !hot.is_full(1_000));
+    hot.remove(GROUP, STREAM);
+    assert_eq!(hot.usage().0, 0);
+}
+
+#[test]
+#[should_panic(expected = "no gap")]
+fn a_gap_is_never_stored() {
+    let (mut hot, _) = stored(&[b"abc"]);
+    hot.append(GROUP, STREAM, Offset(4), b"d");
+}

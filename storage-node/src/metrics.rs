@@ -1,0 +1,64 @@
+//! What a storage node counts.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Histogram};
+use ursula_common::metrics::Registry;
+
+/// Handles to every metric of one node.
+pub(crate) struct Metrics {
+    pub(crate) registry: Registry,
+    pub(crate) batch_ops: Histogram,
+    pub(crate) frame_ops: Histogram,
+    pub(crate) refused_overloaded: Counter,
+    pub(crate) refused_memory: Counter,
+    pub(crate) lanes: Gauge,
+    pub(crate) tails: Gauge,
+    pub(crate) cores: Vec<CoreGauges>,
+}
+
+/// What each core reports of itself; rendered with a label, so bounded by the number of cores.
+pub(crate) struct CoreGauges {
+    pub(crate) ring_used_bytes: Gauge,
+    pub(crate) ring_budget_bytes: Gauge,
+    pub(crate) queued_ops: Gauge,
+    pub(crate) mailbox_requests: Gauge,
+    pub(crate) waiting_tails: Gauge,
+    pub(crate) streams: Gauge,
+    pub(crate) sessions: Gauge,
+}
+
+impl Metrics {
+    /// Registers every metric, those of a core with the label `core`.
+    ///
+    /// # Errors
+    /// If the registry refuses its own settings.
+    pub(crate) fn new(cores: usize) -> std::io::Result<Arc<Metrics>> {
+        let registry = Registry::new().map_err(std::io::Error::other)?;
+        let core = |core: usize| {
+            let gauge = |name, help| registry.gauge_of(name, help, "core", core);
+            CoreGauges {
+                ring_used_bytes: gauge("ursula_node_ring_used_bytes", "memory that holds stream bytes"),
+                ring_budget_bytes: gauge("ursula_node_ring_budget_bytes", "memory that may hold stream bytes"),
+                queued_ops: gauge("ursula_node_queued_ops", "ops that wait for their proposal"),
+                mailbox_requests: gauge("ursula_node_mailbox_requests", "requests that wait for the core"),
+                waiting_tails: gauge("ursula_node_waiting_tails", "tails that wait for more bytes"),
+                streams: gauge("ursula_node_streams", "streams that exist"),
+                sessions: gauge("ursula_node_sessions", "gateway sessions that are remembered"),
+            }
+        };
+        let metrics = Metrics {
+            batch_ops: registry.histogram("ursula_node_batch_ops", "ops in one Raft entry"),
+            frame_ops: registry.histogram("ursula_node_frame_ops", "ops in one frame of a lane"),
+            refused_overloaded: registry
+                .counter("ursula_node_refused_overloaded_total", "ops refused because a queue was full"),
+            refused_memory: registry
+                .counter("ursula_node_refused_memory_total", "ops refused because the ring was full"),
+            lanes: registry.gauge("ursula_node_lanes", "open lanes from gateways"),
+            tails: registry.gauge("ursula_node_tails", "open tails of gateways"),
+            cores: (0..cores).map(core).collect(),
+            registry,
+        };
+        Ok(Arc::new(metrics))
+    }
+}

@@ -1,0 +1,132 @@
+//! Consensus for one group, behind an interface of our own: types of openraft stay in this module.
+//!
+//! Knows nothing of streams: it carries batches of commands to a [`StateMachine`] and answers back.
+
+mod log;
+mod machine;
+mod network;
+mod types;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::ReadPolicy;
+use openraft::{Config, SnapshotPolicy};
+use tracing::error;
+use ursula_common::{Error, GroupId, NodeId};
+use ursula_stream_core::{Answer, Command};
+
+use log::MemoryLog;
+use machine::Machine;
+use network::NoPeers;
+use types::{Batch, Raft};
+
+/// What a group does with committed commands. Called on the group's core, never concurrently.
+pub(crate) trait StateMachine: 'static {
+    /// Applies the commands of one entry in order; one answer for each.
+    fn apply(&mut self, commands: Vec<Command>) -> Vec<Answer>;
+    /// The whole state, in the encoding of `stream-core`.
+    fn snapshot(&self) -> Vec<u8>;
+    /// Replaces the state by that of a snapshot.
+    ///
+    /// # Errors
+    /// If the bytes are not a snapshot of a version that is known.
+    fn restore(&mut self, snapshot: &[u8]) -> std::io::Result<()>;
+}
+
+/// This node's replica of one group.
+pub(crate) struct Replica<M: StateMachine> {
+    raft: Raft<M>,
+    log: MemoryLog,
+}
+
+/// The log is cut off after a snapshot when it holds so many bytes of commands, or so many entries.
+const LOG_BYTES_MAX: usize = 4 << 20;
+const LOG_ENTRIES_MAX: usize = 4096;
+
+impl<M: StateMachine> Replica<M> {
+    /// Starts the replica, as the only voter of its group. Needs the local task set of a core.
+    ///
+    /// # Errors
+    /// If the consensus library refuses its configuration or its storage.
+    pub(crate) async fn start(node: NodeId, group: GroupId, machine: Rc<RefCell<M>>) -> std::io::Result<Self> {
+        let log = MemoryLog::default();
+        let config = Arc::new(config(group).validate().map_err(std::io::Error::other)?);
+        let storage = (log.clone(), Machine::new(machine));
+        let raft = Raft::new(node.0, config, NoPeers, storage.0, storage.1).await.map_err(std::io::Error::other)?;
+        let voters = BTreeMap::from([(node.0, openraft::impls::EmptyNode {})]);
+        raft.initialize(voters).await.map_err(std::io::Error::other)?;
+        Ok(Replica { raft, log })
+    }
+
+    /// Waits until this replica leads its group.
+    pub(crate) async fn wait_for_leadership(&self) -> std::io::Result<()> {
+        let leads = |metrics: &openraft::RaftMetrics<types::TypeConfig>| metrics.current_leader == Some(metrics.id);
+        self.raft.wait(None).metrics(leads, "this node leads").await.map(drop).map_err(std::io::Error::other)
+    }
+
+    /// Commits the commands as one entry and applies them; one answer for each.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`] if nothing was proposed, [`Error::OutcomeUnknown`] if the replica stopped
+    /// meanwhile.
+    pub(crate) async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Answer>, Error> {
+        let written = self.raft.client_write(Batch::new(commands)).await;
+        if self.log.bytes() > LOG_BYTES_MAX || self.log.entries() > LOG_ENTRIES_MAX {
+            self.compact().await;
+        }
+        match written {
+            Ok(response) => Ok(response.data.into_inner()),
+            Err(failed) if failed.forward_to_leader().is_some() => Err(Error::NotLeader),
+            Err(failed) => {
+                error!(error = %failed, "a proposal failed");
+                Err(Error::OutcomeUnknown)
+            }
+        }
+    }
+
+    /// Returns once it is certain that no other replica led the group when this was called, so that
+    /// the local state has every acknowledged command.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`] if another may lead.
+    pub(crate) async fn confirm_leadership(&self) -> Result<(), Error> {
+        self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await.map(drop).map_err(|_| Error::NotLeader)
+    }
+
+    /// Stops the replica.
+    pub(crate) async fn stop(&self) {
+        // The only error is that the task has ended already.
+        let _ = self.raft.shutdown().await;
+    }
+
+    /// Asks for a snapshot, and for the log before it to be dropped.
+    async fn compact(&self) {
+        let applied = self.raft.metrics().borrow_watched().last_applied.map(|id| id.index);
+        // A replica that has stopped has nothing to compact.
+        let _ = self.raft.trigger().snapshot().await;
+        if let Some(applied) = applied {
+            let _ = self.raft.trigger().purge_log(applied).await;
+        }
+    }
+}
+
+/// Snapshots and purges are triggered by [`Replica::propose`], by size.
+fn config(group: GroupId) -> Config {
+    Config {
+        cluster_name: format!("group-{group}"),
+        heartbeat_interval: 250,
+        heartbeat_min_interval: Some(100),
+        election_timeout_min: 1000,
+        election_timeout_max: 2000,
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 0,
+        purge_batch_size: 1,
+        ..Config::default()
+    }
+}

@@ -1,0 +1,78 @@
+//! Reads: answered from applied state, after the replica has made sure that it still leads.
+
+use std::rc::Rc;
+
+use tokio::sync::oneshot;
+use ursula_common::verb::{ReadFrom, StreamInfo};
+use ursula_common::{BucketName, Error, Millis, Offset, StreamId, StreamKey, StreamName, json};
+
+use crate::core::{List, Read, ReadDone};
+use crate::group::Group;
+use crate::hot::Range;
+
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+pub(crate) async fn describe(
+    group: Rc<Group>,
+    key: StreamKey,
+    inherited: Option<StreamId>,
+    touch: bool,
+    now: Millis,
+    reply: Reply<StreamInfo>,
+) {
+    let confirmed = group.replica.confirm_leadership().await;
+    let info = confirmed.and_then(|()| group.state.borrow().info(&key, inherited, now));
+    if touch && info.is_ok() {
+        group.touch(&key);
+    }
+    drop(reply.send(info));
+}
+
+pub(crate) async fn read(group: Rc<Group>, read: Read, now: Millis, reply: Reply<ReadDone>) {
+    let confirmed = group.replica.confirm_leadership().await;
+    let done = confirmed.and_then(|()| range(&group, &read, now));
+    if read.touch && done.is_ok() {
+        group.touch(&read.key);
+    }
+    drop(reply.send(done));
+}
+
+pub(crate) async fn list(group: Rc<Group>, list: List, now: Millis, reply: Reply<Vec<(StreamName, StreamInfo)>>) {
+    let List { bucket, prefix, after, limit } = list;
+    let confirmed = group.replica.confirm_leadership().await;
+    drop(reply.send(confirmed.and_then(|()| group.state.borrow().list(&bucket, &prefix, &after, limit, now))));
+}
+
+pub(crate) async fn describe_bucket(group: Rc<Group>, bucket: BucketName, reply: Reply<()>) {
+    let confirmed = group.replica.confirm_leadership().await;
+    drop(reply.send(confirmed.and_then(|()| group.state.borrow().bucket(&bucket))));
+}
+
+fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Error> {
+    let state = group.state.borrow();
+    let info = state.info(&read.key, read.inherited, now)?;
+    let start = match read.from {
+        ReadFrom::Start => info.earliest,
+        ReadFrom::Now => info.tail,
+        ReadFrom::At(offset) => offset,
+    };
+    if start < info.earliest {
+        return Err(Error::OffsetGone { earliest: info.earliest });
+    }
+    let elsewhere = info.fork.as_ref().is_some_and(|fork| start < fork.at);
+    if elsewhere || start >= info.tail {
+        return Ok(ReadDone { info, start, range: Range { pieces: Vec::new(), next: start } });
+    }
+    if info.content_type.is_json() {
+        check_boundary(&state, &info, start)?;
+    }
+    let range = state.read(info.id, start, read.until, read.bytes_max);
+    Ok(ReadDone { info, start, range })
+}
+
+/// A made-up offset inside a message would yield text that is not JSON.
+fn check_boundary(state: &crate::group::state::GroupState, info: &StreamInfo, at: Offset) -> Result<(), Error> {
+    let Some((start, record)) = state.record_around(info.id, at) else { return Ok(()) };
+    let inside = usize::try_from(at.0 - start.0).map_err(|_| Error::OffsetInvalid)?;
+    if json::is_boundary(&record, inside) { Ok(()) } else { Err(Error::OffsetInvalid) }
+}

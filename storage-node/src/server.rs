@@ -1,0 +1,52 @@
+//! Serves a node on its sockets until it is told to stop.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use ursula_proto::node_server;
+
+use crate::node::Node;
+use crate::ops;
+
+/// HTTP/2 windows: see the client's in `ursula-proto`.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+/// Calls on one connection of a gateway: its lane, its tails and its reads.
+const CALLS_MAX: u32 = 100_000;
+/// After the signal to stop, lanes and tails of gateways are cut after so long.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Serves gRPC on `listener` and operations on `operations`; stops the node when `shutdown` is done.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(
+    node: Node,
+    listener: TcpListener,
+    operations: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let operations = tokio::spawn(ops::serve(node.clone(), operations));
+    let (drain, drained) = tokio::sync::oneshot::channel::<()>();
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(CALLS_MAX)
+        .add_service(node_server(node.service()))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async { drop(drained.await) });
+    tokio::pin!(server);
+    let ended = tokio::select! {
+        ended = &mut server => ended,
+        () = shutdown => {
+            drop(drain);
+            tokio::time::timeout(DRAIN_TIMEOUT, server).await.unwrap_or(Ok(()))
+        }
+    };
+    operations.abort();
+    node.stop().await;
+    ended.map_err(io::Error::other)
+}

@@ -1,0 +1,177 @@
+//! The gRPC services: takes messages apart, asks the core of the group, puts answers together.
+
+mod lane;
+mod tail;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::oneshot;
+use tonic::{Request, Response, Status, Streaming};
+use ursula_common::limits::{LIST_ITEMS_MAX, PAGE_BYTES_MAX};
+use ursula_common::{BucketName, Error, GroupId, NodeId, Offset};
+use ursula_proto::{TargetRef, read_from, to_status, v1};
+
+use crate::core::{List, Read, ReadDone, RequestKind};
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+
+/// Bytes in one message of a read.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// One node's services. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct NodeService {
+    node: NodeId,
+    directory: Directory,
+    metrics: Arc<Metrics>,
+}
+
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl NodeService {
+    pub(crate) fn new(node: NodeId, directory: Directory, metrics: Arc<Metrics>) -> NodeService {
+        NodeService { node, directory, metrics }
+    }
+
+    /// Asks a core for something that changes nothing: a lost answer only means that it has stopped.
+    async fn ask<T>(
+        &self,
+        group: GroupId,
+        kind: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> RequestKind,
+    ) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.directory.send(group, kind(reply)).await.map_err(to_status)?;
+        answer.await.unwrap_or(Err(Error::Unavailable)).map_err(to_status)
+    }
+}
+
+#[tonic::async_trait]
+impl v1::node_server::Node for NodeService {
+    type LaneStream = Messages<v1::ReplyBatch>;
+    type ReadStream = Messages<v1::ReadChunk>;
+    type TailStream = Messages<v1::TailEvent>;
+    type WatchTopologyStream = Messages<v1::Topology>;
+
+    async fn lane(&self, request: Request<Streaming<v1::OpBatch>>) -> Result<Response<Self::LaneStream>, Status> {
+        let frames = request.into_inner();
+        Ok(Response::new(lane::open(frames, self.directory.clone(), self.metrics.clone())))
+    }
+
+    async fn describe(&self, request: Request<v1::DescribeRequest>) -> Result<Response<v1::StreamInfo>, Status> {
+        let v1::DescribeRequest { target, touch } = request.into_inner();
+        let TargetRef { group, key, inherited } = target.try_into().map_err(to_status)?;
+        let info = self.ask(group, |reply| RequestKind::Describe { key, inherited, touch, reply }).await?;
+        Ok(Response::new(info.into()))
+    }
+
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let v1::ReadRequest { target, from, bytes_max, until, touch } = request.into_inner();
+        let TargetRef { group, key, inherited } = target.try_into().map_err(to_status)?;
+        let read = Read {
+            key,
+            inherited,
+            from: read_from(from).map_err(to_status)?,
+            until: until.map(Offset),
+            bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX).min(PAGE_BYTES_MAX),
+            touch,
+        };
+        let done = self.ask(group, |reply| RequestKind::Read { read, reply }).await?;
+        Ok(Response::new(stream::iter(chunks(done).map(Ok)).boxed()))
+    }
+
+    async fn tail(&self, request: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
+        let v1::TailRequest { target, from } = request.into_inner();
+        let target: TargetRef = target.try_into().map_err(to_status)?;
+        Ok(Response::new(tail::open(target, Offset(from), self.directory.clone(), self.metrics.clone())))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {
+        let v1::ListRequest { group, bucket, prefix, after, limit } = request.into_inner();
+        let bucket = BucketName::parse(&bucket).map_err(|_| to_status(Error::Malformed))?;
+        let list = List { bucket, prefix, after, limit: limit.min(LIST_ITEMS_MAX) as usize };
+        let listed = self.ask(GroupId(group), |reply| RequestKind::List { list, reply }).await?;
+        let item = |(name, info): (ursula_common::StreamName, ursula_common::verb::StreamInfo)| v1::ListItem {
+            name: name.to_string(),
+            info: Some(info.into()),
+        };
+        Ok(Response::new(v1::ListReply { items: listed.into_iter().map(item).collect() }))
+    }
+
+    async fn describe_bucket(
+        &self,
+        request: Request<v1::DescribeBucketRequest>,
+    ) -> Result<Response<v1::DescribeBucketReply>, Status> {
+        let bucket = BucketName::parse(&request.into_inner().bucket).map_err(|_| to_status(Error::Malformed))?;
+        self.ask(GroupId::META, |reply| RequestKind::DescribeBucket { bucket, reply }).await?;
+        Ok(Response::new(v1::DescribeBucketReply {}))
+    }
+
+    async fn watch_topology(
+        &self,
+        request: Request<v1::WatchTopologyRequest>,
+    ) -> Result<Response<Self::WatchTopologyStream>, Status> {
+        // The topology of a single node never changes: one version is sent, and the call stays open so
+        // that its end tells that the node has gone.
+        let news = (request.into_inner().have_version < TOPOLOGY_VERSION).then(|| self.topology());
+        Ok(Response::new(stream::iter(news.map(Ok)).chain(stream::pending()).boxed()))
+    }
+}
+
+const TOPOLOGY_VERSION: u64 = 1;
+
+impl NodeService {
+    fn topology(&self) -> v1::Topology {
+        let group = |group: GroupId| v1::Group { id: group.0, replicas: vec![self.node.0] };
+        v1::Topology {
+            version: TOPOLOGY_VERSION,
+            slots: self.directory.slots().groups().iter().map(|group| group.0).collect(),
+            groups: self.directory.groups().map(group).collect(),
+            nodes: vec![v1::NodeAddress { id: self.node.0, address: String::new() }],
+        }
+    }
+}
+
+/// A read as messages: small pieces stand together, large ones alone.
+fn chunks(done: ReadDone) -> impl Iterator<Item = v1::ReadChunk> {
+    let ReadDone { info, start, range } = done;
+    let head = v1::ReadHead { info: Some(info.into()), start: start.0, next: range.next.0 };
+    let mut parts = join_small(range.pieces).into_iter();
+    let first = v1::ReadChunk { head: Some(head), data: parts.next().unwrap_or_default() };
+    std::iter::once(first).chain(parts.map(|data| v1::ReadChunk { head: None, data }))
+}
+
+/// Cuts large pieces and joins small ones, so that each part has about [`CHUNK_BYTES`].
+fn join_small(pieces: Vec<Bytes>) -> Vec<Bytes> {
+    let mut parts = Vec::new();
+    let mut group: Vec<Bytes> = Vec::new();
+    let mut group_bytes = 0;
+    for mut piece in pieces {
+        while piece.len() > CHUNK_BYTES {
+            flush(&mut group, &mut parts);
+            group_bytes = 0;
+            parts.push(piece.split_to(CHUNK_BYTES));
+        }
+        if group_bytes + piece.len() > CHUNK_BYTES {
+            flush(&mut group, &mut parts);
+            group_bytes = 0;
+        }
+        group_bytes += piece.len();
+        group.push(piece);
+    }
+    flush(&mut group, &mut parts);
+    parts
+}
+
+fn flush(group: &mut Vec<Bytes>, parts: &mut Vec<Bytes>) {
+    match group.len() {
+        0 => {}
+        1 => parts.append(group),
+        _ => {
+            parts.push(group.concat().into());
+            group.clear();
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The node's end of a tail: page after page, each asked for when the one before it was taken.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::sync::oneshot;
+use tonic::Status;
+use ursula_common::{Error, Offset, StreamId};
+use ursula_proto::{TargetRef, to_status, v1};
+
+use super::Messages;
+use super::lane::OpenGauge;
+use crate::core::RequestKind;
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::tails::{TailPage, Waiter};
+
+/// A page of a tail ends at the first record boundary at or after so many bytes.
+const PAGE_BYTES: usize = 256 << 10;
+
+struct Tail {
+    target: TargetRef,
+    stream: Option<StreamId>,
+    from: Offset,
+    ended: bool,
+    directory: Directory,
+    _open: OpenGauge,
+}
+
+/// Streams bytes from `from` on until the stream is closed or gone.
+pub(super) fn open(
+    target: TargetRef,
+    from: Offset,
+    directory: Directory,
+    metrics: Arc<Metrics>,
+) -> Messages<v1::TailEvent> {
+    let open = OpenGauge::new(metrics.tails.clone());
+    let tail = Tail { target, stream: None, from, ended: false, directory, _open: open };
+    stream::unfold(tail, next_event).boxed()
+}
+
+async fn next_event(mut tail: Tail) -> Option<(Result<v1::TailEvent, Status>, Tail)> {
+    if tail.ended {
+        return None;
+    }
+    let page = tail.next_page().await;
+    tail.ended = !matches!(&page, Ok(page) if !page.closed);
+    let event = page.map_err(to_status).map(|page| {
+        (tail.stream, tail.from) = (Some(page.stream), page.next);
+        let data = if let [piece] = page.pieces.as_slice() { piece.clone() } else { Bytes::from(page.pieces.concat()) };
+        v1::TailEvent { start: page.start.0, data, closed: page.closed, up_to_date: page.up_to_date }
+    });
+    Some((event, tail))
+}
+
+impl Tail {
+    async fn next_page(&self) -> Result<TailPage, Error> {
+        let (reply, page) = oneshot::channel();
+        let waiter = Waiter { stream: self.stream, from: self.from, bytes_max: PAGE_BYTES, reply };
+        let key = self.target.key.clone();
+        self.directory.send(self.target.group, RequestKind::Wait { key, waiter }).await?;
+        page.await.unwrap_or(Err(Error::Unavailable))
+    }
+}
