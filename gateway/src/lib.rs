@@ -1,0 +1,19 @@
+//! The gateway: serves the HTTP dialect to clients and forwards to storage nodes over gRPC.
+//!
+//! Holds nothing that cannot be lost: clients resume at another gateway. Knows no Raft and no storage.
+
+mod app;
+mod cluster;
+mod config;
+mod handlers;
+mod hub;
+mod lane;
+mod link;
+mod metrics;
+mod pages;
+mod server;
+
+pub use app::Gateway;
+pub use cluster::Seed;
+pub use config::{GatewayConfig, GatewayFlags};
+pub use server::serve;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tonic::body::Body;
 use tonic::transport::Endpoint;
-use tower::{BoxError, Service, ServiceExt};
+use tower::{Service, ServiceExt};
 use ursula_common::limits::MESSAGE_BYTES_MAX;
 
 use crate::v1::node_client;
@@ -15,7 +15,12 @@ type Request = http::Request<Body>;
 type Response = http::Response<Body>;
 
 /// A boxed service that takes gRPC requests to one node. Cheap to clone.
-pub type NodeChannel = tower::util::BoxCloneSyncService<Request, Response, BoxError>;
+pub type NodeChannel = tower::util::BoxCloneSyncService<Request, Response, ChannelError>;
+
+/// Why a request did not get to the node, or its answer not back.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ChannelError(#[from] tonic::transport::Error);
 
 /// The client half of the contract over any channel.
 pub type NodeClient = node_client::NodeClient<NodeChannel>;
@@ -54,7 +59,7 @@ where
 ///
 /// # Errors
 /// If `address` is not a host and a port.
-pub fn remote(address: &str) -> Result<NodeChannel, BoxError> {
+pub fn remote(address: &str) -> Result<NodeChannel, ChannelError> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
@@ -62,5 +67,5 @@ pub fn remote(address: &str) -> Result<NodeChannel, BoxError> {
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-    Ok(NodeChannel::new(endpoint.connect_lazy().map_err(BoxError::from)))
+    Ok(NodeChannel::new(endpoint.connect_lazy().map_err(ChannelError)))
 }

@@ -6,7 +6,7 @@ mod channel;
 mod convert;
 mod status;
 
-pub use channel::{NodeChannel, NodeClient, local, node_client, node_server, remote};
+pub use channel::{ChannelError, NodeChannel, NodeClient, local, node_client, node_server, remote};
 pub use convert::{TargetRef, read_from, slot_table};
 pub use status::{from_status, to_status};
 

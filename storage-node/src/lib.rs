@@ -19,4 +19,5 @@ mod tails;
 
 pub use config::{NodeConfig, NodeFlags};
 pub use node::Node;
+pub use ops::serve as serve_operations;
 pub use server::serve;

@@ -20,8 +20,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after the system refused a connection, for want of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until it is dropped.
-pub(crate) async fn serve(node: Node, listener: TcpListener) {
+/// Serves operators on `listener` until it is dropped.
+pub async fn serve(node: Node, listener: TcpListener) {
     loop {
         let Ok((socket, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;

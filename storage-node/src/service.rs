@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use ursula_common::limits::{LIST_ITEMS_MAX, PAGE_BYTES_MAX};
-use ursula_common::{BucketName, Error, GroupId, NodeId, Offset};
+use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamId};
 use ursula_proto::{TargetRef, read_from, to_status, v1};
 
 use crate::core::{List, Read, ReadDone, RequestKind};
@@ -83,9 +83,9 @@ impl v1::node_server::Node for NodeService {
     }
 
     async fn tail(&self, request: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        let v1::TailRequest { target, from } = request.into_inner();
+        let v1::TailRequest { target, from, stream_id } = request.into_inner();
         let target: TargetRef = target.try_into().map_err(to_status)?;
-        Ok(Response::new(tail::open(target, Offset(from), self.directory.clone(), self.metrics.clone())))
+        Ok(Response::new(tail::open(target, StreamId(stream_id), Offset(from), self.directory.clone(), self.metrics.clone())))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {

@@ -12,7 +12,6 @@ use ursula_common::{Error, Offset, StreamId, StreamKey};
 /// The bytes after an offset, as far as they are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TailPage {
-    pub(crate) stream: StreamId,
     pub(crate) start: Offset,
     pub(crate) pieces: Vec<Bytes>,
     pub(crate) next: Offset,
@@ -25,8 +24,8 @@ pub(crate) struct TailPage {
 /// One reader that waits.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    /// The incarnation it reads; `None` before its first page.
-    pub(crate) stream: Option<StreamId>,
+    /// The incarnation it reads.
+    pub(crate) stream: StreamId,
     pub(crate) from: Offset,
     pub(crate) bytes_max: usize,
     pub(crate) reply: oneshot::Sender<Result<TailPage, Error>>,

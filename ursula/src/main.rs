@@ -1,1 +1,35 @@
-fn main() {}
+//! `ursula`: the one binary for people. Composes the tiers, and has no logic of its own.
+
+mod dev;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing::error;
+
+/// A server for append-only event streams over plain HTTP.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run both tiers in this process, in memory. This is what happens without a command.
+    Dev(dev::Flags),
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let Command::Dev(flags) = Arguments::parse().command.unwrap_or_else(|| Command::Dev(dev::Flags::default()));
+    match dev::run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

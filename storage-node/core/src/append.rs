@@ -131,7 +131,12 @@ fn commit_producer(rare: &mut Rare, place: Place, producer: &Producer, now: Mill
     let new = ProducerState { id, epoch, seq, at: now };
     match place {
         Place::Known(index) => rare.producers[index] = new,
-        Place::New(index) => rare.producers.insert(index, new),
+        Place::New(index) => {
+            if rare.producers.is_empty() {
+                rare.producers.reserve_exact(1);
+            }
+            rare.producers.insert(index, new);
+        }
         Place::Evict(index) => {
             rare.producers.remove(index);
             let index = rare.producers.partition_point(|known| known.id < new.id);

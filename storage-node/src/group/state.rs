@@ -115,7 +115,7 @@ impl GroupState {
             Ok(info) => info,
             Err(error) => return waiter.answer(Err(error)),
         };
-        if waiter.stream.is_some_and(|id| id != info.id) {
+        if waiter.stream != info.id {
             return waiter.answer(Err(Error::StreamNotFound));
         }
         if waiter.from > info.tail || info.fork.as_ref().is_some_and(|fork| waiter.from < fork.at) {
@@ -151,7 +151,7 @@ impl GroupState {
     fn page(&self, stream: StreamId, from: Offset, tail: Offset, closed: bool, bytes_max: usize) -> TailPage {
         let range = self.read(stream, from, None, bytes_max);
         let up_to_date = range.next == tail;
-        TailPage { stream, start: from, pieces: range.pieces, next: range.next, closed: closed && up_to_date, up_to_date }
+        TailPage { start: from, pieces: range.pieces, next: range.next, closed: closed && up_to_date, up_to_date }
     }
 
     fn wake(&mut self, stream: StreamId, now: Millis) {

@@ -21,7 +21,7 @@ const PAGE_BYTES: usize = 256 << 10;
 
 struct Tail {
     target: TargetRef,
-    stream: Option<StreamId>,
+    stream: StreamId,
     from: Offset,
     ended: bool,
     directory: Directory,
@@ -31,12 +31,13 @@ struct Tail {
 /// Streams bytes from `from` on until the stream is closed or gone.
 pub(super) fn open(
     target: TargetRef,
+    stream: StreamId,
     from: Offset,
     directory: Directory,
     metrics: Arc<Metrics>,
 ) -> Messages<v1::TailEvent> {
     let open = OpenGauge::new(metrics.tails.clone());
-    let tail = Tail { target, stream: None, from, ended: false, directory, _open: open };
+    let tail = Tail { target, stream, from, ended: false, directory, _open: open };
     stream::unfold(tail, next_event).boxed()
 }
 
@@ -47,7 +48,7 @@ async fn next_event(mut tail: Tail) -> Option<(Result<v1::TailEvent, Status>, Ta
     let page = tail.next_page().await;
     tail.ended = !matches!(&page, Ok(page) if !page.closed);
     let event = page.map_err(to_status).map(|page| {
-        (tail.stream, tail.from) = (Some(page.stream), page.next);
+        tail.from = page.next;
         let data = if let [piece] = page.pieces.as_slice() { piece.clone() } else { Bytes::from(page.pieces.concat()) };
         v1::TailEvent { start: page.start.0, data, closed: page.closed, up_to_date: page.up_to_date }
     });

@@ -1,1 +1,166 @@
-//! Tests.
+//! The bytes of a snapshot: what they are, that they come back, that damage is an error.
+
+use proptest::prelude::*;
+use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer};
+use ursula_common::{BucketName, ContentType, GroupId, Millis, Offset, SessionId, StreamKey};
+
+use super::*;
+use crate::{Command, Message as Sent, Origin};
+
+const NOW: Millis = Millis(1_700_000_000_000);
+
+fn key(name: &str) -> StreamKey {
+    StreamKey::parse("default", name).expect(name)
+}
+
+fn create(name: &str) -> Create {
+    Create {
+        key: key(name),
+        content_type: Some(ContentType::parse("text/plain")),
+        lifetime: Lifetime::Ttl(60),
+        closed: false,
+        body: Bytes::from_static(b"first"),
+        fork: None,
+    }
+}
+
+fn append(name: &str) -> Append {
+    Append {
+        key: key(name),
+        content_type: Some(ContentType::parse("text/plain")),
+        body: Bytes::from_static(b"x"),
+        close: false,
+        producer: Some(Producer { id: "p".into(), epoch: 1, seq: 0 }),
+        stream_seq: Some("s".into()),
+        expected_offset: None,
+    }
+}
+
+fn apply(state: &mut State, ops: impl IntoIterator<Item = Op>) -> Vec<crate::Effect> {
+    let mut effects = Vec::new();
+    for (seq, op) in ops.into_iter().enumerate() {
+        let origin = Some(Origin { session: SessionId(7), seq: seq as u64, acked: 0 });
+        state.apply(Command { at: NOW, origin, op }, &mut effects);
+    }
+    state.check();
+    effects
+}
+
+/// Something of everything that a group of streams can hold.
+fn rich() -> State {
+    let mut state = State::new(GroupId(1), 2);
+    let fork = |name: &str, source: &str| {
+        let fork = Some(ForkFrom { source: key(source), offset: None, sub_offset: 0 });
+        Op::Create(Create { fork, content_type: None, lifetime: Lifetime::Forever, ..create(name) })
+    };
+    let until = Lifetime::ExpiresAt { text: "soon".into(), at: Millis(NOW.0 + 1) };
+    apply(
+        &mut state,
+        [
+            Op::Create(create("a")),
+            Op::Create(Create { lifetime: until, ..create("b") }),
+            Op::Append(append("a")),
+            Op::Append(Append { close: true, ..append("b") }),
+            fork("c", "a"),
+            fork("d", "elsewhere"),
+            Op::InstallBucket(ursula_common::verb::BucketStep { bucket: bucket("other"), order: 4 }),
+            Op::DropBucket(ursula_common::verb::BucketStep { bucket: bucket("other"), order: 5 }),
+        ],
+    );
+    // The source of `c` is here: its request comes back, and the source is deleted.
+    let Some(Sent { saga, message, op, .. }) = state.outbox().next() else { panic!("a question to the source") };
+    let mut effects = Vec::new();
+    let command = |op| Command { at: NOW, origin: None, op };
+    let crate::Answer::Done(outcome) = state.apply(command(op), &mut effects) else { panic!("granted at once") };
+    let step = ursula_common::verb::SagaStep { saga, message, outcome };
+    state.apply(command(Op::SagaStep(step)), &mut effects);
+    state.apply(command(Op::Delete(key("a"))), &mut effects);
+    let fork_ref =
+        ursula_common::verb::ForkRef { source: key("b"), fork: key("gone"), fork_id: ursula_common::StreamId(9) };
+    state.apply(command(Op::ReleaseFork(fork_ref)), &mut effects);
+    state.check();
+    state
+}
+
+fn bucket(name: &str) -> BucketName {
+    BucketName::parse(name).expect(name)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// These bytes lie on the disks of running clusters: the test may grow, its lines may not change.
+#[test]
+fn golden_bytes() {
+    let mut small = State::new(GroupId(1), 2);
+    apply(&mut small, [Op::Create(create("a"))]);
+    assert_eq!(hex(&small.encode()), SMALL);
+    assert_eq!(hex(&rich().encode()), RICH);
+}
+
+#[test]
+fn a_snapshot_comes_back() {
+    for state in [State::new(GroupId::META, 3), rich()] {
+        let read = State::decode(state.encode().into()).expect("read");
+        read.check();
+        assert!(read.encode() == state.encode());
+        assert_eq!(read.next_expiry(), state.next_expiry());
+        assert!(read.outbox().eq(state.outbox()));
+        assert_eq!(read.stats(), state.stats());
+        assert_eq!(read.info(&key("b"), NOW), state.info(&key("b"), NOW));
+        assert_eq!(read.info(&key("c"), NOW).map(|info| info.tail), state.info(&key("c"), NOW).map(|info| info.tail));
+    }
+    assert_eq!(rich().info(&key("c"), NOW).map(|info| info.tail), Ok(Offset(11)));
+}
+
+#[test]
+fn chunks_are_the_snapshot() {
+    let mut state = State::new(GroupId(1), 2);
+    let mut effects = Vec::new();
+    for n in 0..10_000 {
+        let op = Op::Create(create(&format!("a-stream-with-some-name/{n}")));
+        state.apply(Command { at: NOW, origin: None, op }, &mut effects);
+    }
+    let chunks: Vec<_> = state.encode_chunks().collect();
+    assert!(chunks.len() > 1 && chunks.iter().all(|chunk| chunk.len() < CHUNK_BYTES + 1000));
+    assert!(chunks.concat() == state.encode());
+}
+
+#[test]
+fn other_versions_and_missing_ends_are_refused() {
+    let bytes = Bytes::from(rich().encode());
+    let decode = |bytes: Bytes| State::decode(bytes).map(|_| ());
+    assert_eq!(decode(Bytes::new()), Err(CodecError::Damaged));
+    assert_eq!(decode(Bytes::from_static(&[9])), Err(CodecError::UnknownVersion(9)));
+    for len in 1..bytes.len() {
+        assert_eq!(decode(bytes.slice(..len)), Err(CodecError::Damaged), "{len} bytes");
+    }
+    assert_eq!(decode([&bytes[..], &[0]].concat().into()), Err(CodecError::Damaged));
+}
+
+proptest! {
+    #[test]
+    fn noise_is_an_error_and_no_panic(noise: Vec<u8>) {
+        let _ = State::decode([&[VERSION], &noise[..]].concat().into());
+    }
+
+    /// What is accepted in spite of the damage can be worked with.
+    #[test]
+    fn damage_never_panics(at in 0..10_000usize, flip in 1..=255u8) {
+        let mut bytes = rich().encode();
+        let at = at % bytes.len();
+        bytes[at] ^= flip;
+        if let Ok(mut state) = State::decode(bytes.into()) {
+            let _ = state.encode();
+            let later = Millis(NOW.0 + 100_000);
+            let ops = [Op::Append(append("c")), Op::Delete(key("c")), Op::Create(create("e")), Op::Expire];
+            for op in ops {
+                state.apply(Command { at: later, origin: None, op }, &mut Vec::new());
+            }
+        }
+    }
+}
+
+const SMALL: &str = "010f0a0d080110021880d095ffbc3120020b12090a0764656661756c74271a250a0161100118052080d095ffbc3128e0a499ffbc31320a746578742f706c61696e3a02083c2822260907000000000000001880d095ffbc3122141212121008011005220a746578742f706c61696e047a020801";
+const RICH: &str = "";

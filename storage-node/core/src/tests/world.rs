@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ursula_common::verb::{Append, Create, ForkCut, ForkFrom, Lifetime, Op, Producer, Reply, SagaStep, StreamInfo};
+use ursula_common::verb::{
+    Append, Appended, Create, Created, ForkCut, ForkFrom, Lifetime, Op, Producer, Reply, SagaStep, StreamInfo,
+};
 use ursula_common::{BucketName, ContentType, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey};
 
 use crate::{Answer, Command, Destination, Effect, Message, Origin, State};
@@ -112,8 +114,8 @@ impl World {
     }
 
     /// Does an op with everything that follows from it.
-    pub(super) fn run(&mut self, op: impl Into<Op>) -> Result<Reply, Error> {
-        let op = op.into();
+    pub(super) fn run(&mut self, verb: impl Verb) -> Result<Reply, Error> {
+        let op = verb.op();
         let group = group_of(&op);
         match self.apply(group, op, None) {
             Answer::Done(outcome) => outcome,
@@ -238,11 +240,47 @@ pub(super) fn touch(name: &str) -> Op {
     Op::Touch(key(name))
 }
 
-/// `Op` from what it holds, so that scripts stay short.
-pub(super) struct Script(pub(super) Op);
+/// What scripts can run.
+pub(super) trait Verb {
+    fn op(self) -> Op;
+}
 
-impl From<Script> for Op {
-    fn from(script: Script) -> Op {
-        script.0
+impl Verb for Op {
+    fn op(self) -> Op {
+        self
     }
+}
+
+impl Verb for Create {
+    fn op(self) -> Op {
+        Op::Create(self)
+    }
+}
+
+impl Verb for Append {
+    fn op(self) -> Op {
+        Op::Append(self)
+    }
+}
+
+/// The answer of a create.
+pub(super) fn created(new: bool, tail: u64) -> Result<Reply, Error> {
+    Ok(Reply::Created(Created { new, tail: Offset(tail), closed: false, content_type: text() }))
+}
+
+/// The answer of an append.
+pub(super) fn appended(tail: u64) -> Result<Reply, Error> {
+    Ok(Reply::Appended(Appended { tail: Offset(tail), closed: false, duplicate: false, producer: None }))
+}
+
+/// The answer of an append by a producer.
+pub(super) fn produced(tail: u64, epoch: u64, seq: u64) -> Result<Reply, Error> {
+    let producer = Some((epoch, seq));
+    Ok(Reply::Appended(Appended { tail: Offset(tail), closed: false, duplicate: false, producer }))
+}
+
+/// The answer to an append that a producer repeats.
+pub(super) fn repeated(tail: u64, epoch: u64, seq: u64) -> Result<Reply, Error> {
+    let producer = Some((epoch, seq));
+    Ok(Reply::Appended(Appended { tail: Offset(tail), closed: false, duplicate: true, producer }))
 }

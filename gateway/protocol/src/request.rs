@@ -1,0 +1,122 @@
+//! From the head of a request to what is asked. Bodies come later.
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, Uri};
+use ursula_common::limits::{APPEND_BYTES_MAX, LIST_ITEMS_MAX};
+use ursula_common::{BucketName, StreamKey};
+
+use crate::{AppendParts, CreateParts, ReadParts, Rejection, Route, headers, query, route};
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Whether the process lives.
+    Health,
+    /// Whether it can serve.
+    Ready,
+    /// What browsers ask before they send a request to another origin.
+    Preflight,
+    /// Create a bucket.
+    CreateBucket(BucketName),
+    /// Does the bucket exist?
+    DescribeBucket(BucketName),
+    /// Remove an empty bucket.
+    DeleteBucket(BucketName),
+    /// The names of the streams in a bucket.
+    List(ListParts),
+    /// Create a stream; the body is its first content.
+    Create(CreateParts),
+    /// Append the body to a stream, or close it, or both.
+    Append(AppendParts),
+    /// Delete a stream.
+    Delete(StreamKey),
+    /// Everything about a stream but its bytes.
+    Head(StreamKey),
+    /// Read a stream.
+    Read(ReadParts),
+}
+
+/// A page of the names in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListParts {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// Only names that start so.
+    pub prefix: String,
+    /// Only names that come after this one.
+    pub after: Option<String>,
+    /// At most so many names, 1 to [`LIST_ITEMS_MAX`].
+    pub limit: u32,
+}
+
+const ALLOW_PROBE: &str = "GET, HEAD, OPTIONS";
+const ALLOW_BUCKET: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
+const ALLOW_STREAM: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
+
+/// Tells what a request asks, as far as its head says.
+///
+/// # Errors
+/// The first rule that the request breaks.
+pub fn parse(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Request, Rejection> {
+    if method == Method::OPTIONS {
+        return Ok(Request::Preflight);
+    }
+    match route(uri.path())? {
+        Route::Health => probe(method, Request::Health),
+        Route::Ready => probe(method, Request::Ready),
+        Route::Bucket(bucket) => match *method {
+            Method::PUT => Ok(Request::CreateBucket(bucket)),
+            Method::GET => describe_or_list(bucket, uri.query()),
+            Method::HEAD => Ok(Request::DescribeBucket(bucket)),
+            Method::DELETE => Ok(Request::DeleteBucket(bucket)),
+            _ => Err(Rejection::Method { allow: ALLOW_BUCKET }),
+        },
+        Route::Stream(key) => match *method {
+            Method::POST => AppendParts::parse(key, headers).map(Request::Append),
+            Method::GET => ReadParts::parse(key, uri.query(), headers).map(Request::Read),
+            Method::PUT => CreateParts::parse(key, headers).map(Request::Create),
+            Method::HEAD => Ok(Request::Head(key)),
+            Method::DELETE => Ok(Request::Delete(key)),
+            _ => Err(Rejection::Method { allow: ALLOW_STREAM }),
+        },
+    }
+}
+
+fn probe(method: &Method, request: Request) -> Result<Request, Rejection> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(request),
+        _ => Err(Rejection::Method { allow: ALLOW_PROBE }),
+    }
+}
+
+fn describe_or_list(bucket: BucketName, text: Option<&str>) -> Result<Request, Rejection> {
+    let mut list = ListParts { bucket, prefix: String::new(), after: None, limit: LIST_ITEMS_MAX };
+    let mut is_list = false;
+    for (name, value) in query::pairs(text) {
+        match &*name {
+            "list" => is_list = true,
+            "prefix" => list.prefix = value.into_owned(),
+            "after" => list.after = Some(value.into_owned()),
+            "limit" => {
+                let problem = "must be a number from 1 on";
+                let wanted = headers::digits(&value).filter(|limit| *limit > 0);
+                let wanted = wanted.ok_or(Rejection::InvalidQuery { name: "limit", problem })?;
+                list.limit = u32::try_from(wanted).unwrap_or(LIST_ITEMS_MAX).min(LIST_ITEMS_MAX);
+            }
+            _ => {}
+        }
+    }
+    Ok(if is_list { Request::List(list) } else { Request::DescribeBucket(list.bucket) })
+}
+
+/// Refuses a body that says beforehand that it is too large.
+pub(crate) fn check_length(headers: &HeaderMap) -> Result<(), Rejection> {
+    match headers::single(headers, CONTENT_LENGTH)?.map(headers::digits) {
+        None => Ok(()),
+        Some(Some(length)) if length <= APPEND_BYTES_MAX as u64 => Ok(()),
+        Some(_) => Err(Rejection::BodyTooLarge),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! One gateway: what its handlers share.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::sync::watch;
+use ursula_common::Clock;
+
+use crate::cluster::{Cluster, Seed};
+use crate::config::GatewayConfig;
+use crate::handlers;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+
+/// A gateway. Cheap to clone; every clone is the same gateway.
+#[derive(Clone)]
+pub struct Gateway(Arc<App>);
+
+/// See [`Gateway`].
+pub(crate) struct App {
+    pub(crate) config: GatewayConfig,
+    pub(crate) cluster: Cluster,
+    pub(crate) hub: Hub,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) draining: watch::Sender<bool>,
+}
+
+impl Gateway {
+    /// Starts to follow the cluster that `seeds` belong to. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// If metrics cannot be set up.
+    pub fn start(config: GatewayConfig, seeds: Vec<Seed>, clock: Arc<dyn Clock>) -> io::Result<Gateway> {
+        let metrics = Metrics::new()?;
+        let cluster = Cluster::follow(seeds, config.op_timeout(), metrics.clone());
+        let hub = Hub::new(cluster.clone(), clock.clone(), metrics.clone());
+        let draining = watch::channel(false).0;
+        Ok(Gateway(Arc::new(App { config, cluster, hub, clock, metrics, draining })))
+    }
+
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.0
+    }
+
+    /// The metrics of this gateway in the text format of Prometheus.
+    pub fn render_metrics(&self) -> String {
+        self.0.render_metrics()
+    }
+}
+
+impl App {
+    fn render_metrics(&self) -> String {
+        let handle = self.metrics.registry.handle();
+        handle.run_upkeep();
+        handle.render()
+    }
+
+    /// What clients are served. The dialect decides what a path means, so there is one route.
+    pub(crate) fn public_routes(self: &Arc<Self>) -> Router {
+        Router::new().fallback(handlers::serve).with_state(self.clone())
+    }
+
+    /// What operators are served.
+    pub(crate) fn operations_routes(self: &Arc<Self>) -> Router {
+        let app = self.clone();
+        Router::new()
+            .route("/metrics", get(move || std::future::ready(app.render_metrics())))
+            .fallback(handlers::serve_probe)
+            .with_state(self.clone())
+    }
+
+    /// Whether the process is about to stop.
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+}

@@ -1,0 +1,156 @@
+//! The settings of a gateway.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use ursula_common::config::Settings;
+
+/// The settings of a gateway. Every key can stand in a TOML file, in the environment as
+/// `URSULA_GATEWAY_<KEY>`, and, if it has a flag, on the command line as `--<key>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// Where clients are served.
+    pub listen: SocketAddr,
+    /// Where `/metrics`, `/health` and `/ready` are served.
+    pub operations_listen: SocketAddr,
+    /// gRPC listeners of storage nodes, as `host:port`; one that answers is enough.
+    pub nodes: Vec<String>,
+    /// Base of the URLs in `Location`, for a gateway behind a load balancer; without it the host that
+    /// the client asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+    /// How long an op may take, with all retries, until the client is told.
+    pub op_timeout_ms: u64,
+    /// How long a long poll waits for data.
+    pub long_poll_timeout_ms: u64,
+    /// Pause after which an event stream gets a comment, so that nobody takes it for dead.
+    pub sse_heartbeat_ms: u64,
+    /// After about so long an event stream ends, and the client connects again where it stopped.
+    pub sse_lifetime_ms: u64,
+    /// How long a client may take to send the head of a request.
+    pub header_timeout_ms: u64,
+    /// How long a client may take to send a body.
+    pub body_timeout_ms: u64,
+    /// How long a connection may wait for its next request. Above the idle timeout of a load balancer.
+    pub idle_timeout_ms: u64,
+    /// After the signal to stop, connections are cut after so long.
+    pub drain_timeout_ms: u64,
+    /// Connections at a time; more wait in the backlog of the system.
+    pub connections_max: usize,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        GatewayConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4437)),
+            operations_listen: SocketAddr::from(([127, 0, 0, 1], 4436)),
+            nodes: vec!["127.0.0.1:4438".to_owned()],
+            public_url: None,
+            op_timeout_ms: 10_000,
+            long_poll_timeout_ms: 20_000,
+            sse_heartbeat_ms: 15_000,
+            sse_lifetime_ms: 60_000,
+            header_timeout_ms: 10_000,
+            body_timeout_ms: 30_000,
+            idle_timeout_ms: 75_000,
+            drain_timeout_ms: 10_000,
+            connections_max: 65_536,
+        }
+    }
+}
+
+/// No timeout is longer than a day.
+const TIMEOUT_MS_MAX: u64 = 24 * 3600 * 1000;
+
+impl Settings for GatewayConfig {
+    const ENV_PREFIX: &'static str = "URSULA_GATEWAY_";
+
+    fn check(&self) -> Result<(), String> {
+        let timeouts = [
+            ("op_timeout_ms", self.op_timeout_ms),
+            ("long_poll_timeout_ms", self.long_poll_timeout_ms),
+            ("sse_heartbeat_ms", self.sse_heartbeat_ms),
+            ("sse_lifetime_ms", self.sse_lifetime_ms),
+            ("header_timeout_ms", self.header_timeout_ms),
+            ("body_timeout_ms", self.body_timeout_ms),
+            ("idle_timeout_ms", self.idle_timeout_ms),
+            ("drain_timeout_ms", self.drain_timeout_ms),
+        ];
+        if let Some((name, _)) = timeouts.iter().find(|(_, ms)| !(1..=TIMEOUT_MS_MAX).contains(ms)) {
+            return Err(format!("{name} must be 1 to {TIMEOUT_MS_MAX}"));
+        }
+        if self.connections_max == 0 {
+            return Err("connections_max must be at least 1".to_owned());
+        }
+        let valid = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        if !self.public_url.as_ref().is_none_or(valid) {
+            return Err("public_url must start with http:// or https://".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl GatewayConfig {
+    pub(crate) fn op_timeout(&self) -> Duration {
+        Duration::from_millis(self.op_timeout_ms)
+    }
+
+    pub(crate) fn long_poll_timeout(&self) -> Duration {
+        Duration::from_millis(self.long_poll_timeout_ms)
+    }
+
+    pub(crate) fn sse_heartbeat(&self) -> Duration {
+        Duration::from_millis(self.sse_heartbeat_ms)
+    }
+
+    pub(crate) fn sse_lifetime(&self) -> Duration {
+        Duration::from_millis(self.sse_lifetime_ms)
+    }
+
+    pub(crate) fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    pub(crate) fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+}
+
+/// Settings that were given on the command line.
+#[derive(Debug, Default, Clone, clap::Args, Serialize)]
+pub struct GatewayFlags {
+    /// Where clients are served.
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// Where /metrics, /health and /ready are served.
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operations_listen: Option<SocketAddr>,
+    /// gRPC listener of a storage node; may be given more than once.
+    #[arg(long = "node", value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<String>,
+    /// Base of the URLs in Location.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_url: Option<String>,
+    /// How long an op may take, with all retries.
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    op_timeout_ms: Option<u64>,
+    /// How long a long poll waits for data.
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    long_poll_timeout_ms: Option<u64>,
+}

@@ -1,0 +1,76 @@
+//! Requests of clients: the dialect takes them apart, the cluster carries them out, the dialect puts the
+//! answers together.
+
+mod buckets;
+mod live;
+mod read;
+mod streams;
+mod upload;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request as HttpRequest, State};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use ursula_common::Error;
+use ursula_protocol::{self as protocol, Context, Rejection, Request, respond};
+
+use crate::app::App;
+
+/// A complete answer, or why there is none.
+type Answer = Result<Response<Bytes>, Response<Bytes>>;
+
+/// Serves one request of a client.
+pub(crate) async fn serve(State(gateway): State<Arc<App>>, request: HttpRequest) -> Response<Body> {
+    gateway.metrics.requests.increment(1);
+    let (head, body) = request.into_parts();
+    let response = match protocol::parse(&head.method, &head.uri, &head.headers) {
+        Err(rejection) => protocol::rejection(&rejection).map(Body::from),
+        Ok(Request::Append(parts)) => streams::append(&gateway, parts, body).await.map(Body::from),
+        Ok(Request::Read(parts)) => read::serve(&gateway, parts, head).await,
+        Ok(Request::Create(parts)) => streams::create(&gateway, parts, &head, body).await.map(Body::from),
+        Ok(request) => whole(small(&gateway, request, &head).await).map(Body::from),
+    };
+    if response.status() >= StatusCode::INTERNAL_SERVER_ERROR {
+        gateway.metrics.errors.increment(1);
+    }
+    response
+}
+
+/// Serves `/health` and `/ready` on the operations listener.
+pub(crate) async fn serve_probe(State(gateway): State<Arc<App>>, request: HttpRequest) -> Response<Body> {
+    let (head, _) = request.into_parts();
+    let response = match protocol::parse(&head.method, &head.uri, &head.headers) {
+        Ok(request @ (Request::Health | Request::Ready)) => whole(small(&gateway, request, &head).await),
+        Ok(_) => protocol::rejection(&Rejection::NotFound),
+        Err(rejection) => protocol::rejection(&rejection),
+    };
+    response.map(Body::from)
+}
+
+/// Requests without a body and with a small answer.
+async fn small(gateway: &App, request: Request, head: &http::request::Parts) -> Answer {
+    match request {
+        Request::Health => Ok(respond::health()),
+        Request::Ready => Ok(respond::ready(gateway.cluster.is_ready() && !gateway.is_draining())),
+        Request::Preflight => Ok(respond::preflight()),
+        Request::CreateBucket(bucket) => buckets::create(gateway, bucket, head).await,
+        Request::DescribeBucket(bucket) => buckets::describe(gateway, bucket).await,
+        Request::DeleteBucket(bucket) => buckets::delete(gateway, bucket).await,
+        Request::List(list) => buckets::list(gateway, list).await,
+        Request::Delete(key) => streams::delete(gateway, key).await,
+        Request::Head(key) => streams::head(gateway, key).await,
+        // Handled where their bodies are.
+        Request::Create(_) | Request::Append(_) | Request::Read(_) => Err(protocol::rejection(&Rejection::NotFound)),
+    }
+}
+
+fn whole(answer: Answer) -> Response<Bytes> {
+    answer.unwrap_or_else(|response| response)
+}
+
+/// The response to a request that failed; `context` is only of interest for appends.
+fn failed(error: &Error) -> Response<Bytes> {
+    protocol::error(error, Context::default())
+}

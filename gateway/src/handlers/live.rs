@@ -1,0 +1,229 @@
+//! Live reads: a long poll waits for one answer, an event stream goes on.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use http::Response;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use ursula_common::verb::ReadFrom;
+use ursula_common::{ContentType, Offset};
+use ursula_protocol::respond::{self, PageHead};
+use ursula_protocol::sse::{self, DataKind};
+use ursula_protocol::{ReadParts, cursor};
+
+use super::read::page_head;
+use super::{Answer, failed};
+use crate::app::App;
+use crate::hub::{Frame, Reader, Step, frameable, unread};
+use crate::pages::{self, Page};
+
+/// Answers when there are bytes after the offset, when the stream ends, or when the time is over.
+pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
+    let page = pages::read(&gateway.cluster, &parts.key, parts.from, true).await.map_err(|error| failed(&error))?;
+    let cursor = next_cursor(gateway, parts.cursor);
+    if page.next > page.start {
+        return Ok(respond::page(&page_head(&page, parts, Some(cursor)), &parts.if_none_match, &page.pieces));
+    }
+    if page.closed() {
+        return Ok(respond::nothing_new(page.next, cursor, true));
+    }
+    let mut reader = gateway.hub.follow(&parts.key, &page.info, page.next);
+    let waited = timeout(gateway.config.long_poll_timeout(), wait(gateway, &mut reader)).await;
+    let cursor = next_cursor(gateway, parts.cursor);
+    match waited {
+        Err(_) | Ok(Wait::Draining) => Ok(respond::nothing_new(page.next, cursor, false)),
+        Ok(Wait::Step(Step::Frame(frame))) if frame.next == page.next => {
+            Ok(respond::nothing_new(page.next, cursor, frame.closed))
+        }
+        Ok(Wait::Step(Step::Frame(frame))) => {
+            let head = PageHead {
+                next: frame.next,
+                up_to_date: frame.up_to_date,
+                closed: frame.closed,
+                ..page_head(&page, parts, Some(cursor))
+            };
+            Ok(respond::page(&head, &parts.if_none_match, &[unread(&frame, page.next)]))
+        }
+        // The client comes back with the same offset and reads what is there.
+        Ok(Wait::Step(Step::CatchUp)) => Ok(respond::nothing_new(page.next, cursor, false)),
+        Ok(Wait::Step(Step::Ended(error))) => Err(failed(&error)),
+    }
+}
+
+enum Wait {
+    Step(Step),
+    Draining,
+}
+
+async fn wait(gateway: &Arc<App>, reader: &mut Reader) -> Wait {
+    let mut draining = gateway.draining.subscribe();
+    tokio::select! {
+        step = reader.step() => Wait::Step(step),
+        _ = draining.wait_for(|draining| *draining) => Wait::Draining,
+    }
+}
+
+fn next_cursor(gateway: &Arc<App>, client: Option<u64>) -> u64 {
+    let jitter = rand::random_range(1..=cursor::JITTER_SECONDS_MAX);
+    cursor::next(gateway.clock.now(), client, jitter)
+}
+
+/// Sends what is there and then what comes, as server-sent events.
+pub(super) async fn events(gateway: &Arc<App>, parts: ReadParts) -> Response<Body> {
+    let page = match pages::read(&gateway.cluster, &parts.key, parts.from, true).await {
+        Ok(page) => page,
+        Err(error) => return failed(&error).map(Body::from),
+    };
+    let content_type = page.info.content_type.clone();
+    let kind = DataKind::of(&content_type);
+    let lifetime = gateway.config.sse_lifetime().mul_f64(rand::random_range(0.9..=1.1));
+    let now = Instant::now();
+    let events = Events {
+        gateway: gateway.clone(),
+        kind,
+        content_type,
+        parts,
+        state: State::Page(Box::new(page)),
+        silent_since: now,
+        ends_at: now + lifetime,
+        timer: Box::pin(sleep(gateway.config.sse_heartbeat().min(lifetime))),
+    };
+    let chunks = stream::unfold(events, |mut events| async move {
+        let chunk = events.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(chunk), events))
+    });
+    sse::response(kind).map(|()| Body::from_stream(chunks))
+}
+
+/// One reader's events.
+struct Events {
+    gateway: Arc<App>,
+    kind: DataKind,
+    content_type: ContentType,
+    parts: ReadParts,
+    state: State,
+    silent_since: Instant,
+    ends_at: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+enum State {
+    /// A page that is to be sent.
+    Page(Box<Page>),
+    /// Pages are to be read from here on.
+    CatchUp(Offset),
+    /// The tail was reached.
+    Follow(Box<Reader>),
+    /// The last event was sent.
+    Ended,
+}
+
+impl Events {
+    /// The next bytes to send: whole events, or a comment. `None` ends the response.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Ended) {
+                State::Ended => return None,
+                State::Page(page) => return Some(self.page(*page)),
+                State::CatchUp(from) => {
+                    let read = pages::read(&self.gateway.cluster, &self.parts.key, ReadFrom::At(from), false).await;
+                    // Without an answer the stream of events ends, and the client comes back.
+                    let page = read.ok()?;
+                    if page.next > page.start || page.closed() {
+                        self.state = State::Page(Box::new(page));
+                    } else {
+                        let reader = self.gateway.hub.follow(&self.parts.key, &page.info, from);
+                        self.state = State::Follow(Box::new(reader));
+                    }
+                }
+                State::Follow(reader) => {
+                    if let Some(chunk) = self.follow(reader).await? {
+                        return Some(chunk);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The events for a page, and where to go on from there.
+    fn page(&mut self, page: Page) -> Bytes {
+        let (up_to_date, closed) = (page.up_to_date(), page.closed());
+        let stored = match page.pieces.as_slice() {
+            [one] => one.clone(),
+            many => many.concat().into(),
+        };
+        let data = stored.slice(..frameable(&self.content_type, &stored, closed));
+        let frame = Frame::new(self.kind, page.start, data, self.cursor(), up_to_date, closed);
+        self.state = if closed {
+            State::Ended
+        } else if up_to_date {
+            State::Follow(Box::new(self.gateway.hub.follow(&self.parts.key, &page.info, frame.next)))
+        } else {
+            State::CatchUp(frame.next)
+        };
+        self.silent_since = Instant::now();
+        frame.events
+    }
+
+    /// Waits for the next frame, but not longer than for a comment or the end of this response.
+    /// The outer `None` ends the response; the inner one means to look at the state again.
+    async fn follow(&mut self, mut reader: Box<Reader>) -> Option<Option<Bytes>> {
+        let from = reader.next();
+        let mut draining = self.gateway.draining.subscribe();
+        let step = tokio::select! {
+            step = reader.step() => step,
+            () = self.timer.as_mut() => {
+                self.state = State::Follow(reader);
+                return self.heartbeat();
+            }
+            // Every event was followed by its offset: the client resumes there, elsewhere.
+            _ = draining.wait_for(|draining| *draining) => return None,
+        };
+        match step {
+            Step::CatchUp => self.state = State::CatchUp(from),
+            Step::Ended(_) => return None,
+            Step::Frame(frame) => {
+                self.silent_since = Instant::now();
+                if !frame.closed {
+                    self.state = State::Follow(reader);
+                }
+                return Some(Some(self.frame(&frame, from)));
+            }
+        }
+        Some(None)
+    }
+
+    /// The bytes of a frame for this reader: the shared ones, unless it has had a part of them or has a
+    /// cursor of its own.
+    fn frame(&self, frame: &Frame, from: Offset) -> Bytes {
+        let own_cursor = self.parts.cursor.is_some_and(|own| own >= cursor::next(self.gateway.clock.now(), None, 1));
+        if frame.start == from && !own_cursor {
+            return frame.events.clone();
+        }
+        let data = unread(frame, from);
+        Frame::new(self.kind, from, data, self.cursor(), frame.up_to_date, frame.closed).events
+    }
+
+    /// A comment if the reader has heard nothing for a while.
+    fn heartbeat(&mut self) -> Option<Option<Bytes>> {
+        let now = Instant::now();
+        if now >= self.ends_at {
+            return None;
+        }
+        let pause = self.gateway.config.sse_heartbeat();
+        let silent = now.duration_since(self.silent_since) >= pause;
+        if silent {
+            self.silent_since = now;
+        }
+        let next = (self.silent_since + pause).min(self.ends_at);
+        self.timer.as_mut().reset(next);
+        Some(silent.then_some(sse::HEARTBEAT))
+    }
+
+    fn cursor(&self) -> u64 {
+        next_cursor(&self.gateway, self.parts.cursor)
+    }
+}

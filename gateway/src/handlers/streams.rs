@@ -1,0 +1,96 @@
+//! Streams: create, append, close, delete, and describe.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::Response;
+use ursula_common::verb::{Op, Reply};
+use ursula_common::{ContentType, Error, StreamKey};
+use ursula_protocol::{self as protocol, AppendParts, CreateParts, Rejection, respond};
+
+use super::{Answer, failed, upload, whole};
+use crate::app::App;
+
+pub(super) async fn append(gateway: &App, parts: AppendParts, body: Body) -> Response<Bytes> {
+    whole(try_append(gateway, parts, body).await)
+}
+
+async fn try_append(gateway: &App, parts: AppendParts, body: Body) -> Answer {
+    let body = receive(gateway, body).await?;
+    let stored = match parts.store(body) {
+        Ok(stored) => stored,
+        Err(rejection) => return Err(refuse(gateway, &parts, rejection).await),
+    };
+    let append = parts.into_op(stored);
+    match gateway.cluster.submit(&append.op).await {
+        Ok(Reply::Appended(appended)) => {
+            gateway.metrics.appends.increment(1);
+            Ok(protocol::respond::appended(&appended, append.context))
+        }
+        Ok(_) => Err(failed(&Error::OutcomeUnknown)),
+        Err(error) => Err(protocol::error(&error, append.context)),
+    }
+}
+
+/// What is wrong with the stream is told before what is wrong with the body.
+async fn refuse(gateway: &App, parts: &AppendParts, rejection: Rejection) -> Response<Bytes> {
+    if !rejection.yields_to_stream_state() {
+        return protocol::rejection(&rejection);
+    }
+    match gateway.cluster.describe(&parts.key).await {
+        Err(error) => failed(&error),
+        Ok(info) if info.closed => failed(&Error::StreamClosed { tail: info.tail }),
+        Ok(info) if !same_type(parts.content_type.as_ref(), &info.content_type) => {
+            failed(&Error::ContentTypeMismatch { expected: info.content_type })
+        }
+        Ok(_) => protocol::rejection(&rejection),
+    }
+}
+
+fn same_type(sent: Option<&ContentType>, expected: &ContentType) -> bool {
+    sent.is_some_and(|sent| sent.same_media_type(expected))
+}
+
+pub(super) async fn create(
+    gateway: &App,
+    parts: CreateParts,
+    head: &http::request::Parts,
+    body: Body,
+) -> Response<Bytes> {
+    whole(try_create(gateway, parts, head, body).await)
+}
+
+async fn try_create(gateway: &App, mut parts: CreateParts, head: &http::request::Parts, body: Body) -> Answer {
+    let body = receive(gateway, body).await?;
+    if let Some(source) = parts.needs_source_type(&body) {
+        match gateway.cluster.describe(source).await {
+            Ok(info) => parts.set_content_type(info.content_type),
+            Err(Error::StreamNotFound | Error::BucketNotFound) => return Err(failed(&Error::ForkSourceNotFound)),
+            Err(Error::StreamGone) => return Err(failed(&Error::ForkSourceGone)),
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+    let stored = parts.store(body).map_err(|rejection| protocol::rejection(&rejection))?;
+    match gateway.cluster.submit(&parts.into_op(stored)).await {
+        Ok(Reply::Created(created)) => {
+            let location = respond::location(gateway.config.public_url.as_deref(), &head.uri, &head.headers);
+            Ok(respond::created(&created, location))
+        }
+        Ok(_) => Err(failed(&Error::OutcomeUnknown)),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+pub(super) async fn delete(gateway: &App, key: StreamKey) -> Answer {
+    gateway.cluster.submit(&Op::Delete(key)).await.map_err(|error| failed(&error))?;
+    Ok(respond::deleted())
+}
+
+pub(super) async fn head(gateway: &App, key: StreamKey) -> Answer {
+    let info = gateway.cluster.describe(&key).await.map_err(|error| failed(&error))?;
+    Ok(respond::head(&info))
+}
+
+async fn receive(gateway: &App, body: Body) -> Result<Bytes, Response<Bytes>> {
+    let read = upload::read(body, gateway.config.body_timeout()).await;
+    read.map_err(|rejection| protocol::rejection(&rejection))
+}

@@ -1,0 +1,291 @@
+//! The events of one stream as they come, for all its readers.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+use tracing::debug;
+use ursula_common::{Clock, ContentType, Error, Offset, StreamId, StreamKey};
+use ursula_proto::{from_status, v1};
+use ursula_protocol::cursor;
+use ursula_protocol::sse::DataKind;
+
+use super::frame::{Frame, frameable};
+use crate::cluster::Cluster;
+use crate::metrics::Metrics;
+
+/// Framed events that a feed keeps for readers that are a little behind.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+/// A feed without readers keeps its tail open for so long.
+const LINGER: Duration = Duration::from_secs(1);
+/// Pause before a lost tail is opened again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all readers of one stream share.
+pub(crate) struct Feed {
+    content_type: ContentType,
+    kept: Mutex<Kept>,
+    /// Counts changes of `kept`.
+    news: watch::Sender<u64>,
+    readers: AtomicUsize,
+    deserted: Notify,
+    metrics: Arc<Metrics>,
+}
+
+struct Kept {
+    frames: VecDeque<Arc<Frame>>,
+    bytes: usize,
+    /// Where the next frame starts.
+    next: Offset,
+    /// Bytes after `next` that cannot be framed yet.
+    rest: BytesMut,
+    /// Why nothing comes any more.
+    ended: Option<Error>,
+}
+
+/// What a reader does next.
+pub(crate) enum Step {
+    /// Send this frame. It may begin before the reader's position.
+    Frame(Arc<Frame>),
+    /// Read pages: what comes next is no longer kept.
+    CatchUp,
+    /// The stream is gone.
+    Ended(Error),
+}
+
+/// One reader's place in a feed.
+pub(crate) struct Reader {
+    feed: Arc<Feed>,
+    news: watch::Receiver<u64>,
+    next: Offset,
+}
+
+impl Feed {
+    pub(crate) fn new(content_type: &ContentType, from: Offset, metrics: Arc<Metrics>) -> Feed {
+        let kept = Kept { frames: VecDeque::new(), bytes: 0, next: from, rest: BytesMut::new(), ended: None };
+        Feed {
+            content_type: content_type.clone(),
+            kept: Mutex::new(kept),
+            news: watch::channel(0).0,
+            readers: AtomicUsize::new(0),
+            deserted: Notify::new(),
+            metrics,
+        }
+    }
+
+    pub(crate) fn readers(&self) -> usize {
+        self.readers.load(Ordering::SeqCst)
+    }
+
+    /// Frames what the node sends. Returns `true` when the stream has ended, `false` when the feed
+    /// had no readers for a while.
+    pub(crate) async fn pump(
+        &self,
+        cluster: &Cluster,
+        feed: &(StreamKey, StreamId),
+        clock: &dyn Clock,
+        metrics: &Metrics,
+    ) -> bool {
+        tokio::select! {
+            ended = self.pump_until_end(cluster, feed, clock, metrics) => ended,
+            () = self.wait_until_deserted() => false,
+        }
+    }
+
+    async fn pump_until_end(
+        &self,
+        cluster: &Cluster,
+        (key, stream): &(StreamKey, StreamId),
+        clock: &dyn Clock,
+        metrics: &Metrics,
+    ) -> bool {
+        loop {
+            let from = {
+                let kept = self.lock();
+                Offset(kept.next.0 + kept.rest.len() as u64)
+            };
+            let failed = match cluster.tail(key, *stream, from).await {
+                Ok(mut events) => {
+                    metrics.tail_upstreams_opened.increment(1);
+                    let _open = OpenGauge::new(&metrics.tail_upstreams);
+                    loop {
+                        match events.message().await {
+                            Ok(Some(event)) => {
+                                if self.take(event, clock) {
+                                    return true;
+                                }
+                            }
+                            Ok(None) => break Error::Unavailable,
+                            Err(status) => break from_status(&status),
+                        }
+                    }
+                }
+                Err(error) => error,
+            };
+            match failed {
+                Error::Unavailable | Error::NotLeader | Error::Overloaded => {
+                    debug!(error = %failed, "a tail was lost");
+                    sleep(REOPEN_PAUSE).await;
+                }
+                error => {
+                    self.lock().ended = Some(error);
+                    self.tell();
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Frames one event; returns whether it was the last.
+    fn take(&self, event: v1::TailEvent, clock: &dyn Clock) -> bool {
+        let mut kept = self.lock();
+        let data = if kept.rest.is_empty() {
+            event.data
+        } else {
+            kept.rest.extend_from_slice(&event.data);
+            kept.rest.split().freeze()
+        };
+        let whole = frameable(&self.content_type, &data, event.closed);
+        kept.rest.extend_from_slice(&data[whole..]);
+        let data = data.slice(..whole);
+        if data.is_empty() && !event.closed {
+            return false;
+        }
+        let kind = DataKind::of(&self.content_type);
+        let cursor = cursor::next(clock.now(), None, 1);
+        let frame = Frame::new(kind, kept.next, data, cursor, event.up_to_date, event.closed);
+        self.metrics.tail_frames.increment(1);
+        kept.next = frame.next;
+        self.keep(&mut kept, frame);
+        drop(kept);
+        self.tell();
+        event.closed
+    }
+
+    fn keep(&self, kept: &mut Kept, frame: Frame) {
+        let before = kept.bytes;
+        kept.bytes += frame.memory_bytes();
+        kept.frames.push_back(Arc::new(frame));
+        // The newest frame is kept whatever its size: readers that are up to date must see it.
+        while kept.bytes > KEPT_BYTES_MAX && kept.frames.len() > 1 {
+            let oldest = kept.frames.pop_front();
+            kept.bytes -= oldest.map_or(0, |frame| frame.memory_bytes());
+        }
+        self.metrics.tail_frame_bytes.increment(kept.bytes as f64 - before as f64);
+    }
+
+    async fn wait_until_deserted(&self) {
+        loop {
+            if self.readers() == 0 {
+                sleep(LINGER).await;
+                if self.readers() == 0 {
+                    return;
+                }
+            }
+            self.deserted.notified().await;
+        }
+    }
+
+    fn tell(&self) {
+        self.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.metrics.tail_frame_bytes.decrement(self.lock().bytes as f64);
+    }
+}
+
+impl Kept {
+    /// The frame that holds or begins at `from`, if it is kept.
+    fn frame_at(&self, from: Offset) -> Option<&Arc<Frame>> {
+        let index = self.frames.partition_point(|frame| frame.next <= from && !frame.closed);
+        self.frames.get(index)
+    }
+}
+
+impl Reader {
+    pub(super) fn new(feed: Arc<Feed>, from: Offset) -> Reader {
+        feed.readers.fetch_add(1, Ordering::SeqCst);
+        feed.metrics.tail_readers.increment(1.0);
+        // Subscribed before the first look, so that nothing is missed in between.
+        Reader { news: feed.news.subscribe(), feed, next: from }
+    }
+
+    /// The offset after what was sent.
+    pub(crate) fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// Waits for what comes next, and moves past it.
+    pub(crate) async fn step(&mut self) -> Step {
+        loop {
+            self.news.mark_unchanged();
+            if let Some(step) = self.try_step() {
+                return step;
+            }
+            if self.news.changed().await.is_err() {
+                return Step::Ended(Error::Unavailable);
+            }
+        }
+    }
+
+    fn try_step(&mut self) -> Option<Step> {
+        let kept = self.feed.lock();
+        let frame = kept.frame_at(self.next).cloned();
+        let (next, ended) = (kept.next, kept.ended.clone());
+        drop(kept);
+        match frame {
+            Some(frame) if frame.start <= self.next => {
+                self.next = frame.next;
+                self.feed.metrics.tail_deliveries.increment(1);
+                Some(Step::Frame(frame))
+            }
+            Some(_) => {
+                self.feed.metrics.tail_lagged.increment(1);
+                Some(Step::CatchUp)
+            }
+            None if self.next < next => Some(Step::CatchUp),
+            None => ended.map(Step::Ended),
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.feed.metrics.tail_readers.decrement(1.0);
+        if self.feed.readers.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.feed.deserted.notify_one();
+        }
+    }
+}
+
+/// Counts something that is open for as long as this lives.
+struct OpenGauge<'a>(&'a metrics::Gauge);
+
+impl<'a> OpenGauge<'a> {
+    fn new(gauge: &'a metrics::Gauge) -> OpenGauge<'a> {
+        gauge.increment(1.0);
+        OpenGauge(gauge)
+    }
+}
+
+impl Drop for OpenGauge<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// The part of a frame that a reader at `from` has not had.
+pub(crate) fn unread(frame: &Frame, from: Offset) -> Bytes {
+    frame.data.slice(from.0.saturating_sub(frame.start.0).min(frame.data.len() as u64) as usize..)
+}

@@ -1,0 +1,116 @@
+//! One storage node as the gateway sees it: its lane for changes, and calls that only read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tonic::Streaming;
+use ursula_common::verb::{ReadFrom, StreamInfo};
+use ursula_common::{BucketName, Error, GroupId, Offset, StreamId, StreamName};
+use ursula_proto::{NodeChannel, NodeClient, TargetRef, from_status, node_client, v1};
+
+use crate::lane::Lane;
+use crate::metrics::Metrics;
+
+/// The way to one node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    client: NodeClient,
+    pub(crate) lane: Lane,
+}
+
+/// A range of stored bytes, and the stream as it was then.
+#[derive(Debug)]
+pub(crate) struct ReadRange {
+    pub(crate) info: StreamInfo,
+    pub(crate) start: Offset,
+    pub(crate) next: Offset,
+    pub(crate) pieces: Vec<Bytes>,
+}
+
+/// A range to read.
+#[derive(Debug, Clone)]
+pub(crate) struct RangeRequest {
+    pub(crate) target: TargetRef,
+    pub(crate) from: ReadFrom,
+    pub(crate) until: Option<Offset>,
+    pub(crate) bytes_max: usize,
+    pub(crate) touch: bool,
+}
+
+impl Link {
+    pub(crate) fn new(channel: NodeChannel, metrics: Arc<Metrics>) -> Link {
+        let client = node_client(channel);
+        Link { lane: Lane::open(client.clone(), metrics), client }
+    }
+
+    pub(crate) async fn describe(&self, target: TargetRef) -> Result<StreamInfo, Error> {
+        let request = v1::DescribeRequest { target: Some(target.into()), touch: false };
+        self.client.clone().describe(request).await.map_err(|status| from_status(&status))?.into_inner().try_into()
+    }
+
+    pub(crate) async fn read(&self, range: RangeRequest) -> Result<ReadRange, Error> {
+        let request = v1::ReadRequest {
+            target: Some(range.target.into()),
+            from: Some(range.from.into()),
+            bytes_max: range.bytes_max as u64,
+            until: range.until.map(|until| until.0),
+            touch: range.touch,
+        };
+        let answer = self.client.clone().read(request).await.map_err(|status| from_status(&status))?;
+        let mut chunks = answer.into_inner();
+        let first = next(&mut chunks).await?.ok_or(Error::Unavailable)?;
+        let head = first.head.ok_or(Error::Malformed)?;
+        let mut pieces = Vec::new();
+        let mut data = Some(first.data);
+        while let Some(piece) = data {
+            if !piece.is_empty() {
+                pieces.push(piece);
+            }
+            data = next(&mut chunks).await?.map(|chunk| chunk.data);
+        }
+        Ok(ReadRange {
+            info: head.info.ok_or(Error::Malformed)?.try_into()?,
+            start: Offset(head.start),
+            next: Offset(head.next),
+            pieces,
+        })
+    }
+
+    pub(crate) async fn tail(&self, target: TargetRef, stream: StreamId, from: Offset) -> Result<Streaming<v1::TailEvent>, Error> {
+        let request = v1::TailRequest { target: Some(target.into()), from: from.0, stream_id: stream.0 };
+        Ok(self.client.clone().tail(request).await.map_err(|status| from_status(&status))?.into_inner())
+    }
+
+    pub(crate) async fn list(
+        &self,
+        group: GroupId,
+        bucket: &BucketName,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<StreamName>, Error> {
+        let request = v1::ListRequest {
+            group: group.0,
+            bucket: bucket.to_string(),
+            prefix: prefix.to_owned(),
+            after: after.to_owned(),
+            limit,
+        };
+        let listed = self.client.clone().list(request).await.map_err(|status| from_status(&status))?.into_inner();
+        listed.items.iter().map(|item| StreamName::parse(&item.name).map_err(|_| Error::Malformed)).collect()
+    }
+
+    pub(crate) async fn describe_bucket(&self, bucket: &BucketName) -> Result<(), Error> {
+        let request = v1::DescribeBucketRequest { bucket: bucket.to_string() };
+        self.client.clone().describe_bucket(request).await.map(drop).map_err(|status| from_status(&status))
+    }
+
+    pub(crate) async fn watch_topology(&self, have_version: u64) -> Result<Streaming<v1::Topology>, Error> {
+        let request = v1::WatchTopologyRequest { have_version };
+        Ok(self.client.clone().watch_topology(request).await.map_err(|status| from_status(&status))?.into_inner())
+    }
+}
+
+async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Error> {
+    stream.message().await.map_err(|status| from_status(&status))
+}

@@ -1,0 +1,53 @@
+//! What a gateway counts. No label, and never the name of a stream.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Histogram};
+use ursula_common::metrics::Registry;
+
+/// Handles to every metric of one gateway.
+pub(crate) struct Metrics {
+    pub(crate) registry: Registry,
+    pub(crate) requests: Counter,
+    pub(crate) appends: Counter,
+    pub(crate) errors: Counter,
+    pub(crate) connections: Gauge,
+    pub(crate) frame_ops: Histogram,
+    pub(crate) window_ops: Gauge,
+    pub(crate) tail_upstreams: Gauge,
+    pub(crate) tail_upstreams_opened: Counter,
+    pub(crate) tail_readers: Gauge,
+    pub(crate) tail_frames: Counter,
+    pub(crate) tail_frame_bytes: Gauge,
+    pub(crate) tail_deliveries: Counter,
+    pub(crate) tail_lagged: Counter,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    ///
+    /// # Errors
+    /// If the registry refuses its own settings.
+    pub(crate) fn new() -> std::io::Result<Arc<Metrics>> {
+        let registry = Registry::new().map_err(std::io::Error::other)?;
+        let counter = |name, help| registry.counter(name, help);
+        let gauge = |name, help| registry.gauge(name, help);
+        let metrics = Metrics {
+            requests: counter("ursula_gateway_requests_total", "requests of clients"),
+            appends: counter("ursula_gateway_appends_total", "appends that were accepted"),
+            errors: counter("ursula_gateway_server_errors_total", "requests answered with a 5xx status"),
+            connections: gauge("ursula_gateway_connections", "open connections of clients"),
+            frame_ops: registry.histogram("ursula_gateway_frame_ops", "ops in one frame to a storage node"),
+            window_ops: gauge("ursula_gateway_window_ops", "ops that wait for their answer"),
+            tail_upstreams: gauge("ursula_gateway_tail_upstreams", "tails open at storage nodes"),
+            tail_upstreams_opened: counter("ursula_gateway_tail_upstreams_opened_total", "tails ever opened"),
+            tail_readers: gauge("ursula_gateway_tail_readers", "clients that follow a stream"),
+            tail_frames: counter("ursula_gateway_tail_frames_total", "events framed, each once for all readers"),
+            tail_frame_bytes: gauge("ursula_gateway_tail_frame_bytes", "memory that holds framed events"),
+            tail_deliveries: counter("ursula_gateway_tail_deliveries_total", "events given to a reader"),
+            tail_lagged: counter("ursula_gateway_tail_lagged_total", "times a reader fell behind the kept events"),
+            registry,
+        };
+        Ok(Arc::new(metrics))
+    }
+}

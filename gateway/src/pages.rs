@@ -1,0 +1,88 @@
+//! Pages of a stream, put together from wherever its bytes are: a fork begins with those of its source.
+
+use bytes::Bytes;
+use ursula_common::limits::PAGE_BYTES_MAX;
+use ursula_common::verb::{ForkLink, ReadFrom, StreamInfo};
+use ursula_common::{Error, GroupId, Offset, StreamKey};
+use ursula_proto::TargetRef;
+
+use crate::cluster::Cluster;
+use crate::link::{RangeRequest, ReadRange};
+
+/// A range of a stream that ends between records.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) group: GroupId,
+    pub(crate) info: StreamInfo,
+    pub(crate) start: Offset,
+    pub(crate) next: Offset,
+    pub(crate) pieces: Vec<Bytes>,
+}
+
+impl Page {
+    /// Whether it reaches the tail.
+    pub(crate) fn up_to_date(&self) -> bool {
+        self.next >= self.info.tail
+    }
+
+    /// Whether it reaches the end of a closed stream.
+    pub(crate) fn closed(&self) -> bool {
+        self.up_to_date() && self.info.closed
+    }
+
+    fn bytes(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    fn extend(&mut self, range: ReadRange) {
+        self.next = range.next;
+        self.pieces.extend(range.pieces);
+    }
+}
+
+/// Reads about [`PAGE_BYTES_MAX`] from `from` on; counts as an access if `touch`.
+pub(crate) async fn read(cluster: &Cluster, key: &StreamKey, from: ReadFrom, touch: bool) -> Result<Page, Error> {
+    let own = |from, bytes_max, touch| {
+        cluster.read(key, None, move |target| RangeRequest { target, from, until: None, bytes_max, touch })
+    };
+    let (group, range) = own(from, PAGE_BYTES_MAX, touch).await?;
+    let ReadRange { info, start, next, pieces } = range;
+    let mut page = Page { group, info, start, next, pieces };
+    let Some(fork) = page.info.fork.clone().filter(|fork| page.next < fork.at) else { return Ok(page) };
+    while page.next < fork.at && page.bytes() < PAGE_BYTES_MAX {
+        let range = inherited(cluster, &fork, page.next, PAGE_BYTES_MAX - page.bytes()).await?;
+        if range.next == page.next {
+            // The bytes must be there as long as the fork is: it has just been deleted, or it never will.
+            return Err(Error::Unavailable);
+        }
+        page.extend(range);
+    }
+    if page.next == fork.at && page.bytes() < PAGE_BYTES_MAX {
+        let (_, range) = own(ReadFrom::At(page.next), PAGE_BYTES_MAX - page.bytes(), false).await?;
+        if range.info.id == page.info.id {
+            page.info = range.info.clone();
+            page.extend(range);
+        }
+    }
+    Ok(page)
+}
+
+/// Reads inherited bytes from the stream in the chain of sources that has them.
+async fn inherited(cluster: &Cluster, fork: &ForkLink, from: Offset, bytes_max: usize) -> Result<ReadRange, Error> {
+    let mut link = fork.clone();
+    loop {
+        let until = Some(link.at.min(fork.at));
+        let request = |target: TargetRef| RangeRequest {
+            target,
+            from: ReadFrom::At(from),
+            until,
+            bytes_max,
+            touch: false,
+        };
+        let (_, range) = cluster.read(&link.source, Some(link.source_id), request).await?;
+        match range.info.fork.clone().filter(|further| from < further.at) {
+            Some(further) => link = ForkLink { at: further.at.min(link.at), ..further },
+            None => return Ok(range),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Serves a gateway on its sockets until it is told to stop, then lets requests under way finish.
+
+mod watchdog;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use metrics::Gauge;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+use tracing::{debug, info, warn};
+
+use crate::app::{App, Gateway};
+use watchdog::{Limits, Watched};
+
+/// The largest head of a request, and headers in it.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+const HEADERS_MAX: usize = 100;
+/// Requests at a time on one HTTP/2 connection.
+const HTTP2_STREAMS_MAX: u32 = 1000;
+/// HTTP/2 connections are probed so often, and cut if they do not answer for as long.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+/// Pause after the system refused a connection, for want of file descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves clients on `listener` and operators on `operations` until `shutdown` is done.
+///
+/// # Errors
+/// None at this time: a listener that fails is tried again.
+pub async fn serve(
+    gateway: Gateway,
+    listener: TcpListener,
+    operations: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let gateway = gateway.app();
+    let operations = tokio::spawn(accept(gateway.clone(), operations, gateway.operations_routes(), None));
+    let open = Arc::new(GracefulShutdown::new());
+    tokio::select! {
+        () = accept(gateway.clone(), listener, gateway.public_routes(), Some(open.clone())) => {}
+        () = shutdown => {}
+    }
+    gateway.draining.send_replace(true);
+    drain(gateway, open).await;
+    operations.abort();
+    Ok(())
+}
+
+/// Lets connections finish their requests; live reads end by themselves when the gateway drains.
+async fn drain(gateway: &App, open: Arc<GracefulShutdown>) {
+    let Some(open) = Arc::into_inner(open) else { return };
+    info!(connections = open.count(), "draining");
+    let time = gateway.config.drain_timeout();
+    if tokio::time::timeout(time, open.shutdown()).await.is_err() {
+        warn!("connections were cut that did not end in time");
+    }
+}
+
+async fn accept(gateway: Arc<App>, listener: TcpListener, routes: Router, open: Option<Arc<GracefulShutdown>>) {
+    let places = Arc::new(Semaphore::new(gateway.config.connections_max.min(Semaphore::MAX_PERMITS)));
+    let server = Arc::new(server());
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Small events must leave at once; a socket that refuses works all the same.
+        let _ = socket.set_nodelay(true);
+        let serving = serve_connection(gateway.clone(), server.clone(), socket, routes.clone(), open.as_deref());
+        let counted = OpenGauge::new(gateway.metrics.connections.clone());
+        tokio::spawn(async move {
+            serving.await;
+            drop((place, counted));
+        });
+    }
+}
+
+fn server() -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX).half_close(false);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING)
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32);
+    server
+}
+
+fn serve_connection(
+    gateway: Arc<App>,
+    server: Arc<auto::Builder<TokioExecutor>>,
+    socket: TcpStream,
+    routes: Router,
+    open: Option<&GracefulShutdown>,
+) -> impl Future<Output = ()> + use<> {
+    let watcher = open.map(GracefulShutdown::watcher);
+    async move {
+        let limits = Limits { header: gateway.config.header_timeout(), idle: gateway.config.idle_timeout() };
+        let (socket, watchdog) = Watched::new(socket, limits);
+        let busy = watchdog.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let busy = busy.request();
+            let answer = routes.clone().oneshot(request.map(Body::new));
+            async move {
+                let response = answer.await.unwrap_or_else(|never: Infallible| match never {});
+                Ok::<_, Infallible>(response.map(|body| busy.until_sent(body)))
+            }
+        });
+        let connection = server.serve_connection(TokioIo::new(socket), service).into_owned();
+        let served = async {
+            match watcher {
+                Some(watcher) => watcher.watch(connection).await,
+                None => connection.await,
+            }
+        };
+        tokio::select! {
+            result = served => if let Err(error) = result {
+                debug!(%error, "a connection failed");
+            },
+            () = watchdog.bites() => debug!("a connection was idle for too long"),
+        }
+    }
+}
+
+/// Counts something that is open for as long as this lives.
+struct OpenGauge(Gauge);
+
+impl OpenGauge {
+    fn new(gauge: Gauge) -> OpenGauge {
+        gauge.increment(1.0);
+        OpenGauge(gauge)
+    }
+}
+
+impl Drop for OpenGauge {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

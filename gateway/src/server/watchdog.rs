@@ -1,0 +1,180 @@
+//! Ends connections that send no request, or do not finish the head of one. One timer for each
+//! connection that fires now and then, instead of one set and cleared for each request.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+/// How long a connection may do nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// From the first byte of a head to its end.
+    pub(super) header: Duration,
+    /// From the end of an answer to the first byte of the next request.
+    pub(super) idle: Duration,
+}
+
+/// Looks at a connection so often, at least; limits are kept to this precision.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(2);
+
+/// What is known of one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Watchdog(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: Limits,
+    born: Instant,
+    /// Requests whose answer is not sent yet.
+    requests: AtomicUsize,
+    /// Bytes came since the last request.
+    head_begun: AtomicBool,
+    /// When `requests` or `head_begun` changed last, in milliseconds after `born`.
+    since_ms: AtomicU64,
+}
+
+impl Inner {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn note(&self) {
+        self.since_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    fn is_late(&self) -> bool {
+        if self.requests.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let limit = if self.head_begun.load(Ordering::Relaxed) { self.limits.header } else { self.limits.idle };
+        let waited = self.now_ms().saturating_sub(self.since_ms.load(Ordering::Relaxed));
+        u128::from(waited) >= limit.as_millis()
+    }
+}
+
+impl Watchdog {
+    /// A request has come; its answer is under way until the returned value is dropped.
+    pub(super) fn request(&self) -> Busy {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        self.0.head_begun.store(false, Ordering::Relaxed);
+        Busy(self.0.clone())
+    }
+
+    /// Returns when the connection was idle for too long.
+    pub(super) async fn bites(&self) {
+        let Limits { header, idle } = self.0.limits;
+        let look_every = (header.min(idle) / 4).clamp(Duration::from_millis(10), LOOK_EVERY_MAX);
+        while !self.0.is_late() {
+            sleep(look_every).await;
+        }
+    }
+}
+
+/// A request under way.
+pub(super) struct Busy(Arc<Inner>);
+
+impl Busy {
+    /// The request stays under way until its answer was sent.
+    pub(super) fn until_sent(self, body: Body) -> Sending {
+        Sending { body, _busy: self }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.note();
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A body that keeps its request under way.
+pub(super) struct Sending {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Sending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        HttpBody::size_hint(&self.body)
+    }
+}
+
+/// A socket that tells its watchdog when bytes come.
+#[derive(Debug)]
+pub(super) struct Watched {
+    socket: TcpStream,
+    watchdog: Watchdog,
+}
+
+impl Watched {
+    pub(super) fn new(socket: TcpStream, limits: Limits) -> (Watched, Watchdog) {
+        let inner = Inner {
+            limits,
+            born: Instant::now(),
+            requests: AtomicUsize::new(0),
+            head_begun: AtomicBool::new(false),
+            since_ms: AtomicU64::new(0),
+        };
+        let watchdog = Watchdog(Arc::new(inner));
+        (Watched { socket, watchdog: watchdog.clone() }, watchdog)
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+        let inner = &self.watchdog.0;
+        let idle = inner.requests.load(Ordering::Relaxed) == 0;
+        if idle && !buffer.filled().is_empty() && !inner.head_begun.swap(true, Ordering::Relaxed) {
+            inner.note();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
+    }
+}

@@ -1,0 +1,332 @@
+//! What clients should see, as plainly as it can be said: whole streams in one map, nothing shared,
+//! nothing indexed, no snapshot, no sagas. Slow and obvious.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ursula_common::verb::{
+    AcquireFork, Append, Appended, Create, Created, ForkPoint, ForkRef, Lifetime, Producer, Reply,
+};
+use ursula_common::{BucketName, ContentType, Error, GroupId, Offset, StreamId, StreamKey};
+
+use super::world::home;
+
+type Fork = (StreamKey, StreamId);
+
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) now: u64,
+    /// Buckets by group.
+    pub(super) buckets: BTreeSet<(GroupId, BucketName)>,
+    pub(super) streams: BTreeMap<StreamKey, Stream>,
+    /// What each fork that was granted begins with.
+    granted: BTreeMap<Fork, Vec<u8>>,
+    /// Forks that have given their reference back, whether they ever had it or not.
+    released: BTreeSet<Fork>,
+    /// References that must be given back because of the last thing that happened.
+    pub(super) to_release: Vec<ForkRef>,
+}
+
+pub(super) struct Stream {
+    content_type: ContentType,
+    pub(super) bytes: Vec<u8>,
+    pub(super) closed: bool,
+    pub(super) lifetime: Lifetime,
+    touched: u64,
+    hidden: Option<Hidden>,
+    producers: BTreeMap<String, (u64, u64)>,
+    stream_seq: Option<String>,
+    closed_by: Option<Producer>,
+    /// What it is a fork of: source, anchor, sub-offset, its own id, its depth.
+    fork: Option<(StreamKey, u64, u64, StreamId, u32)>,
+    /// Where each of its forks begins: anchor and place.
+    forks: BTreeMap<Fork, (u64, u64)>,
+}
+
+#[derive(PartialEq)]
+enum Hidden {
+    Deleted,
+    Expired,
+}
+
+impl Model {
+    fn due(&self, stream: &Stream) -> bool {
+        stream.hidden.is_none()
+            && match &stream.lifetime {
+                Lifetime::Forever => false,
+                Lifetime::Ttl(seconds) => stream.touched + seconds * 1000 <= self.now,
+                Lifetime::ExpiresAt { at, .. } => at.0 <= self.now,
+            }
+    }
+
+    fn end(&mut self, key: &StreamKey, why: Hidden) {
+        let stream = self.streams.get_mut(key).expect("it is there");
+        if stream.forks.is_empty() { self.remove(key) } else { stream.hidden = Some(why) }
+    }
+
+    fn remove(&mut self, key: &StreamKey) {
+        let stream = self.streams.remove(key).expect("it is there");
+        if let Some((source, .., fork_id, _)) = stream.fork {
+            self.to_release.push(ForkRef { source, fork: key.clone(), fork_id });
+        }
+    }
+
+    fn expire_key(&mut self, key: &StreamKey) {
+        if self.streams.get(key).is_some_and(|stream| self.due(stream)) {
+            self.end(key, Hidden::Expired);
+        }
+    }
+
+    pub(super) fn expire(&mut self, group: GroupId) {
+        for key in self.streams.keys().filter(|key| home(key) == group).cloned().collect::<Vec<_>>() {
+            self.expire_key(&key);
+        }
+    }
+
+    /// What a reader finds: all bytes, and whether it is closed.
+    pub(super) fn read(&self, key: &StreamKey) -> Result<(&[u8], bool), Error> {
+        if !self.buckets.contains(&(home(key), key.bucket.clone())) {
+            return Err(Error::BucketNotFound);
+        }
+        match self.streams.get(key) {
+            None => Err(Error::StreamNotFound),
+            Some(stream) if stream.hidden.is_some() => Err(Error::StreamGone),
+            Some(stream) if !self.due(stream) => Ok((&stream.bytes, stream.closed)),
+            Some(stream) if stream.forks.is_empty() => Err(Error::StreamNotFound),
+            Some(_) => Err(Error::StreamGone),
+        }
+    }
+
+    fn live(&mut self, key: &StreamKey) -> Result<&mut Stream, Error> {
+        self.expire_key(key);
+        self.read(key)?;
+        Ok(self.streams.get_mut(key).expect("it was read"))
+    }
+
+    pub(super) fn delete(&mut self, key: &StreamKey) -> Result<Reply, Error> {
+        self.live(key)?;
+        self.end(key, Hidden::Deleted);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn touch(&mut self, key: &StreamKey) -> Result<Reply, Error> {
+        let now = self.now;
+        self.live(key)?.touched = now;
+        Ok(Reply::Done)
+    }
+
+    /// `None` if the name is free.
+    pub(super) fn found(&mut self, create: &Create) -> Option<Result<Reply, Error>> {
+        if !self.buckets.contains(&(home(&create.key), create.key.bucket.clone())) {
+            return Some(Err(Error::BucketNotFound));
+        }
+        self.expire_key(&create.key);
+        let stream = self.streams.get(&create.key)?;
+        let tail = Offset(stream.bytes.len() as u64);
+        let default = if create.fork.is_some() { stream.content_type.clone() } else { ContentType::default() };
+        let same_type = create.content_type.clone().unwrap_or(default).same_media_type(&stream.content_type);
+        let inherits = create.fork.is_some() && create.lifetime == Lifetime::Forever;
+        let same_fork = match (&create.fork, &stream.fork) {
+            (None, None) => true,
+            (Some(wanted), Some((source, anchor, sub_offset, ..))) => {
+                (&wanted.source, wanted.sub_offset) == (source, *sub_offset)
+                    && wanted.offset.unwrap_or(Offset(*anchor)) == Offset(*anchor)
+            }
+            _ => false,
+        };
+        let text = |lifetime: &Lifetime| match lifetime {
+            Lifetime::Forever => String::new(),
+            Lifetime::Ttl(seconds) => seconds.to_string(),
+            Lifetime::ExpiresAt { text, .. } => text.to_string(),
+        };
+        let same_lifetime = inherits || text(&create.lifetime) == text(&stream.lifetime);
+        let same = same_type && same_fork && same_lifetime && create.closed == stream.closed;
+        let closed = stream.closed;
+        Some(if same && stream.hidden.is_none() {
+            Ok(Reply::Created(Created { new: false, tail, closed, content_type: stream.content_type.clone() }))
+        } else {
+            Err(Error::StreamExists { tail, closed })
+        })
+    }
+
+    fn add(&mut self, create: &Create, mut stream: Stream) -> Result<Reply, Error> {
+        stream.bytes.extend_from_slice(&create.body);
+        let (tail, content_type) = (Offset(stream.bytes.len() as u64), stream.content_type.clone());
+        self.streams.insert(create.key.clone(), stream);
+        Ok(Reply::Created(Created { new: true, tail, closed: create.closed, content_type }))
+    }
+
+    fn blank(&self, create: &Create) -> Stream {
+        Stream {
+            content_type: create.content_type.clone().unwrap_or_default(),
+            bytes: Vec::new(),
+            closed: create.closed,
+            lifetime: create.lifetime.clone(),
+            touched: self.now,
+            hidden: None,
+            producers: BTreeMap::new(),
+            stream_seq: None,
+            closed_by: None,
+            fork: None,
+            forks: BTreeMap::new(),
+        }
+    }
+
+    /// `None` if the source has to be asked.
+    pub(super) fn create(&mut self, create: &Create) -> Option<Result<Reply, Error>> {
+        if let Some(found) = self.found(create) {
+            return Some(found);
+        }
+        if create.fork.is_some() {
+            return None;
+        }
+        let stream = self.blank(create);
+        Some(self.add(create, stream))
+    }
+
+    /// The answer of the source has come to the fork.
+    pub(super) fn forked(
+        &mut self,
+        create: &Create,
+        id: StreamId,
+        got: Result<ForkPoint, Error>,
+    ) -> Result<Reply, Error> {
+        let from = create.fork.clone().expect("it is a fork");
+        let fork_ref = ForkRef { source: from.source.clone(), fork: create.key.clone(), fork_id: id };
+        let outcome = got.and_then(|point| match self.found(create) {
+            Some(found) => found,
+            None => {
+                let mut stream = self.blank(create);
+                stream.content_type = create.content_type.clone().unwrap_or(point.content_type);
+                if create.lifetime == Lifetime::Forever {
+                    stream.lifetime = point.lifetime;
+                }
+                stream.bytes = self.granted[&(create.key.clone(), id)].clone();
+                assert_eq!(stream.bytes.len() as u64, point.at.0);
+                stream.fork = Some((from.source, point.anchor.0, from.sub_offset, id, point.depth));
+                self.add(create, stream)
+            }
+        });
+        if !matches!(&outcome, Ok(Reply::Created(Created { new: true, .. }))) {
+            self.to_release.push(fork_ref);
+        }
+        outcome
+    }
+
+    /// A reference is asked for. The incarnation of the source is left out of the answer.
+    pub(super) fn acquire(&mut self, ask: &AcquireFork) -> Result<Reply, Error> {
+        let fork = (ask.fork_ref.fork.clone(), ask.fork_ref.fork_id);
+        self.expire_key(&ask.fork_ref.source);
+        let stream = self.streams.get_mut(&ask.fork_ref.source).ok_or(Error::ForkSourceNotFound)?;
+        let tail = Offset(stream.bytes.len() as u64);
+        if !stream.forks.contains_key(&fork) {
+            if stream.hidden == Some(Hidden::Expired) {
+                return Err(Error::ForkSourceNotFound);
+            }
+            if stream.hidden.is_some() || self.released.contains(&fork) {
+                return Err(Error::ForkSourceGone);
+            }
+            if ask.content_type.as_ref().is_some_and(|wanted| !wanted.same_media_type(&stream.content_type)) {
+                return Err(Error::ForkContentTypeMismatch { expected: stream.content_type.clone() });
+            }
+            let anchor = ask.offset.unwrap_or(tail);
+            let at = anchor.0 + ask.sub_offset;
+            if anchor > tail {
+                return Err(Error::ForkOffsetInvalid { tail });
+            }
+            if at > tail.0 {
+                return Err(Error::ForkSubOffsetInvalid);
+            }
+            self.granted.insert(fork.clone(), stream.bytes[..at as usize].to_vec());
+            stream.forks.insert(fork.clone(), (anchor.0, at));
+        }
+        let (anchor, at) = stream.forks[&fork];
+        Ok(Reply::ForkAcquired(ForkPoint {
+            source_id: StreamId(0),
+            anchor: Offset(anchor),
+            at: Offset(at),
+            content_type: stream.content_type.clone(),
+            lifetime: stream.lifetime.clone(),
+            depth: stream.fork.as_ref().map_or(1, |fork| fork.4 + 1),
+        }))
+    }
+
+    pub(super) fn release(&mut self, fork_ref: &ForkRef) {
+        let fork = (fork_ref.fork.clone(), fork_ref.fork_id);
+        self.released.insert(fork.clone());
+        let Some(stream) = self.streams.get_mut(&fork_ref.source) else { return };
+        stream.forks.remove(&fork);
+        if stream.hidden.is_some() && stream.forks.is_empty() {
+            self.remove(&fork_ref.source);
+        }
+    }
+
+    /// Whether the bucket is gone from the group. Expires what stands before the first stream that stays.
+    pub(super) fn drop_bucket(&mut self, group: GroupId, bucket: &BucketName) -> bool {
+        let here = |key: &&StreamKey| home(key) == group && key.bucket == *bucket;
+        for key in self.streams.keys().filter(here).cloned().collect::<Vec<_>>() {
+            if !self.due(&self.streams[&key]) {
+                break;
+            }
+            self.end(&key, Hidden::Expired);
+        }
+        let empty = !self.streams.keys().any(|key| here(&key));
+        if empty {
+            self.buckets.remove(&(group, bucket.clone()));
+        }
+        empty
+    }
+
+    pub(super) fn append(&mut self, append: &Append) -> Result<Reply, Error> {
+        let now = self.now;
+        let stream = self.live(&append.key)?;
+        let tail = Offset(stream.bytes.len() as u64);
+        let answer =
+            |tail, closed, duplicate, producer| Ok(Reply::Appended(Appended { tail, closed, duplicate, producer }));
+        if stream.closed {
+            return match &append.producer {
+                Some(who) if stream.closed_by.as_ref() == Some(who) => {
+                    answer(tail, true, true, Some((who.epoch, who.seq)))
+                }
+                None if append.body.is_empty() => answer(tail, true, true, None),
+                _ => Err(Error::StreamClosed { tail }),
+            };
+        }
+        let given = append.content_type.as_ref();
+        if !append.body.is_empty() && !given.is_some_and(|given| given.same_media_type(&stream.content_type)) {
+            return Err(Error::ContentTypeMismatch { expected: stream.content_type.clone() });
+        }
+        if let Some(who) = &append.producer {
+            match stream.producers.get(&*who.id) {
+                None if who.seq > 0 => return Err(Error::ProducerGap { expected: 0, received: who.seq }),
+                Some((epoch, _)) if who.epoch < *epoch => return Err(Error::StaleEpoch { current: *epoch }),
+                Some((epoch, _)) if who.epoch > *epoch && who.seq > 0 => return Err(Error::EpochStart),
+                Some((epoch, last)) if who.epoch == *epoch && who.seq <= *last => {
+                    return answer(tail, false, true, Some((*epoch, *last)));
+                }
+                Some((epoch, last)) if who.epoch == *epoch && who.seq > last + 1 => {
+                    return Err(Error::ProducerGap { expected: last + 1, received: who.seq });
+                }
+                _ => {}
+            }
+        }
+        let ordered = append.stream_seq.as_deref().filter(|_| !append.body.is_empty());
+        if ordered.is_some() && ordered <= stream.stream_seq.as_deref() {
+            return Err(Error::StreamSeqConflict { tail });
+        }
+        if append.expected_offset.is_some_and(|expected| expected != tail) {
+            return Err(Error::OffsetMismatch { tail });
+        }
+        if let Some(who) = &append.producer {
+            stream.producers.insert(who.id.to_string(), (who.epoch, who.seq));
+        }
+        if let Some(seq) = ordered {
+            stream.stream_seq = Some(seq.to_owned());
+        }
+        stream.bytes.extend_from_slice(&append.body);
+        stream.touched = now;
+        stream.closed = append.close;
+        stream.closed_by = append.producer.clone().filter(|_| append.close);
+        let tail = Offset(stream.bytes.len() as u64);
+        answer(tail, append.close, false, append.producer.as_ref().map(|who| (who.epoch, who.seq)))
+    }
+}

@@ -1,0 +1,151 @@
+//! `ursula dev`: a gateway and a storage node in one process, in memory.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use ursula_common::clock::SystemClock;
+use ursula_common::config::{self, Settings};
+use ursula_gateway::{Gateway, GatewayConfig, Seed};
+use ursula_storage_node::{Node, NodeConfig};
+
+/// Settings of both tiers in one file: `[gateway]` and `[node]`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DevConfig {
+    gateway: GatewayConfig,
+    node: NodeConfig,
+}
+
+impl Settings for DevConfig {
+    const ENV_PREFIX: &'static str = "URSULA_DEV_";
+
+    fn check(&self) -> Result<(), String> {
+        self.gateway.check()?;
+        self.node.check()
+    }
+}
+
+/// Flags of `ursula dev`.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Flags {
+    /// Read settings from this TOML file, with a [gateway] and a [node] table.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the settings and exit.
+    #[arg(long)]
+    check: bool,
+    /// Print the settings that result from the file, the environment and the flags, and exit.
+    #[arg(long)]
+    print_config: bool,
+    /// Where clients are served.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where /metrics of the gateway is served.
+    #[arg(long, value_name = "ADDRESS")]
+    operations_listen: Option<SocketAddr>,
+    /// Where /metrics of the storage node is served.
+    #[arg(long, value_name = "ADDRESS")]
+    node_operations_listen: Option<SocketAddr>,
+    /// Base of the URLs in Location.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// How long a long poll waits for data.
+    #[arg(long, value_name = "MS")]
+    long_poll_timeout_ms: Option<u64>,
+    /// Threads that own groups of streams.
+    #[arg(long)]
+    cores: Option<usize>,
+    /// Memory for the bytes of streams.
+    #[arg(long, value_name = "BYTES")]
+    ring_bytes: Option<usize>,
+}
+
+/// Serves until a signal comes.
+pub(crate) fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
+    let settings = settings(flags)?;
+    if flags.print_config {
+        say(&config::to_toml(&settings));
+    }
+    if flags.check || flags.print_config {
+        return Ok(());
+    }
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings))
+}
+
+fn settings(flags: &Flags) -> Result<DevConfig, config::ConfigError> {
+    let mut settings: DevConfig = config::load(flags.config.as_deref(), &())?;
+    let DevConfig { gateway, node } = &mut settings;
+    set(&mut gateway.listen, flags.listen);
+    set(&mut gateway.operations_listen, flags.operations_listen);
+    set(&mut gateway.public_url, flags.public_url.clone().map(Some));
+    set(&mut gateway.long_poll_timeout_ms, flags.long_poll_timeout_ms);
+    set(&mut node.operations_listen, flags.node_operations_listen);
+    set(&mut node.cores, flags.cores);
+    set(&mut node.ring_bytes, flags.ring_bytes);
+    settings.check().map_err(config::ConfigError::Rule)?;
+    Ok(settings)
+}
+
+fn set<T>(setting: &mut T, flag: Option<T>) {
+    if let Some(flag) = flag {
+        *setting = flag;
+    }
+}
+
+async fn serve(settings: DevConfig) -> Result<(), Box<dyn Error>> {
+    let DevConfig { gateway: gateway_settings, node: node_settings } = settings;
+    let listener = bind(gateway_settings.listen).await?;
+    let gateway_operations = bind(gateway_settings.operations_listen).await?;
+    let node_operations = bind(node_settings.operations_listen).await?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let clock = Arc::new(SystemClock);
+    let node = Node::start(&node_settings, clock.clone()).await?;
+    let seed = Seed { name: "this process".to_owned(), channel: node.channel() };
+    let gateway = Gateway::start(gateway_settings, vec![seed], clock)?;
+    let addresses = [listener.local_addr()?, gateway_operations.local_addr()?, node_operations.local_addr()?];
+    say(&banner(addresses));
+    let node_operations = tokio::spawn(ursula_storage_node::serve_operations(node.clone(), node_operations));
+    let shutdown = async {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    ursula_gateway::serve(gateway, listener, gateway_operations, shutdown).await?;
+    node_operations.abort();
+    node.stop().await;
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let hint = "choose another address, or stop the process that has it";
+    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}; {hint}"))
+}
+
+fn banner([public, gateway, node]: [SocketAddr; 3]) -> String {
+    let stream = format!("http://{public}/v1/stream/hello");
+    format!(
+        "\
+Ursula serves streams on http://{public}
+in memory: nothing survives a restart
+
+Try it:
+  curl -i -X PUT {stream} -H 'Content-Type: text/plain'
+  curl -i -X POST {stream} -H 'Content-Type: text/plain' -d 'first event'
+  curl -i {stream}
+and in a second terminal, to follow it live:
+  curl -N '{stream}?offset=-1&live=sse'
+
+Metrics: http://{gateway}/metrics (gateway), http://{node}/metrics (storage node)
+"
+    )
+}
+
+#[expect(clippy::print_stdout, reason = "this is for the person at the terminal")]
+fn say(text: &str) {
+    print!("{text}");
+    // A closed pipe must not stop the server.
+    let _ = std::io::Write::flush(&mut std::io::stdout());
+}
