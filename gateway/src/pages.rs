@@ -55,6 +55,9 @@ pub(crate) async fn read(cluster: &Cluster, key: &StreamKey, from: ReadFrom, tou
             // The bytes must be there as long as the fork is: it has just been deleted, or it never will.
             return Err(Error::Unavailable);
         }
+        if page.pieces.is_empty() {
+            page.start = range.start;
+        }
         page.extend(range);
     }
     if page.next == fork.at && page.bytes() < PAGE_BYTES_MAX {

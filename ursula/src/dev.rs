@@ -65,6 +65,10 @@ pub(crate) struct Flags {
     ring_bytes: Option<usize>,
 }
 
+/// The flags of this command are not keys: they choose the tier.
+#[derive(Serialize)]
+struct NoKeys {}
+
 /// Serves until a signal comes.
 pub(crate) fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     let settings = settings(flags)?;
@@ -78,7 +82,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
 }
 
 fn settings(flags: &Flags) -> Result<DevConfig, config::ConfigError> {
-    let mut settings: DevConfig = config::load(flags.config.as_deref(), &())?;
+    let mut settings: DevConfig = config::load(flags.config.as_deref(), &NoKeys {})?;
     let DevConfig { gateway, node } = &mut settings;
     set(&mut gateway.listen, flags.listen);
     set(&mut gateway.operations_listen, flags.operations_listen);

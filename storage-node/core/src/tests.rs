@@ -3,6 +3,7 @@
 mod append;
 mod bucket;
 mod create;
+mod dice;
 mod fork;
 mod lifetime;
 mod model;

@@ -81,5 +81,5 @@ fn an_idle_stream_is_small() {
     let produced = per_stream(|n| vec![create(n, Lifetime::Forever), append(n, producer())]);
     assert!(idle < 200, "{idle} bytes");
     assert!(expiring < 320, "{expiring} bytes");
-    assert!(produced < 400, "{produced} bytes");
+    assert!(produced < 450, "{produced} bytes");
 }

@@ -103,10 +103,9 @@ impl GroupState {
         Some((start, range.pieces.concat().into()))
     }
 
-    /// The record that `at` lies inside of; `None` where `at` is a record boundary.
-    pub(crate) fn record_around(&self, stream: StreamId, at: Offset) -> Option<(Offset, Bytes)> {
-        let (start, _) = self.hot.borrow().record_at(self.group, stream, at)?;
-        if start == at { None } else { self.record_at(stream, at, None) }
+    /// Where the record begins that `at` lies in.
+    pub(crate) fn record_start(&self, stream: StreamId, at: Offset) -> Offset {
+        self.hot.borrow().record_at(self.group, stream, at).map_or(at, |(start, _)| start)
     }
 
     /// Answers `waiter` as soon as the stream has bytes from its offset on, has ended, or is gone.

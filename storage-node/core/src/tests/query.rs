@@ -21,6 +21,7 @@ fn a_listing_is_ordered_and_comes_in_pages() {
     assert_eq!(list("", "", 100), ["a/1", "a/10", "a/2", "a/3", "aa", "c"]);
     assert_eq!(list("a/", "", 2), ["a/1", "a/10"]);
     assert_eq!(list("a/", "a/10", 2), ["a/2", "a/3"]);
+    assert_eq!(list("a/1", "a/1", 2), ["a/10"], "what came last does not come again");
     assert_eq!(list("a/", "a/3", 2), [""; 0]);
     assert_eq!(list("a/", "b", 2), [""; 0]);
     assert_eq!(list("aa", "a/", 2), ["aa"]);

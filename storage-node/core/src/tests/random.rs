@@ -4,39 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use ursula_common::error::{Outcome, Retry};
-use ursula_common::verb::{Append, Create, ForkFrom, ForkPoint, Lifetime, Op, Producer, Reply, SagaStep};
-use ursula_common::{ContentType, Error, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey};
+use ursula_common::verb::{Append, Create, ForkPoint, Op, Reply, SagaStep};
+use ursula_common::{Error, GroupId, SagaId, SessionId, StreamId, StreamKey};
 
+use super::dice::{BUCKETS, Dice};
 use super::model::Model;
 use super::world::*;
 use crate::{Answer, Command, Destination, Effect, Message, Origin, State, decode_batch, encode_batch};
-
-/// SplitMix64: a test must give the same walk for the same seed, on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize].clone()
-    }
-}
 
 /// A saga as the test follows it.
 enum Followed {
@@ -45,7 +20,7 @@ enum Followed {
 }
 
 struct Walk {
-    random: Random,
+    dice: Dice,
     world: World,
     model: Model,
     /// Buckets as the meta group sees them; `true` is busy.
@@ -59,7 +34,6 @@ struct Walk {
     acked: u64,
 }
 
-const BUCKETS: [&str; 3] = ["default", "bucket-1", "bucket-2"];
 const SESSION: SessionId = SessionId(0xfeed_beef_feed_beef);
 
 impl Walk {
@@ -68,7 +42,7 @@ impl Walk {
         model.now = START.0;
         model.buckets.extend([1, 2].map(|group| (GroupId(group), bucket("default"))));
         Walk {
-            random: Random(seed),
+            dice: Dice(seed),
             world: World::new(),
             model,
             meta: BTreeMap::from([("default", false)]),
@@ -81,7 +55,7 @@ impl Walk {
     }
 
     fn step(&mut self) {
-        match self.random.below(100) {
+        match self.dice.below(100) {
             0..50 => self.client(),
             50..55 => self.repeat(),
             55..88 => self.deliver(),
@@ -93,75 +67,10 @@ impl Walk {
         assert!(self.model.to_release.is_empty(), "a reference that nobody gave back");
     }
 
-    fn key(&mut self) -> StreamKey {
-        let bucket = self.random.pick(&["default", "default", "default", "default", "bucket-1", "bucket-2"][..]);
-        let name = self.random.pick(&["a1", "a2", "a3", "b1", "b2", "b3"][..]);
-        key(&format!("{bucket}:{name}"))
-    }
-
-    fn content_type(&mut self) -> Option<ContentType> {
-        let text = match self.random.below(20) {
-            0 => return None,
-            1 => "application/json",
-            2..6 => "TEXT/plain; x",
-            _ => "text/plain",
-        };
-        Some(ContentType::parse(text))
-    }
-
-    fn body(&mut self) -> Bytes {
-        let len = self.random.below(6);
-        (0..len).map(|_| b'a' + self.random.below(26) as u8).collect()
-    }
-
-    fn lifetime(&mut self) -> Lifetime {
-        match self.random.below(10) {
-            0 => Lifetime::ExpiresAt { text: "soon".into(), at: Millis(self.model.now + 3000) },
-            1..4 => Lifetime::Ttl(self.random.below(20)),
-            _ => Lifetime::Forever,
-        }
-    }
-
-    fn offset(&mut self, percent: u64) -> Option<Offset> {
-        self.random.chance(percent).then(|| Offset(self.random.below(12)))
-    }
-
-    fn op(&mut self) -> Op {
-        let key = self.key();
-        match self.random.below(100) {
-            0..55 => {
-                let close = self.random.chance(4);
-                let body = if close { self.body() } else { Bytes::from_static(b"x") };
-                let producer = self.random.chance(50).then(|| Producer {
-                    id: self.random.pick(&["p", "q"][..]).into(),
-                    epoch: self.random.below(2),
-                    seq: self.random.below(3),
-                });
-                let stream_seq = self.random.chance(15).then(|| self.random.below(30).to_string().into());
-                let expected_offset = self.offset(10);
-                let content_type = self.content_type();
-                Op::Append(Append { key, content_type, body, close, producer, stream_seq, expected_offset })
-            }
-            55..85 => {
-                let fork = self.random.chance(55).then(|| {
-                    let offset = self.offset(50);
-                    let sub_offset = if offset.is_some() && self.random.chance(30) { self.random.below(4) } else { 0 };
-                    ForkFrom { source: self.key(), offset, sub_offset }
-                });
-                let (content_type, lifetime, body) = (self.content_type(), self.lifetime(), self.body());
-                Op::Create(Create { key, content_type, lifetime, closed: self.random.chance(5), body, fork })
-            }
-            85..92 => Op::Delete(key),
-            92..96 => Op::Touch(key),
-            96..98 => Op::CreateBucket(bucket(self.random.pick(&BUCKETS[..]))),
-            _ => Op::DeleteBucket(bucket(self.random.pick(&BUCKETS[..]))),
-        }
-    }
-
     /// Applies one command to the group, and to a copy that has been through a snapshot.
     fn apply(&mut self, group: GroupId, op: Op, origin: Option<Origin>) -> Answer {
         let command = Command { at: self.world.now, origin, op: op.clone() };
-        let twin = self.random.chance(5).then(|| {
+        let twin = self.dice.chance(5).then(|| {
             let mut twin = State::decode(self.world.state(group).encode().into()).expect("a snapshot is read");
             let decoded = decode_batch(encode_batch(std::slice::from_ref(&command)).into());
             assert_eq!(decoded.as_deref(), Ok(&[command.clone()][..]));
@@ -183,12 +92,12 @@ impl Walk {
     }
 
     fn client(&mut self) {
-        let op = self.op();
+        let op = self.dice.op(self.model.now);
         let group = group_of(&op);
         let seq = self.seq;
         self.seq += 1;
-        if self.random.chance(2) {
-            self.acked += self.random.below(self.seq - self.acked);
+        if self.dice.chance(2) {
+            self.acked += self.dice.below(self.seq - self.acked);
         }
         let expected = self.expect(&op);
         let answer = self.apply(group, op.clone(), Some(Origin { session: SESSION, seq, acked: self.acked }));
@@ -257,7 +166,7 @@ impl Walk {
         if known.is_empty() {
             return;
         }
-        let (group, seq) = self.random.pick(&known);
+        let (group, seq) = self.dice.pick(&known);
         let (op, first) = self.asked[&(group, seq)].clone();
         let origin = Origin { session: SESSION, seq, acked: 0 };
         let before = self.world.state(group).sessions.known[&SESSION].floor;
@@ -281,12 +190,12 @@ impl Walk {
         if self.world.flights.is_empty() {
             return;
         }
-        let index = self.random.below(self.world.flights.len() as u64) as usize;
+        let index = self.dice.below(self.world.flights.len() as u64) as usize;
         let flight = self.world.flights.swap_remove(index);
-        if self.world.flights.len() > 40 || self.random.chance(10) {
+        if self.world.flights.len() > 40 || self.dice.chance(10) {
             return; // Lost.
         }
-        if self.random.chance(25) {
+        if self.dice.chance(25) {
             self.world.flights.push(flight.clone());
         }
         match flight {
@@ -302,8 +211,8 @@ impl Walk {
             Destination::Group(group) => *group,
         };
         let failure = [Error::NotLeader, Error::Overloaded, Error::OutcomeUnknown, Error::Unavailable];
-        let outcome = if self.random.chance(8) {
-            Err(self.random.pick(&failure))
+        let outcome = if self.dice.chance(8) {
+            Err(self.dice.pick(&failure))
         } else {
             let op = self.world.look_for_cut(op);
             let expected = self.expect_request(to, &op);
@@ -391,25 +300,25 @@ impl Walk {
 
     /// A new leader, or one that has waited for long.
     fn resend(&mut self) {
-        let from = GroupId(self.random.below(3) as u32);
+        let from = GroupId(self.dice.below(3) as u32);
         let outbox: Vec<_> = self.world.state(from).outbox().collect();
         self.world.flights.extend(outbox.into_iter().map(|message| Flight::Request { from, message }));
     }
 
     fn pass(&mut self) {
-        self.world.pass(self.random.below(2000) as f64 / 1000.0);
+        self.world.pass(self.dice.below(2000) as f64 / 1000.0);
         self.model.now = self.world.now.0;
     }
 
     fn expire(&mut self) {
-        let group = GroupId(self.random.below(3) as u32);
+        let group = GroupId(self.dice.below(3) as u32);
         self.model.expire(group);
         self.apply(group, Op::Expire, None);
         assert!(self.world.state(group).next_expiry().is_none_or(|at| at > self.world.now));
     }
 
     fn restart(&mut self) {
-        let group = self.random.below(3) as usize;
+        let group = self.dice.below(3) as usize;
         let bytes = self.world.groups[group].encode();
         self.world.groups[group] = State::decode(bytes.into()).expect("a snapshot is read");
         self.compare_all();

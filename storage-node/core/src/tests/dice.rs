@@ -1,0 +1,100 @@
+//! Random ops of clients, the same for the same seed on every machine. Few names, so that they meet.
+
+use bytes::Bytes;
+use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer};
+use ursula_common::{ContentType, Millis, Offset, StreamKey};
+
+use super::world::{bucket, key};
+
+pub(super) const BUCKETS: [&str; 3] = ["default", "bucket-1", "bucket-2"];
+
+/// SplitMix64.
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(super) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize].clone()
+    }
+
+    fn key(&mut self) -> StreamKey {
+        let bucket = self.pick(&["default", "default", "default", "default", "bucket-1", "bucket-2"][..]);
+        let name = self.pick(&["a1", "a2", "a3", "b1", "b2", "b3"][..]);
+        key(&format!("{bucket}:{name}"))
+    }
+
+    fn content_type(&mut self) -> Option<ContentType> {
+        let text = match self.below(20) {
+            0 => return None,
+            1 => "application/json",
+            2..6 => "TEXT/plain; x",
+            _ => "text/plain",
+        };
+        Some(ContentType::parse(text))
+    }
+
+    fn body(&mut self) -> Bytes {
+        let len = self.below(6);
+        (0..len).map(|_| b'a' + self.below(26) as u8).collect()
+    }
+
+    fn lifetime(&mut self, now: u64) -> Lifetime {
+        match self.below(10) {
+            0 => Lifetime::ExpiresAt { text: "soon".into(), at: Millis(now + 3000) },
+            1..4 => Lifetime::Ttl(self.below(20)),
+            _ => Lifetime::Forever,
+        }
+    }
+
+    fn offset(&mut self, percent: u64) -> Option<Offset> {
+        self.chance(percent).then(|| Offset(self.below(12)))
+    }
+
+    /// Any op of a client.
+    pub(super) fn op(&mut self, now: u64) -> Op {
+        let key = self.key();
+        match self.below(100) {
+            0..55 => {
+                let close = self.chance(4);
+                let body = if close { self.body() } else { Bytes::from_static(b"x") };
+                let producer = self.chance(50).then(|| Producer {
+                    id: self.pick(&["p", "q"][..]).into(),
+                    epoch: self.below(2),
+                    seq: self.below(3),
+                });
+                let stream_seq = self.chance(15).then(|| self.below(30).to_string().into());
+                let expected_offset = self.offset(10);
+                let content_type = self.content_type();
+                Op::Append(Append { key, content_type, body, close, producer, stream_seq, expected_offset })
+            }
+            55..85 => {
+                let fork = self.chance(55).then(|| {
+                    let offset = self.offset(50);
+                    let sub_offset = if offset.is_some() && self.chance(30) { self.below(4) } else { 0 };
+                    ForkFrom { source: self.key(), offset, sub_offset }
+                });
+                let (content_type, lifetime, body) = (self.content_type(), self.lifetime(now), self.body());
+                Op::Create(Create { key, content_type, lifetime, closed: self.chance(5), body, fork })
+            }
+            85..92 => Op::Delete(key),
+            92..96 => Op::Touch(key),
+            96..98 => Op::CreateBucket(bucket(self.pick(&BUCKETS[..]))),
+            _ => Op::DeleteBucket(bucket(self.pick(&BUCKETS[..]))),
+        }
+    }
+}
