@@ -13,6 +13,10 @@ use ursula_common::clock::SystemClock;
 use ursula_common::config;
 use ursula_gateway::{Gateway, GatewayConfig, GatewayFlags, Seed, serve};
 
+/// Every append passes several threads, and the system's allocator makes them wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Serves the Durable Streams Protocol over HTTP and forwards to storage nodes.
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -13,6 +13,10 @@ use ursula_common::clock::SystemClock;
 use ursula_common::config;
 use ursula_storage_node::{Node, NodeConfig, NodeFlags, serve};
 
+/// Every append passes several threads, and the system's allocator makes them wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Stores streams: runs their Raft groups and serves gateways over gRPC.
 #[derive(Debug, Parser)]
 #[command(version)]

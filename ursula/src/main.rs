@@ -7,6 +7,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing::error;
 
+/// Every append passes several threads, and the system's allocator makes them wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A server for append-only event streams over plain HTTP.
 #[derive(Debug, Parser)]
 #[command(version)]

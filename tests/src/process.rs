@@ -1,0 +1,156 @@
+//! One program of this workspace as a child process: its output, signals and end.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::eventually;
+
+/// A running program. Killed when it is dropped; its output is printed if the test is failing.
+#[derive(Debug)]
+pub struct Process {
+    name: &'static str,
+    pid: Pid,
+    child: Mutex<Child>,
+    output: Arc<Mutex<Vec<String>>>,
+}
+
+/// The path of a program of this workspace, which the test command has built before.
+///
+/// # Panics
+/// If it is not there.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    // Tests lie in target/<profile>/deps, programs in target/<profile>.
+    let profile = test.ancestors().nth(2).expect("tests lie two folders deep");
+    let program = profile.join(name);
+    assert!(program.exists(), "{} is not there: build it with `cargo build --workspace --bins`", program.display());
+    program
+}
+
+impl Process {
+    /// Starts a program of this workspace with these arguments and variables. Settings in the environment
+    /// of the test do not reach it.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start<A: AsRef<OsStr>>(name: &'static str, args: &[A], env: &[(&str, &str)]) -> Process {
+        let mut command = Command::new(program(name));
+        for (key, _) in std::env::vars_os() {
+            if key.to_string_lossy().starts_with("URSULA_") {
+                command.env_remove(key);
+            }
+        }
+        command.args(args).env("NO_COLOR", "1").env("RUST_LOG", "info").envs(env.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let output = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stdout.take().expect("piped"), output.clone());
+        collect(child.stderr.take().expect("piped"), output.clone());
+        let pid = Pid::from_child(&child);
+        Process { name, pid, child: Mutex::new(child), output }
+    }
+
+    /// Its id, for tools that look at processes.
+    pub fn id(&self) -> u32 {
+        self.child().id()
+    }
+
+    /// Everything it has written to standard output and standard error so far.
+    pub fn output(&self) -> String {
+        self.lines().join("\n")
+    }
+
+    /// Waits for a line that holds `marker`, and returns it.
+    ///
+    /// # Panics
+    /// If the process ends before, or the line does not come.
+    pub fn line_with(&self, marker: &str) -> String {
+        eventually(&format!("{marker:?} in the output of {}", self.name), || {
+            let ended = self.try_wait();
+            let found = self.lines().iter().find(|line| line.contains(marker)).cloned();
+            if let (None, Some(status)) = (&found, ended) {
+                panic!("{} ended with {status} before it said {marker:?}:\n{}", self.name, self.output());
+            }
+            found
+        })
+    }
+
+    /// SIGKILL: it is gone at once and cleans up nothing. Returns when it is gone.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+        self.wait();
+    }
+
+    /// SIGTERM: it is asked to stop.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: it stands still, and its connections stay open.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT: it goes on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// How it ended, if it has.
+    pub fn try_wait(&self) -> Option<ExitStatus> {
+        self.child().try_wait().expect("a child can be waited for")
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it does not come.
+    pub fn wait(&self) -> ExitStatus {
+        eventually(&format!("the end of {}", self.name), || self.try_wait())
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Under the lock, and only before its end was seen: until then its id cannot belong to another.
+        let mut child = self.child();
+        if child.try_wait().expect("a child can be waited for").is_none() {
+            kill_process(self.pid, signal).expect("a child takes signals");
+        }
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    #[expect(clippy::print_stdout, reason = "what the test runner shows of a failed test")]
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        // Not `wait`, which may panic: a process that was sent SIGKILL ends.
+        let _ = self.child().wait();
+        if thread::panicking() {
+            println!("--- output of {} ---\n{}\n---", self.name, self.output());
+        }
+    }
+}
+
+fn collect(pipe: impl Read + Send + 'static, output: Arc<Mutex<Vec<String>>>) {
+    let read = move || {
+        for line in BufReader::new(pipe).split(b'\n') {
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line).into_owned();
+            output.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    };
+    thread::Builder::new().name("output".to_owned()).spawn(read).expect("a thread for output");
+}

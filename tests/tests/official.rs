@@ -1,0 +1,111 @@
+//! The official suites against each deployment: see `js/README.md`. They take turns, because several of their
+//! tests are sensitive to time.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ursula_tests::Server;
+
+/// Tests of each suite. A suite that grows or shrinks must be looked at.
+const CONFORMANCE: usize = 332;
+const CLIENT: usize = 20;
+const YJS: usize = 7;
+
+/// See `LONG_POLL_TIMEOUT_MS` of the servers under test.
+const LONG_POLL_TIMEOUT_MS: &str = "1000";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("js")
+}
+
+/// Held for as long as a suite runs; installs the packages if they are not those of the lock file.
+fn turn() -> File {
+    let lock = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("official.lock")).expect("a lock file");
+    lock.lock().expect("the lock of the official suites");
+    let wanted = fs::read(folder().join("package-lock.json")).expect("the lock file of npm");
+    let installed = folder().join("node_modules/.installed");
+    if fs::read(&installed).ok() != Some(wanted.clone()) {
+        let output = run(Command::new("npm").arg("ci"));
+        assert!(output.status.success(), "npm ci failed:\n{}", text(&output));
+        fs::write(&installed, wanted).expect("a note of what is installed");
+    }
+    lock
+}
+
+fn run(command: &mut Command) -> Output {
+    let name = format!("{command:?}");
+    command.current_dir(folder()).output().unwrap_or_else(|error| panic!("{name}: {error}; node and npm are needed"))
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+/// Runs one suite and holds it to its count, which is left in a file for reports.
+fn suite(deployment: &str, server: &Server, project: &str, root: &str, count: usize) {
+    let run_name = format!("{project}{}-{deployment}", root.replace('/', "-"));
+    let reports = Path::new(env!("CARGO_TARGET_TMPDIR")).join("official");
+    fs::create_dir_all(&reports).expect("a folder for reports");
+    let mut vitest = Command::new("npx");
+    vitest
+        .args(["--no-install", "vitest", "run", "--project", project])
+        .env("BASE_URL", &server.base_url)
+        .env("STREAM_ROOT", root)
+        .env("LONG_POLL_TIMEOUT_MS", LONG_POLL_TIMEOUT_MS)
+        .env("REPORT", reports.join(format!("{run_name}.json")))
+        .env("NO_COLOR", "1")
+        .env_remove("SUBSCRIPTIONS");
+    let output = run(&mut vitest);
+    let said = text(&output);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let counted = stdout.lines().last().unwrap_or_default();
+    fs::write(reports.join(format!("{run_name}.count")), format!("{counted}\n")).expect("a report");
+    assert_eq!(counted, format!("{count} passed, 0 failed"), "{run_name}:\n{said}");
+    assert!(output.status.success(), "{run_name}:\n{said}");
+}
+
+const ROOT: &str = "/v1/stream";
+
+#[test]
+fn conformance_of_one_process() {
+    let _turn = turn();
+    suite("dev", &Server::dev(), "conformance", ROOT, CONFORMANCE);
+}
+
+#[test]
+fn conformance_of_two_processes() {
+    let _turn = turn();
+    suite("tiers", &Server::tiers(), "conformance", ROOT, CONFORMANCE);
+}
+
+/// A copy of the suite with another root: the suite itself knows no buckets.
+#[test]
+fn conformance_of_a_bucket() {
+    let _turn = turn();
+    suite("tiers", &Server::tiers(), "conformance", "/bkt1", CONFORMANCE);
+}
+
+#[test]
+fn client_and_one_process() {
+    let _turn = turn();
+    suite("dev", &Server::dev(), "client", ROOT, CLIENT);
+}
+
+#[test]
+fn client_and_a_bucket_of_two_processes() {
+    let _turn = turn();
+    suite("tiers", &Server::tiers(), "client", "/bkt1", CLIENT);
+}
+
+#[test]
+fn yjs_and_one_process() {
+    let _turn = turn();
+    suite("dev", &Server::dev(), "yjs", ROOT, YJS);
+}
+
+#[test]
+fn yjs_and_two_processes() {
+    let _turn = turn();
+    suite("tiers", &Server::tiers(), "yjs", ROOT, YJS);
+}
