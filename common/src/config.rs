@@ -45,16 +45,32 @@ pub trait Settings: Serialize + DeserializeOwned + Default {
 /// # Errors
 /// [`ConfigError`] for an unreadable file, an unknown key or a wrong value.
 pub fn load<S: Settings>(file: Option<&Path>, flags: &impl Serialize) -> Result<S, ConfigError> {
+    let settings: S = read(file, flags)?;
+    settings.check().map_err(ConfigError::Rule)?;
+    Ok(settings)
+}
+
+/// Does what [`load`] does, but leaves [`Settings::check`] to the caller, who may still change something.
+///
+/// # Errors
+/// [`ConfigError`] for an unreadable file, an unknown key or a value of the wrong type.
+pub fn read<S: Settings>(file: Option<&Path>, flags: &impl Serialize) -> Result<S, ConfigError> {
     let mut figment = Figment::from(Serialized::defaults(S::default()));
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::File { path: path.display().to_string(), source })?;
         figment = figment.merge(Toml::string(&text));
     }
-    let figment = figment.merge(Env::prefixed(S::ENV_PREFIX)).merge(Serialized::defaults(flags));
-    let settings: S = figment.extract().map_err(|error| ConfigError::Value(Box::new(error)))?;
-    settings.check().map_err(ConfigError::Rule)?;
-    Ok(settings)
+    let environment = Env::prefixed(S::ENV_PREFIX).filter(|key| !is_service_link(key.as_str()));
+    let figment = figment.merge(environment).merge(Serialized::defaults(flags));
+    figment.extract().map_err(|error| ConfigError::Value(Box::new(error)))
+}
+
+/// Kubernetes sets `<NAME>_SERVICE_HOST`, `<NAME>_PORT` and the like for each service, and a service may
+/// have the name that our prefix has.
+fn is_service_link(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    key == "port" || key.starts_with("port_") || key.starts_with("service_")
 }
 
 /// The settings as a TOML file that [`load`] reads.

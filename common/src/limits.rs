@@ -16,6 +16,8 @@ pub const STREAM_SEQ_BYTES_MAX: usize = 256;
 pub const PRODUCER_NUMBER_MAX: u64 = (1 << 53) - 1;
 /// The longest sliding time to live, 100 years in seconds.
 pub const TTL_SECONDS_MAX: u64 = 100 * 366 * 24 * 3600;
+/// The longest `Stream-Expires-At`: a date with nanoseconds and a zone takes 35 bytes.
+pub const EXPIRES_AT_BYTES_MAX: usize = 64;
 /// The largest body of one create or append, as stored.
 pub const APPEND_BYTES_MAX: usize = 16 << 20;
 /// A page of a read ends at the first record boundary at or after this many bytes.

@@ -246,3 +246,6 @@ pub struct SagaStep {
     #[prost(message, required, tag = "3")]
     pub outcome: reply::Outcome,
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use ursula_common::Clock;
 use crate::cluster::{Cluster, Seed};
 use crate::config::GatewayConfig;
 use crate::handlers;
+use crate::handlers::upload::UploadBudget;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 
@@ -23,6 +24,7 @@ pub(crate) struct App {
     pub(crate) config: GatewayConfig,
     pub(crate) cluster: Cluster,
     pub(crate) hub: Hub,
+    pub(crate) uploads: UploadBudget,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) draining: watch::Sender<bool>,
@@ -37,8 +39,9 @@ impl Gateway {
         let metrics = Metrics::new()?;
         let cluster = Cluster::follow(seeds, config.op_timeout(), metrics.clone());
         let hub = Hub::new(cluster.clone(), clock.clone(), metrics.clone());
+        let uploads = UploadBudget::new(config.upload_bytes_max, metrics.upload_bytes.clone());
         let draining = watch::channel(false).0;
-        Ok(Gateway(Arc::new(App { config, cluster, hub, clock, metrics, draining })))
+        Ok(Gateway(Arc::new(App { config, cluster, hub, uploads, clock, metrics, draining })))
     }
 
     pub(crate) fn app(&self) -> &Arc<App> {

@@ -1,6 +1,7 @@
 //! The storage nodes behind this gateway: who leads which group, and how to reach it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,9 +194,9 @@ fn topology(
         let id = NodeId(node.id);
         if node.address.is_empty() {
             links.insert(id, seed.clone());
-        } else if !links.contains_key(&id) {
+        } else if let Entry::Vacant(vacant) = links.entry(id) {
             let channel = ursula_proto::remote(&node.address).map_err(|_| Error::Malformed)?;
-            links.insert(id, Link::new(channel, metrics.clone()));
+            vacant.insert(Link::new(channel, metrics.clone()));
         }
     }
     let leader = |group: &v1::Group| {

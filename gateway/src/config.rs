@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use ursula_common::config::Settings;
+use ursula_common::limits::APPEND_BYTES_MAX;
 
 /// The settings of a gateway. Every key can stand in a TOML file, in the environment as
 /// `URSULA_GATEWAY_<KEY>`, and, if it has a flag, on the command line as `--<key>`.
@@ -33,12 +34,16 @@ pub struct GatewayConfig {
     pub header_timeout_ms: u64,
     /// How long a client may take to send a body.
     pub body_timeout_ms: u64,
+    /// How long a client may take no bytes while there are some to send.
+    pub write_timeout_ms: u64,
     /// How long a connection may wait for its next request. Above the idle timeout of a load balancer.
     pub idle_timeout_ms: u64,
     /// After the signal to stop, connections are cut after so long.
     pub drain_timeout_ms: u64,
     /// Connections at a time; more wait in the backlog of the system.
     pub connections_max: usize,
+    /// Memory for the bodies of requests under way; what would go beyond is refused.
+    pub upload_bytes_max: usize,
 }
 
 impl Default for GatewayConfig {
@@ -54,9 +59,11 @@ impl Default for GatewayConfig {
             sse_lifetime_ms: 60_000,
             header_timeout_ms: 10_000,
             body_timeout_ms: 30_000,
+            write_timeout_ms: 30_000,
             idle_timeout_ms: 75_000,
             drain_timeout_ms: 10_000,
             connections_max: 65_536,
+            upload_bytes_max: 512 << 20,
         }
     }
 }
@@ -75,6 +82,7 @@ impl Settings for GatewayConfig {
             ("sse_lifetime_ms", self.sse_lifetime_ms),
             ("header_timeout_ms", self.header_timeout_ms),
             ("body_timeout_ms", self.body_timeout_ms),
+            ("write_timeout_ms", self.write_timeout_ms),
             ("idle_timeout_ms", self.idle_timeout_ms),
             ("drain_timeout_ms", self.drain_timeout_ms),
         ];
@@ -83,6 +91,9 @@ impl Settings for GatewayConfig {
         }
         if self.connections_max == 0 {
             return Err("connections_max must be at least 1".to_owned());
+        }
+        if self.upload_bytes_max < APPEND_BYTES_MAX {
+            return Err(format!("upload_bytes_max must be at least {APPEND_BYTES_MAX}, the largest body"));
         }
         let valid = |url: &String| url.starts_with("http://") || url.starts_with("https://");
         if !self.public_url.as_ref().is_none_or(valid) {
@@ -115,6 +126,10 @@ impl GatewayConfig {
 
     pub(crate) fn body_timeout(&self) -> Duration {
         Duration::from_millis(self.body_timeout_ms)
+    }
+
+    pub(crate) fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms)
     }
 
     pub(crate) fn idle_timeout(&self) -> Duration {

@@ -5,14 +5,14 @@ mod buckets;
 mod live;
 mod read;
 mod streams;
-mod upload;
+pub(crate) mod upload;
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use ursula_common::Error;
 use ursula_protocol::{self as protocol, Context, Rejection, Request, respond};
 
@@ -32,7 +32,7 @@ pub(crate) async fn serve(State(gateway): State<Arc<App>>, request: HttpRequest)
         Ok(Request::Create(parts)) => streams::create(&gateway, parts, &head, body).await.map(Body::from),
         Ok(request) => whole(small(&gateway, request, &head).await).map(Body::from),
     };
-    if response.status() >= StatusCode::INTERNAL_SERVER_ERROR {
+    if response.status().is_server_error() {
         gateway.metrics.errors.increment(1);
     }
     response

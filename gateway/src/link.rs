@@ -76,7 +76,12 @@ impl Link {
         })
     }
 
-    pub(crate) async fn tail(&self, target: TargetRef, stream: StreamId, from: Offset) -> Result<Streaming<v1::TailEvent>, Error> {
+    pub(crate) async fn tail(
+        &self,
+        target: TargetRef,
+        stream: StreamId,
+        from: Offset,
+    ) -> Result<Streaming<v1::TailEvent>, Error> {
         let request = v1::TailRequest { target: Some(target.into()), from: from.0, stream_id: stream.0 };
         Ok(self.client.clone().tail(request).await.map_err(|status| from_status(&status))?.into_inner())
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::info;
 use ursula_common::clock::SystemClock;
 use ursula_common::config;
 use ursula_gateway::{Gateway, GatewayConfig, GatewayFlags, Seed, serve};
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error}");
+            complain(error.as_ref());
             ExitCode::FAILURE
         }
     }
@@ -69,6 +69,9 @@ async fn serve_until_signal(settings: GatewayConfig) -> Result<(), Box<dyn Error
         let channel = ursula_proto::remote(name).map_err(|error| format!("{name} is not a host:port: {error}"))?;
         Ok::<_, String>(Seed { name: name.clone(), channel })
     };
+    if settings.nodes.is_empty() {
+        return Err("no storage node is named: set nodes, or give --node HOST:PORT".into());
+    }
     let seeds = settings.nodes.iter().map(seed).collect::<Result<_, _>>()?;
     info!(
         listen = %listener.local_addr()?,
@@ -82,4 +85,10 @@ async fn serve_until_signal(settings: GatewayConfig) -> Result<(), Box<dyn Error
         info!("stopping");
     };
     Ok(serve(gateway, listener, operations, shutdown).await?)
+}
+
+/// Tells the person at the terminal, whatever is logged.
+#[expect(clippy::print_stderr, reason = "this is for the person at the terminal")]
+fn complain(error: &dyn std::error::Error) {
+    eprintln!("error: {error}");
 }

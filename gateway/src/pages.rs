@@ -75,13 +75,8 @@ async fn inherited(cluster: &Cluster, fork: &ForkLink, from: Offset, bytes_max: 
     let mut link = fork.clone();
     loop {
         let until = Some(link.at.min(fork.at));
-        let request = |target: TargetRef| RangeRequest {
-            target,
-            from: ReadFrom::At(from),
-            until,
-            bytes_max,
-            touch: false,
-        };
+        let request =
+            |target: TargetRef| RangeRequest { target, from: ReadFrom::At(from), until, bytes_max, touch: false };
         let (_, range) = cluster.read(&link.source, Some(link.source_id), request).await?;
         match range.info.fork.clone().filter(|further| from < further.at) {
             Some(further) => link = ForkLink { at: further.at.min(link.at), ..further },

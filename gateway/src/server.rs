@@ -113,7 +113,11 @@ fn serve_connection(
 ) -> impl Future<Output = ()> + use<> {
     let watcher = open.map(GracefulShutdown::watcher);
     async move {
-        let limits = Limits { header: gateway.config.header_timeout(), idle: gateway.config.idle_timeout() };
+        let limits = Limits {
+            header: gateway.config.header_timeout(),
+            idle: gateway.config.idle_timeout(),
+            write: gateway.config.write_timeout(),
+        };
         let (socket, watchdog) = Watched::new(socket, limits);
         let busy = watchdog.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -135,7 +139,7 @@ fn serve_connection(
             result = served => if let Err(error) = result {
                 debug!(%error, "a connection failed");
             },
-            () = watchdog.bites() => debug!("a connection was idle for too long"),
+            () = watchdog.bites() => debug!("a connection did nothing for too long"),
         }
     }
 }

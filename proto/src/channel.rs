@@ -41,9 +41,7 @@ pub fn node_server<N: Node>(node: N) -> NodeServer<N> {
 
 /// A client with the contract's limits.
 pub fn node_client(channel: NodeChannel) -> NodeClient {
-    NodeClient::new(channel)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    NodeClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 /// A channel to a node in this process: no socket, the same code.

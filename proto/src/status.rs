@@ -2,8 +2,8 @@
 
 use prost::Message;
 use tonic::{Code, Status};
-use ursula_common::wire::reply::Failure;
 use ursula_common::Error;
+use ursula_common::wire::reply::Failure;
 
 /// Turns an error into a status that carries it whole.
 pub fn to_status(error: Error) -> Status {

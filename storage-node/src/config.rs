@@ -56,7 +56,7 @@ pub struct NodeFlags {
 /// More groups cost throughput: each has its own log entries and timers.
 const GROUPS_MAX: u32 = 256;
 const CORES_MAX: usize = 256;
-/// Less than this holds no append of the largest size.
+/// Less than this for a core may not hold an append of the largest size.
 const RING_BYTES_MIN: usize = 32 << 20;
 
 impl Default for NodeConfig {
@@ -80,7 +80,10 @@ impl Settings for NodeConfig {
             (self.node_id > 0, "node_id must be at least 1".to_owned()),
             ((1..=CORES_MAX).contains(&self.cores), format!("cores must be 1 to {CORES_MAX}")),
             ((1..=GROUPS_MAX).contains(&self.groups), format!("groups must be 1 to {GROUPS_MAX}")),
-            (self.ring_bytes >= RING_BYTES_MIN, format!("ring_bytes must be at least {RING_BYTES_MIN} (32 MiB)")),
+            (
+                self.ring_bytes / self.cores.max(1) >= RING_BYTES_MIN,
+                format!("ring_bytes must be at least {RING_BYTES_MIN} (32 MiB) for each core"),
+            ),
         ];
         rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))
     }

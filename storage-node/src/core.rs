@@ -24,8 +24,9 @@ use crate::raft::Replica;
 use crate::reads;
 use crate::tails::Waiter;
 
-/// Requests that may wait in the mailbox of a core. Each lane frame is one.
-pub(crate) const MAILBOX_REQUESTS_MAX: usize = 1024;
+/// Requests that may wait in the mailbox of a core. Each lane frame is one, with up to
+/// `FRAME_BYTES_MAX` of bodies.
+pub(crate) const MAILBOX_REQUESTS_MAX: usize = 128;
 /// How often expiry, lost messages and abandoned tails are looked after, and gauges are set.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -42,7 +43,12 @@ pub(crate) enum RequestKind {
     /// Ops of any of this core's groups.
     Propose(Vec<Proposal>),
     /// Everything about a stream but its bytes.
-    Describe { key: StreamKey, inherited: Option<StreamId>, touch: bool, reply: oneshot::Sender<Result<StreamInfo, Error>> },
+    Describe {
+        key: StreamKey,
+        inherited: Option<StreamId>,
+        touch: bool,
+        reply: oneshot::Sender<Result<StreamInfo, Error>>,
+    },
     /// A range of stored bytes.
     Read { read: Read, reply: oneshot::Sender<Result<ReadDone, Error>> },
     /// The next page of a tail.

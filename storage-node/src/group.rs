@@ -114,7 +114,7 @@ impl Group {
             self.metrics.refused_overloaded.increment(1);
             return proposal.reply.send(Err(Error::Overloaded));
         }
-        if bytes > 0 && self.state.borrow().is_full(queue.bytes + bytes) {
+        if bytes > 0 && !self.state.borrow().reserve(bytes) {
             drop(queue);
             self.metrics.refused_memory.increment(1);
             return proposal.reply.send(Err(Error::MemoryFull));
@@ -179,11 +179,12 @@ impl Group {
         });
         let take = take.count();
         let batch: Vec<Proposal> = queue.proposals.drain(..take).collect();
-        queue.bytes -= batch.iter().map(|proposal| proposal.op.body_bytes()).sum::<usize>();
+        queue.bytes -= body_bytes(&batch);
         batch
     }
 
     async fn propose(&self, batch: Vec<Proposal>) {
+        let reserved = body_bytes(&batch);
         let at = self.clock.now();
         let mut replies = Vec::with_capacity(batch.len());
         let mut commands = Vec::with_capacity(batch.len());
@@ -199,6 +200,7 @@ impl Group {
             Ok(answers) => replies.into_iter().zip(answers).for_each(|(reply, answer)| self.answer(reply, answer)),
             Err(error) => replies.into_iter().for_each(|reply| reply.send(Err(error.clone()))),
         }
+        self.state.borrow().release(reserved);
         let finished = self.state.borrow_mut().take_finished();
         for (saga, result) in finished {
             let waiting = self.waiting.borrow_mut().remove(&saga);
@@ -212,4 +214,8 @@ impl Group {
             Answer::Pending(saga) => self.waiting.borrow_mut().entry(saga).or_default().push(reply),
         }
     }
+}
+
+fn body_bytes(batch: &[Proposal]) -> usize {
+    batch.iter().map(|proposal| proposal.op.body_bytes()).sum()
 }

@@ -20,6 +20,8 @@ const STREAM_OVERHEAD_BYTES: usize = 128;
 pub(crate) struct Hot {
     streams: HashMap<(GroupId, StreamId), StreamLog>,
     used_bytes: usize,
+    /// Bytes of ops that were let in and are not applied yet.
+    reserved_bytes: usize,
     budget_bytes: usize,
 }
 
@@ -35,7 +37,7 @@ pub(crate) struct Range {
 impl Hot {
     /// An empty store that asks for appends to be refused beyond `budget_bytes`.
     pub(crate) fn new(budget_bytes: usize) -> Hot {
-        Hot { streams: HashMap::new(), used_bytes: 0, budget_bytes }
+        Hot { streams: HashMap::new(), used_bytes: 0, reserved_bytes: 0, budget_bytes }
     }
 
     /// Memory in use and the budget, in bytes.
@@ -43,9 +45,19 @@ impl Hot {
         (self.used_bytes, self.budget_bytes)
     }
 
-    /// Whether `bytes` more would go beyond the budget.
-    pub(crate) fn is_full(&self, bytes: usize) -> bool {
-        self.used_bytes.saturating_add(bytes) > self.budget_bytes
+    /// Sets `bytes` aside for an op, unless that would go beyond the budget. Must be given back by
+    /// [`Hot::release`] when the op is applied or has failed.
+    pub(crate) fn reserve(&mut self, bytes: usize) -> bool {
+        let fits = self.used_bytes + self.reserved_bytes + bytes <= self.budget_bytes;
+        if fits {
+            self.reserved_bytes += bytes;
+        }
+        fits
+    }
+
+    /// Gives back what [`Hot::reserve`] set aside.
+    pub(crate) fn release(&mut self, bytes: usize) {
+        self.reserved_bytes -= bytes;
     }
 
     /// Adds one record; `at` continues the stream.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::info;
 use ursula_common::clock::SystemClock;
 use ursula_common::config;
 use ursula_storage_node::{Node, NodeConfig, NodeFlags, serve};
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error}");
+            complain(error.as_ref());
             ExitCode::FAILURE
         }
     }
@@ -76,4 +76,10 @@ async fn serve_until_signal(settings: NodeConfig) -> Result<(), Box<dyn Error>> 
         info!("stopping");
     };
     Ok(serve(node, listener, operations, shutdown).await?)
+}
+
+/// Tells the person at the terminal, whatever is logged.
+#[expect(clippy::print_stderr, reason = "this is for the person at the terminal")]
+fn complain(error: &dyn std::error::Error) {
+    eprintln!("error: {error}");
 }

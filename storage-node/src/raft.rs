@@ -43,9 +43,10 @@ pub(crate) struct Replica<M: StateMachine> {
     log: MemoryLog,
 }
 
-/// The log is cut off after a snapshot when it holds so many bytes of commands, or so many entries.
-const LOG_BYTES_MAX: usize = 4 << 20;
-const LOG_ENTRIES_MAX: usize = 4096;
+/// The log is cut off after a snapshot when it holds so many bytes of commands, or so many entries: a
+/// small body may keep the whole frame alive in which it came.
+const LOG_BYTES_MAX: usize = 512 << 10;
+const LOG_ENTRIES_MAX: usize = 128;
 
 impl<M: StateMachine> Replica<M> {
     /// Starts the replica, as the only voter of its group. Needs the local task set of a core.
@@ -127,6 +128,13 @@ fn config(group: GroupId) -> Config {
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 0,
         purge_batch_size: 1,
+        // One proposal of a group is in flight at a time, so its queues are short. The defaults
+        // reserve megabytes for each group.
+        api_channel_size: Some(64),
+        api_batch_capacity: 64,
+        notification_channel_size: Some(1024),
+        state_machine_channel_size: Some(64),
+        log_stage_capacity: Some(64),
         ..Config::default()
     }
 }

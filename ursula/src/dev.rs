@@ -82,7 +82,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
 }
 
 fn settings(flags: &Flags) -> Result<DevConfig, config::ConfigError> {
-    let mut settings: DevConfig = config::load(flags.config.as_deref(), &NoKeys {})?;
+    let mut settings: DevConfig = config::read(flags.config.as_deref(), &NoKeys {})?;
     let DevConfig { gateway, node } = &mut settings;
     set(&mut gateway.listen, flags.listen);
     set(&mut gateway.operations_listen, flags.operations_listen);

@@ -5,7 +5,6 @@ mod dev;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing::error;
 
 /// Every append passes several threads, and the system's allocator makes them wait for each other.
 #[global_allocator]
@@ -32,8 +31,14 @@ fn main() -> ExitCode {
     match dev::run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error}");
+            complain(error.as_ref());
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells the person at the terminal, whatever is logged.
+#[expect(clippy::print_stderr, reason = "this is for the person at the terminal")]
+fn complain(error: &dyn std::error::Error) {
+    eprintln!("error: {error}");
 }

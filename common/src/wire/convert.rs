@@ -283,7 +283,9 @@ pub(crate) fn lifetime_in(lifetime: Option<Lifetime>) -> Result<verb::Lifetime, 
     let Some(lifetime) = lifetime else { return Ok(verb::Lifetime::Forever) };
     match (lifetime.ttl_seconds, lifetime.expires_at) {
         (Some(seconds), None) if seconds <= limits::TTL_SECONDS_MAX => Ok(verb::Lifetime::Ttl(seconds)),
-        (None, Some(text)) => Ok(verb::Lifetime::ExpiresAt { text: text.into(), at: Millis(lifetime.expires_at_ms) }),
+        (None, Some(text)) if text.len() <= limits::EXPIRES_AT_BYTES_MAX => {
+            Ok(verb::Lifetime::ExpiresAt { text: text.into(), at: Millis(lifetime.expires_at_ms) })
+        }
         _ => Err(Error::Malformed),
     }
 }

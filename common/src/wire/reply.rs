@@ -19,7 +19,7 @@ pub fn decode(bytes: &[u8]) -> Result<Result<verb::Reply, Error>, Error> {
     Outcome::decode(bytes).map_err(|_| Error::Malformed)?.try_into()
 }
 
-/// A reply or an error. Kept for later: 7 to 31.
+/// A reply or an error. Kept for later: 6 to 31.
 #[derive(Clone, PartialEq, Message)]
 pub struct Outcome {
     /// Never absent in a valid answer.

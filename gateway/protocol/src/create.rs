@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Uri};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use ursula_common::limits::TTL_SECONDS_MAX;
+use ursula_common::limits::{EXPIRES_AT_BYTES_MAX, TTL_SECONDS_MAX};
 use ursula_common::verb::{Create, ForkFrom, Lifetime, Op};
 use ursula_common::{ContentType, Millis, Offset, StreamKey};
 
@@ -13,9 +13,6 @@ use crate::headers::{
     self, STREAM_EXPIRES_AT, STREAM_FORK_OFFSET, STREAM_FORK_SUB_OFFSET, STREAM_FORKED_FROM, STREAM_TTL,
 };
 use crate::{Rejection, Route, request, route};
-
-/// The longest `Stream-Expires-At`: a date with nanoseconds and a zone takes 35 bytes.
-const EXPIRES_AT_BYTES_MAX: usize = 64;
 
 /// A create, as far as its head says.
 #[derive(Debug, Clone, PartialEq)]

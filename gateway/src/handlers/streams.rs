@@ -7,7 +7,8 @@ use ursula_common::verb::{Op, Reply};
 use ursula_common::{ContentType, Error, StreamKey};
 use ursula_protocol::{self as protocol, AppendParts, CreateParts, Rejection, respond};
 
-use super::{Answer, failed, upload, whole};
+use super::upload::Upload;
+use super::{Answer, failed, whole};
 use crate::app::App;
 
 pub(super) async fn append(gateway: &App, parts: AppendParts, body: Body) -> Response<Bytes> {
@@ -15,8 +16,8 @@ pub(super) async fn append(gateway: &App, parts: AppendParts, body: Body) -> Res
 }
 
 async fn try_append(gateway: &App, parts: AppendParts, body: Body) -> Answer {
-    let body = receive(gateway, body).await?;
-    let stored = match parts.store(body) {
+    let Upload { bytes, held: _held } = gateway.uploads.read(body, gateway.config.body_timeout()).await?;
+    let stored = match parts.store(bytes) {
         Ok(stored) => stored,
         Err(rejection) => return Err(refuse(gateway, &parts, rejection).await),
     };
@@ -60,8 +61,8 @@ pub(super) async fn create(
 }
 
 async fn try_create(gateway: &App, mut parts: CreateParts, head: &http::request::Parts, body: Body) -> Answer {
-    let body = receive(gateway, body).await?;
-    if let Some(source) = parts.needs_source_type(&body) {
+    let Upload { bytes, held: _held } = gateway.uploads.read(body, gateway.config.body_timeout()).await?;
+    if let Some(source) = parts.needs_source_type(&bytes) {
         match gateway.cluster.describe(source).await {
             Ok(info) => parts.set_content_type(info.content_type),
             Err(Error::StreamNotFound | Error::BucketNotFound) => return Err(failed(&Error::ForkSourceNotFound)),
@@ -69,7 +70,7 @@ async fn try_create(gateway: &App, mut parts: CreateParts, head: &http::request:
             Err(error) => return Err(failed(&error)),
         }
     }
-    let stored = parts.store(body).map_err(|rejection| protocol::rejection(&rejection))?;
+    let stored = parts.store(bytes).map_err(|rejection| protocol::rejection(&rejection))?;
     match gateway.cluster.submit(&parts.into_op(stored)).await {
         Ok(Reply::Created(created)) => {
             let location = respond::location(gateway.config.public_url.as_deref(), &head.uri, &head.headers);
@@ -88,9 +89,4 @@ pub(super) async fn delete(gateway: &App, key: StreamKey) -> Answer {
 pub(super) async fn head(gateway: &App, key: StreamKey) -> Answer {
     let info = gateway.cluster.describe(&key).await.map_err(|error| failed(&error))?;
     Ok(respond::head(&info))
-}
-
-async fn receive(gateway: &App, body: Body) -> Result<Bytes, Response<Bytes>> {
-    let read = upload::read(body, gateway.config.body_timeout()).await;
-    read.map_err(|rejection| protocol::rejection(&rejection))
 }

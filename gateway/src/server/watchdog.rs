@@ -1,5 +1,5 @@
-//! Ends connections that send no request, or do not finish the head of one. One timer for each
-//! connection that fires now and then, instead of one set and cleared for each request.
+//! Ends connections that send no request, do not finish the head of one, or do not read their answer.
+//! One timer for each connection that fires now and then, instead of one set and cleared for each request.
 
 use std::io;
 use std::pin::Pin;
@@ -22,6 +22,8 @@ pub(super) struct Limits {
     pub(super) header: Duration,
     /// From the end of an answer to the first byte of the next request.
     pub(super) idle: Duration,
+    /// While bytes are to be sent, without the client taking any.
+    pub(super) write: Duration,
 }
 
 /// Looks at a connection so often, at least; limits are kept to this precision.
@@ -41,7 +43,15 @@ struct Inner {
     head_begun: AtomicBool,
     /// When `requests` or `head_begun` changed last, in milliseconds after `born`.
     since_ms: AtomicU64,
+    /// Since when the client takes no bytes, in milliseconds after `born`; [`NEVER`] while it does.
+    blocked_since_ms: AtomicU64,
+    /// HTTP/2 has frames between requests, so that bytes do not tell the begin of a head.
+    is_http2: AtomicBool,
 }
+
+const NEVER: u64 = u64::MAX;
+/// How an HTTP/2 connection begins.
+const HTTP2_PREFACE: &[u8] = b"PRI ";
 
 impl Inner {
     fn now_ms(&self) -> u64 {
@@ -53,12 +63,25 @@ impl Inner {
     }
 
     fn is_late(&self) -> bool {
+        let blocked = self.now_ms().saturating_sub(self.blocked_since_ms.load(Ordering::Relaxed));
+        if u128::from(blocked) >= self.limits.write.as_millis() {
+            return true;
+        }
         if self.requests.load(Ordering::Relaxed) > 0 {
             return false;
         }
         let limit = if self.head_begun.load(Ordering::Relaxed) { self.limits.header } else { self.limits.idle };
         let waited = self.now_ms().saturating_sub(self.since_ms.load(Ordering::Relaxed));
         u128::from(waited) >= limit.as_millis()
+    }
+
+    fn note_write<T>(&self, written: &Poll<T>) {
+        let blocked = self.blocked_since_ms.load(Ordering::Relaxed) != NEVER;
+        match written {
+            Poll::Ready(_) if blocked => self.blocked_since_ms.store(NEVER, Ordering::Relaxed),
+            Poll::Pending if !blocked => self.blocked_since_ms.store(self.now_ms(), Ordering::Relaxed),
+            _ => {}
+        }
     }
 }
 
@@ -72,8 +95,8 @@ impl Watchdog {
 
     /// Returns when the connection was idle for too long.
     pub(super) async fn bites(&self) {
-        let Limits { header, idle } = self.0.limits;
-        let look_every = (header.min(idle) / 4).clamp(Duration::from_millis(10), LOOK_EVERY_MAX);
+        let Limits { header, idle, write } = self.0.limits;
+        let look_every = (header.min(idle).min(write) / 4).clamp(Duration::from_millis(10), LOOK_EVERY_MAX);
         while !self.0.is_late() {
             sleep(look_every).await;
         }
@@ -135,6 +158,8 @@ impl Watched {
             requests: AtomicUsize::new(0),
             head_begun: AtomicBool::new(false),
             since_ms: AtomicU64::new(0),
+            blocked_since_ms: AtomicU64::new(NEVER),
+            is_http2: AtomicBool::new(false),
         };
         let watchdog = Watchdog(Arc::new(inner));
         (Watched { socket, watchdog: watchdog.clone() }, watchdog)
@@ -143,10 +168,16 @@ impl Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
         let inner = &self.watchdog.0;
-        let idle = inner.requests.load(Ordering::Relaxed) == 0;
-        if idle && !buffer.filled().is_empty() && !inner.head_begun.swap(true, Ordering::Relaxed) {
+        let read = &buffer.filled()[before..];
+        if read.starts_with(HTTP2_PREFACE) && inner.requests.load(Ordering::Relaxed) == 0 {
+            inner.is_http2.store(true, Ordering::Relaxed);
+        }
+        let begins =
+            !read.is_empty() && inner.requests.load(Ordering::Relaxed) == 0 && !inner.is_http2.load(Ordering::Relaxed);
+        if begins && !inner.head_begun.swap(true, Ordering::Relaxed) {
             inner.note();
         }
         Poll::Ready(Ok(()))
@@ -155,7 +186,9 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.watchdog.0.note_write(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -175,6 +208,8 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, parts);
+        self.watchdog.0.note_write(&written);
+        written
     }
 }

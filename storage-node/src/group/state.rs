@@ -84,9 +84,14 @@ impl GroupState {
         self.tails.len()
     }
 
-    /// Whether `bytes` more would go beyond the memory budget.
-    pub(crate) fn is_full(&self, bytes: usize) -> bool {
-        self.hot.borrow().is_full(bytes)
+    /// Sets memory aside for an op; see [`Hot::reserve`].
+    pub(crate) fn reserve(&self, bytes: usize) -> bool {
+        self.hot.borrow_mut().reserve(bytes)
+    }
+
+    /// Gives back what [`GroupState::reserve`] set aside.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.hot.borrow_mut().release(bytes);
     }
 
     /// Stored bytes of one incarnation; see [`Hot::read`].

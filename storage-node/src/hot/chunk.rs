@@ -74,7 +74,11 @@ impl Chunk {
 
     pub(super) fn boundary_at_or_after(&self, at: u64) -> u64 {
         let index = self.ends.partition_point(|end| self.start + u64::from(*end) < at);
-        if at <= self.start { self.start } else { self.ends.get(index).map_or(self.end(), |end| self.start + u64::from(*end)) }
+        if at <= self.start {
+            self.start
+        } else {
+            self.ends.get(index).map_or(self.end(), |end| self.start + u64::from(*end))
+        }
     }
 
     pub(super) fn boundary_at_or_before(&self, at: u64) -> u64 {

@@ -77,7 +77,9 @@ fn the_budget_counts_what_is_stored_and_given_back() {
     }
     let (used, budget) = hot.usage();
     assert!((50_000..=budget).contains(&used), "used {used}");
-    assert!(hot.is_full(60_000) && !hot.is_full(1_000));
+    assert!(!hot.reserve(60_000) && hot.reserve(20_000) && !hot.reserve(20_000));
+    hot.release(20_000);
+    assert!(hot.reserve(20_000));
     hot.remove(GROUP, STREAM);
     assert_eq!(hot.usage().0, 0);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -25,6 +26,10 @@ use crate::metrics::Metrics;
 /// Ops that a gateway may have unanswered on one lane; also what a session's results are bounded by.
 const CREDIT_OPS: usize = SESSION_RESULTS_MAX;
 
+/// A lane with more is cut: its gateway ignores the credit, or reads no answers. Twice the credit, since
+/// a gateway that gave up on an op does not count it any more.
+const UNANSWERED_OPS_MAX: usize = 2 * CREDIT_OPS;
+
 type Answers = mpsc::UnboundedSender<(u64, OpResult)>;
 
 /// Serves a lane until the gateway ends it. Ops that were taken are carried out all the same.
@@ -34,16 +39,18 @@ pub(super) fn open(
     metrics: Arc<Metrics>,
 ) -> Messages<v1::ReplyBatch> {
     let (answers, ready) = mpsc::unbounded_channel();
-    let guard = OpenGauge::new(metrics.lanes.clone());
     let (failed, failure) = mpsc::channel(1);
+    let unanswered = Arc::new(AtomicUsize::new(0));
+    let open = OpenGauge::new(metrics.lanes.clone());
+    let outgoing = Outgoing { ready, failure, unanswered: unanswered.clone(), _open: open };
     tokio::spawn(async move {
-        if let Err(status) = take_frames(frames, directory, metrics, answers).await {
+        if let Err(status) = take_frames(frames, directory, metrics, answers, &unanswered).await {
             // The other end may have gone, and then nobody wants to know.
             drop(failed.send(status).await);
         }
     });
     let hello = v1::ReplyBatch { credit_ops: CREDIT_OPS as u32, replies: Vec::new() };
-    let replies = stream::unfold((ready, failure, guard), next_frame);
+    let replies = stream::unfold(outgoing, next_frame);
     stream::once(async { Ok(hello) }).chain(replies).boxed()
 }
 
@@ -52,6 +59,7 @@ async fn take_frames(
     directory: Directory,
     metrics: Arc<Metrics>,
     answers: Answers,
+    unanswered: &AtomicUsize,
 ) -> Result<(), Status> {
     loop {
         let frame = match frames.message().await {
@@ -63,6 +71,9 @@ async fn take_frames(
             }
         };
         metrics.frame_ops.record(frame.ops.len() as f64);
+        if unanswered.fetch_add(frame.ops.len(), Ordering::Relaxed) > UNANSWERED_OPS_MAX {
+            return Err(to_status(Error::Overloaded));
+        }
         for (group, proposals) in sort_by_core(frame, &directory, &answers)? {
             directory.send(group, RequestKind::Propose(proposals)).await.map_err(to_status)?;
         }
@@ -102,24 +113,32 @@ fn client_op(bytes: Bytes) -> Result<Op, Error> {
     }
 }
 
-type Outgoing = (mpsc::UnboundedReceiver<(u64, OpResult)>, mpsc::Receiver<Status>, OpenGauge);
+/// The answers of one lane on their way out.
+struct Outgoing {
+    ready: mpsc::UnboundedReceiver<(u64, OpResult)>,
+    failure: mpsc::Receiver<Status>,
+    unanswered: Arc<AtomicUsize>,
+    _open: OpenGauge,
+}
 
-async fn next_frame((mut ready, mut failure, guard): Outgoing) -> Option<(Result<v1::ReplyBatch, Status>, Outgoing)> {
+async fn next_frame(mut outgoing: Outgoing) -> Option<(Result<v1::ReplyBatch, Status>, Outgoing)> {
     let mut answered = Vec::new();
+    let Outgoing { ready, failure, unanswered, .. } = &mut outgoing;
     let status = tokio::select! {
         biased;
         count = ready.recv_many(&mut answered, FRAME_OPS_MAX) => if count == 0 { failure.recv().await } else { None },
         Some(status) = failure.recv() => Some(status),
     };
     if let Some(status) = status {
-        return Some((Err(status), (ready, failure, guard)));
+        return Some((Err(status), outgoing));
     }
     if answered.is_empty() {
         return None;
     }
+    unanswered.fetch_sub(answered.len(), Ordering::Relaxed);
     let encode = |(seq, result)| v1::SequencedReply { seq, outcome: reply::encode(&result).into() };
     let replies = answered.into_iter().map(encode).collect();
-    Some((Ok(v1::ReplyBatch { credit_ops: 0, replies }), (ready, failure, guard)))
+    Some((Ok(v1::ReplyBatch { credit_ops: 0, replies }), outgoing))
 }
 
 /// Counts something that is open for as long as this lives.

@@ -1,0 +1,218 @@
+//! The bytes of ops and answers: they travel and are stored, so they must never change.
+
+use std::fmt::Write;
+
+use super::*;
+use crate::verb::{
+    AcquireFork, Append, Appended, BucketStep, Create, Created, ForkCut, ForkFrom, ForkPoint, ForkRef, Lifetime, Op,
+    Producer, Reply, SagaStep,
+};
+use crate::{BucketName, ContentType, Millis, Offset, SagaId, StreamId, StreamKey};
+
+fn key(name: &str) -> StreamKey {
+    StreamKey::parse("bk", name).expect("a name")
+}
+
+fn bucket() -> BucketName {
+    BucketName::parse("bk").expect("a name")
+}
+
+fn text() -> ContentType {
+    ContentType::parse("text/plain")
+}
+
+fn fork_ref() -> ForkRef {
+    ForkRef { source: key("s"), fork: key("f"), fork_id: StreamId(9) }
+}
+
+fn create() -> Create {
+    Create {
+        key: key("f"),
+        content_type: Some(text()),
+        lifetime: Lifetime::Ttl(60),
+        closed: true,
+        body: Bytes::from_static(b"abc"),
+        fork: Some(ForkFrom { source: key("s"), offset: Some(Offset(7)), sub_offset: 2 }),
+    }
+}
+
+fn append() -> Append {
+    Append {
+        key: key("a"),
+        content_type: Some(text()),
+        body: Bytes::from_static(b"xyz"),
+        close: true,
+        producer: Some(Producer { id: "p".into(), epoch: 1, seq: 2 }),
+        stream_seq: Some("q".into()),
+        expected_offset: Some(Offset(5)),
+    }
+}
+
+fn ops() -> Vec<Op> {
+    let expires = Lifetime::ExpiresAt { text: "2030-01-01T00:00:00Z".into(), at: Millis(1_893_456_000_000) };
+    let plain = Create { content_type: None, lifetime: expires, closed: false, body: Bytes::new(), fork: None, ..create() };
+    let bare = Append {
+        content_type: None,
+        body: Bytes::new(),
+        producer: None,
+        stream_seq: None,
+        expected_offset: None,
+        ..append()
+    };
+    let cut = Some(ForkCut { stream: StreamId(3), at: Offset(8) });
+    let acquire = AcquireFork { fork_ref: fork_ref(), offset: Some(Offset(7)), sub_offset: 1, content_type: None, cut };
+    vec![
+        Op::Create(create()),
+        Op::Create(plain),
+        Op::Append(append()),
+        Op::Append(bare),
+        Op::Delete(key("a")),
+        Op::Touch(key("a")),
+        Op::CreateBucket(bucket()),
+        Op::DeleteBucket(bucket()),
+        Op::InstallBucket(BucketStep { bucket: bucket(), order: 4 }),
+        Op::DropBucket(BucketStep { bucket: bucket(), order: 5 }),
+        Op::AcquireFork(acquire),
+        Op::ReleaseFork(fork_ref()),
+        Op::Expire,
+        Op::SagaStep(SagaStep { saga: SagaId(6), message: 1, outcome: Err(Error::BucketNotEmpty) }),
+    ]
+}
+
+fn replies() -> Vec<Result<Reply, Error>> {
+    let point = ForkPoint {
+        source_id: StreamId(3),
+        anchor: Offset(7),
+        at: Offset(8),
+        content_type: text(),
+        lifetime: Lifetime::Ttl(60),
+        depth: 2,
+    };
+    let appended = Appended { tail: Offset(11), closed: true, duplicate: true, producer: Some((1, 2)) };
+    vec![
+        Ok(Reply::Bucket(true)),
+        Ok(Reply::Created(Created { new: true, tail: Offset(3), closed: true, content_type: text() })),
+        Ok(Reply::Appended(appended)),
+        Ok(Reply::Appended(Appended { producer: None, closed: false, duplicate: false, ..appended })),
+        Ok(Reply::ForkAcquired(point)),
+        Ok(Reply::Done),
+        Err(Error::StreamExists { tail: Offset(4), closed: true }),
+    ]
+}
+
+fn errors() -> Vec<Error> {
+    let (tail, expected) = (Offset(4), text());
+    vec![
+        Error::BucketNotFound,
+        Error::BucketNotEmpty,
+        Error::BucketBusy,
+        Error::BucketProtected,
+        Error::StreamNotFound,
+        Error::StreamGone,
+        Error::StreamExists { tail, closed: false },
+        Error::StreamClosed { tail },
+        Error::ContentTypeMismatch { expected: expected.clone() },
+        Error::StaleEpoch { current: 3 },
+        Error::EpochStart,
+        Error::ProducerGap { expected: 1, received: 2 },
+        Error::StreamSeqConflict { tail },
+        Error::OffsetMismatch { tail },
+        Error::TooManyProducers,
+        Error::OffsetGone { earliest: tail },
+        Error::OffsetInvalid,
+        Error::StreamFull,
+        Error::ForkSourceNotFound,
+        Error::ForkSourceGone,
+        Error::ForkContentTypeMismatch { expected },
+        Error::ForkOffsetInvalid { tail },
+        Error::ForkSubOffsetInvalid,
+        Error::TooManyForks,
+        Error::MemoryFull,
+        Error::Overloaded,
+        Error::Unavailable,
+        Error::OutcomeUnknown,
+        Error::NotLeader,
+        Error::ResultForgotten,
+        Error::Malformed,
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes all");
+        text
+    })
+}
+
+#[test]
+fn ops_are_golden() {
+    let encoded: Vec<String> = ops().iter().map(|op| hex(&encode_op(op))).collect();
+    assert_eq!(encoded, include_str!("golden_ops.txt").lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn outcomes_are_golden() {
+    let encoded: Vec<String> = replies().iter().map(|outcome| hex(&reply::encode(outcome))).collect();
+    assert_eq!(encoded, include_str!("golden_outcomes.txt").lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn errors_are_golden() {
+    let encoded = errors().into_iter().map(|error| (error.code(), hex(&reply::encode(&Err(error)))));
+    let encoded: Vec<String> = encoded.map(|(code, bytes)| format!("{code} {bytes}")).collect();
+    assert_eq!(encoded, include_str!("golden_errors.txt").lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn everything_comes_back_as_it_was() {
+    for op in ops() {
+        assert_eq!(decode_op(encode_op(&op).into()), Ok(op));
+    }
+    for outcome in replies().into_iter().chain(errors().into_iter().map(Err)) {
+        assert_eq!(reply::decode(&reply::encode(&outcome)), Ok(outcome));
+    }
+}
+
+#[test]
+fn a_body_is_a_slice_of_what_was_received() {
+    let received = Bytes::from(encode_op(&Op::Append(append())));
+    let Ok(Op::Append(decoded)) = decode_op(received.clone()) else { panic!("an append") };
+    assert!(received.as_ptr_range().contains(&decoded.body.as_ptr()));
+}
+
+#[test]
+fn what_breaks_a_promise_of_the_vocabulary_is_refused() {
+    let long = "n".repeat(2000);
+    let wire_key = |bucket: &str, name: &str| Key { bucket: bucket.into(), name: name.into() };
+    let append = |change: fn(&mut super::Append)| {
+        let mut wire = super::Append::from(append());
+        change(&mut wire);
+        op::Kind::Append(wire)
+    };
+    let wrong = [
+        op::Kind::Delete(wire_key("b", "a")),
+        op::Kind::Delete(wire_key("bk", "")),
+        op::Kind::Delete(wire_key("bk", &long)),
+        op::Kind::CreateBucket("health".into()),
+        append(|a| (a.body, a.close) = (Bytes::new(), false)),
+        append(|a| a.body = vec![0; crate::limits::APPEND_BYTES_MAX + 1].into()),
+        append(|a| a.expected_offset = Some(u64::MAX)),
+        append(|a| a.stream_seq = Some("s".repeat(257))),
+        append(|a| a.content_type = Some("t".repeat(257))),
+        append(|a| a.producer = Some(super::Producer { id: String::new(), epoch: 0, seq: 0 })),
+        append(|a| a.producer = Some(super::Producer { id: "p".into(), epoch: 0, seq: u64::MAX })),
+    ];
+    for kind in wrong {
+        let encoded = super::Op { kind: Some(kind.clone()) }.encode_to_vec();
+        assert_eq!(decode_op(encoded.into()), Err(Error::Malformed), "{kind:?}");
+    }
+    for bytes in [&b""[..], b"\xff", b"\x0a\x05ab", b"\xf8\x07\x01"] {
+        assert_eq!(decode_op(Bytes::from_static(bytes)), Err(Error::Malformed));
+        assert_eq!(reply::decode(bytes), Err(Error::Malformed));
+    }
+}
+
+#[test]
+fn an_error_of_a_newer_version_is_malformed() {
+    assert_eq!(Error::from(reply::Failure { error: 9999, ..reply::Failure::default() }), Error::Malformed);
+}

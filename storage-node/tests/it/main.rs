@@ -1,0 +1,11 @@
+//! A storage node in this process, asked over its contract: no socket, no gateway.
+
+mod basics;
+mod forks;
+mod lifetimes;
+mod memory;
+mod pages;
+mod refusals;
+mod sessions;
+mod tails;
+mod world;
