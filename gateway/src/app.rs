@@ -14,6 +14,7 @@ use crate::handlers;
 use crate::handlers::upload::UploadBudget;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::pages::PageBudget;
 
 /// A gateway. Cheap to clone; every clone is the same gateway.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub(crate) struct App {
     pub(crate) cluster: Cluster,
     pub(crate) hub: Hub,
     pub(crate) uploads: UploadBudget,
+    pub(crate) pages: PageBudget,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) draining: watch::Sender<bool>,
@@ -38,10 +40,11 @@ impl Gateway {
     pub fn start(config: GatewayConfig, seeds: Vec<Seed>, clock: Arc<dyn Clock>) -> io::Result<Gateway> {
         let metrics = Metrics::new()?;
         let cluster = Cluster::follow(seeds, config.op_timeout(), metrics.clone());
-        let hub = Hub::new(cluster.clone(), clock.clone(), metrics.clone());
+        let hub = Hub::new(cluster.clone(), config.tail_bytes_max, clock.clone(), metrics.clone());
         let uploads = UploadBudget::new(config.upload_bytes_max, metrics.upload_bytes.clone());
+        let pages = PageBudget::new(config.page_bytes_max, config.op_timeout(), metrics.page_bytes.clone());
         let draining = watch::channel(false).0;
-        Ok(Gateway(Arc::new(App { config, cluster, hub, uploads, clock, metrics, draining })))
+        Ok(Gateway(Arc::new(App { config, cluster, hub, uploads, pages, clock, metrics, draining })))
     }
 
     pub(crate) fn app(&self) -> &Arc<App> {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use ursula_common::config::Settings;
 use ursula_common::limits::APPEND_BYTES_MAX;
 
+use crate::pages::PAGE_BUDGET_BYTES_MIN;
+
 /// The settings of a gateway. Every key can stand in a TOML file, in the environment as
 /// `URSULA_GATEWAY_<KEY>`, and, if it has a flag, on the command line as `--<key>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,10 @@ pub struct GatewayConfig {
     pub connections_max: usize,
     /// Memory for the bodies of requests under way; what would go beyond is refused.
     pub upload_bytes_max: usize,
+    /// Memory for pages that are read and sent; more reads wait.
+    pub page_bytes_max: usize,
+    /// Memory for events that live readers have not taken yet; readers who need more read pages.
+    pub tail_bytes_max: usize,
 }
 
 impl Default for GatewayConfig {
@@ -64,6 +70,8 @@ impl Default for GatewayConfig {
             drain_timeout_ms: 10_000,
             connections_max: 65_536,
             upload_bytes_max: 512 << 20,
+            page_bytes_max: 512 << 20,
+            tail_bytes_max: 256 << 20,
         }
     }
 }
@@ -94,6 +102,9 @@ impl Settings for GatewayConfig {
         }
         if self.upload_bytes_max < APPEND_BYTES_MAX {
             return Err(format!("upload_bytes_max must be at least {APPEND_BYTES_MAX}, the largest body"));
+        }
+        if self.page_bytes_max < PAGE_BUDGET_BYTES_MIN {
+            return Err(format!("page_bytes_max must be at least {PAGE_BUDGET_BYTES_MIN}, the largest page"));
         }
         let valid = |url: &String| url.starts_with("http://") || url.starts_with("https://");
         if !self.public_url.as_ref().is_none_or(valid) {

@@ -13,7 +13,7 @@ use ursula_common::{Clock, Offset, StreamId, StreamKey, verb::StreamInfo};
 
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
-use feed::Feed;
+use feed::{Feed, KeptBudget};
 pub(crate) use feed::{Reader, Step, unread};
 pub(crate) use frame::{Frame, frameable};
 
@@ -26,13 +26,16 @@ pub(crate) struct Hub(Arc<Inner>);
 struct Inner {
     feeds: Mutex<HashMap<FeedKey, Arc<Feed>>>,
     cluster: Cluster,
+    budget: Arc<KeptBudget>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
 
 impl Hub {
-    pub(crate) fn new(cluster: Cluster, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Hub {
-        Hub(Arc::new(Inner { feeds: Mutex::default(), cluster, clock, metrics }))
+    /// `kept_bytes_max` bounds the events that all feeds keep together.
+    pub(crate) fn new(cluster: Cluster, kept_bytes_max: usize, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Hub {
+        let budget = Arc::new(KeptBudget::new(kept_bytes_max));
+        Hub(Arc::new(Inner { feeds: Mutex::default(), cluster, budget, clock, metrics }))
     }
 
     /// Follows a stream from `from` on, which is at or near its tail; opens a tail if nobody does yet.
@@ -40,7 +43,7 @@ impl Hub {
         let feed_key = (key.clone(), info.id);
         let mut feeds = self.0.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = feeds.entry(feed_key.clone()).or_insert_with(|| {
-            let feed = Arc::new(Feed::new(&info.content_type, from, self.0.metrics.clone()));
+            let feed = Arc::new(Feed::new(&info.content_type, from, self.0.budget.clone(), self.0.metrics.clone()));
             tokio::spawn(run(self.clone(), feed_key, feed.clone()));
             feed
         });

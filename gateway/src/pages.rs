@@ -1,5 +1,9 @@
 //! Pages of a stream, put together from wherever its bytes are: a fork begins with those of its source.
 
+mod budget;
+
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ursula_common::limits::PAGE_BYTES_MAX;
 use ursula_common::verb::{ForkLink, ReadFrom, StreamInfo};
@@ -8,6 +12,7 @@ use ursula_proto::TargetRef;
 
 use crate::cluster::Cluster;
 use crate::link::{RangeRequest, ReadRange};
+pub(crate) use budget::{Held, PAGE_BUDGET_BYTES_MIN, PageBudget};
 
 /// A range of a stream that ends between records.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub(crate) struct Page {
     pub(crate) start: Offset,
     pub(crate) next: Offset,
     pub(crate) pieces: Vec<Bytes>,
+    /// Its share of the memory for pages; to be kept until the client has taken the bytes.
+    pub(crate) held: Arc<Held>,
 }
 
 impl Page {
@@ -29,7 +36,36 @@ impl Page {
     pub(crate) fn closed(&self) -> bool {
         self.up_to_date() && self.info.closed
     }
+}
 
+/// Reads about [`PAGE_BYTES_MAX`] from `from` on; counts as an access if `touch`.
+///
+/// # Errors
+/// What the groups answer, or [`Error::Overloaded`] if there is no memory for a page.
+pub(crate) async fn read(
+    cluster: &Cluster,
+    budget: &PageBudget,
+    key: &StreamKey,
+    from: ReadFrom,
+    touch: bool,
+) -> Result<Page, Error> {
+    let mut held = budget.take().await?;
+    let stitched = stitch(cluster, key, from, touch).await?;
+    held.shrink_to(stitched.bytes());
+    let Stitched { group, info, start, next, pieces } = stitched;
+    Ok(Page { group, info, start, next, pieces, held: Arc::new(held) })
+}
+
+/// A page without its share of memory.
+struct Stitched {
+    group: GroupId,
+    info: StreamInfo,
+    start: Offset,
+    next: Offset,
+    pieces: Vec<Bytes>,
+}
+
+impl Stitched {
     fn bytes(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()
     }
@@ -40,14 +76,13 @@ impl Page {
     }
 }
 
-/// Reads about [`PAGE_BYTES_MAX`] from `from` on; counts as an access if `touch`.
-pub(crate) async fn read(cluster: &Cluster, key: &StreamKey, from: ReadFrom, touch: bool) -> Result<Page, Error> {
+async fn stitch(cluster: &Cluster, key: &StreamKey, from: ReadFrom, touch: bool) -> Result<Stitched, Error> {
     let own = |from, bytes_max, touch| {
         cluster.read(key, None, move |target| RangeRequest { target, from, until: None, bytes_max, touch })
     };
     let (group, range) = own(from, PAGE_BYTES_MAX, touch).await?;
     let ReadRange { info, start, next, pieces } = range;
-    let mut page = Page { group, info, start, next, pieces };
+    let mut page = Stitched { group, info, start, next, pieces };
     let Some(fork) = page.info.fork.clone().filter(|fork| page.next < fork.at) else { return Ok(page) };
     while page.next < fork.at && page.bytes() < PAGE_BYTES_MAX {
         let range = inherited(cluster, &fork, page.next, PAGE_BYTES_MAX - page.bytes()).await?;

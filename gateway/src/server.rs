@@ -22,6 +22,7 @@ use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 use crate::app::{App, Gateway};
+use crate::pages::Held;
 use watchdog::{Limits, Watched};
 
 /// The largest head of a request, and headers in it.
@@ -124,8 +125,9 @@ fn serve_connection(
             let busy = busy.request();
             let answer = routes.clone().oneshot(request.map(Body::new));
             async move {
-                let response = answer.await.unwrap_or_else(|never: Infallible| match never {});
-                Ok::<_, Infallible>(response.map(|body| busy.until_sent(body)))
+                let mut response = answer.await.unwrap_or_else(|never: Infallible| match never {});
+                let held = response.extensions_mut().remove::<Arc<Held>>();
+                Ok::<_, Infallible>(response.map(|body| busy.until_sent(body, held)))
             }
         });
         let connection = server.serve_connection(TokioIo::new(socket), service).into_owned();

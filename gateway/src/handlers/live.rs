@@ -7,9 +7,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use ursula_common::verb::ReadFrom;
-use ursula_common::{ContentType, Offset};
+use ursula_common::{ContentType, Offset, StreamId};
 use ursula_protocol::respond::{self, PageHead};
 use ursula_protocol::sse::{self, DataKind};
 use ursula_protocol::{ReadParts, cursor};
@@ -18,14 +19,18 @@ use super::read::page_head;
 use super::{Answer, failed};
 use crate::app::App;
 use crate::hub::{Frame, Reader, Step, frameable, unread};
-use crate::pages::{self, Page};
+use crate::pages::{self, Held, Page};
 
 /// Answers when there are bytes after the offset, when the stream ends, or when the time is over.
 pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
-    let page = pages::read(&gateway.cluster, &parts.key, parts.from, true).await.map_err(|error| failed(&error))?;
+    let page = pages::read(&gateway.cluster, &gateway.pages, &parts.key, parts.from, true)
+        .await
+        .map_err(|error| failed(&error))?;
     let cursor = next_cursor(gateway, parts.cursor);
     if page.next > page.start {
-        return Ok(respond::page(&page_head(&page, parts, Some(cursor)), &parts.if_none_match, &page.pieces));
+        let mut response = respond::page(&page_head(&page, parts, Some(cursor)), &parts.if_none_match, &page.pieces);
+        response.extensions_mut().insert(page.held);
+        return Ok(response);
     }
     if page.closed() {
         return Ok(respond::nothing_new(page.next, cursor, true));
@@ -73,7 +78,7 @@ fn next_cursor(gateway: &Arc<App>, client: Option<u64>) -> u64 {
 
 /// Sends what is there and then what comes, as server-sent events.
 pub(super) async fn events(gateway: &Arc<App>, parts: ReadParts) -> Response<Body> {
-    let page = match pages::read(&gateway.cluster, &parts.key, parts.from, true).await {
+    let page = match pages::read(&gateway.cluster, &gateway.pages, &parts.key, parts.from, true).await {
         Ok(page) => page,
         Err(error) => return failed(&error).map(Body::from),
     };
@@ -86,7 +91,10 @@ pub(super) async fn events(gateway: &Arc<App>, parts: ReadParts) -> Response<Bod
         kind,
         content_type,
         parts,
+        stream: page.info.id,
         state: State::Page(Box::new(page)),
+        draining: gateway.draining.subscribe(),
+        held: None,
         silent_since: now,
         ends_at: now + lifetime,
         timer: Box::pin(sleep(gateway.config.sse_heartbeat().min(lifetime))),
@@ -104,7 +112,12 @@ struct Events {
     kind: DataKind,
     content_type: ContentType,
     parts: ReadParts,
+    /// The incarnation that is read; under the same name there may be another one by now.
+    stream: StreamId,
     state: State,
+    draining: watch::Receiver<bool>,
+    /// The memory of the page that is being sent.
+    held: Option<Arc<Held>>,
     silent_since: Instant,
     ends_at: Instant,
     timer: Pin<Box<Sleep>>,
@@ -124,14 +137,17 @@ enum State {
 impl Events {
     /// The next bytes to send: whole events, or a comment. `None` ends the response.
     async fn next(&mut self) -> Option<Bytes> {
+        // Asked for more, so what was sent last has left.
+        self.held = None;
         loop {
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return None,
                 State::Page(page) => return Some(self.page(*page)),
                 State::CatchUp(from) => {
-                    let read = pages::read(&self.gateway.cluster, &self.parts.key, ReadFrom::At(from), false).await;
+                    let App { cluster, pages, .. } = &*self.gateway;
+                    let read = pages::read(cluster, pages, &self.parts.key, ReadFrom::At(from), false).await;
                     // Without an answer the stream of events ends, and the client comes back.
-                    let page = read.ok()?;
+                    let page = read.ok().filter(|page| page.info.id == self.stream)?;
                     if page.next > page.start || page.closed() {
                         self.state = State::Page(Box::new(page));
                     } else {
@@ -165,6 +181,7 @@ impl Events {
             State::CatchUp(frame.next)
         };
         self.silent_since = Instant::now();
+        self.held = Some(page.held);
         frame.events
     }
 
@@ -172,15 +189,15 @@ impl Events {
     /// The outer `None` ends the response; the inner one means to look at the state again.
     async fn follow(&mut self, mut reader: Box<Reader>) -> Option<Option<Bytes>> {
         let from = reader.next();
-        let mut draining = self.gateway.draining.subscribe();
         let step = tokio::select! {
-            step = reader.step() => step,
-            () = self.timer.as_mut() => {
-                self.state = State::Follow(reader);
-                return self.heartbeat();
-            }
+            step = reader.step() => Some(step),
+            () = self.timer.as_mut() => None,
             // Every event was followed by its offset: the client resumes there, elsewhere.
-            _ = draining.wait_for(|draining| *draining) => return None,
+            _ = self.draining.wait_for(|draining| *draining) => return None,
+        };
+        let Some(step) = step else {
+            self.state = State::Follow(reader);
+            return self.heartbeat();
         };
         match step {
             Step::CatchUp => self.state = State::CatchUp(from),

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::header::ACCEPT_ENCODING;
-use http::{Request, Response};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG};
+use http::{HeaderValue, Request, Response};
 use tower::{ServiceExt, service_fn};
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -36,9 +36,21 @@ pub(super) async fn serve(gateway: &Arc<App>, parts: ReadParts, head: http::requ
     let worth_it = SizeAbove::new(COMPRESSED_BYTES_MIN).and(NotForContentType::IMAGES);
     let compressing = Compression::new(plain).compress_when(worth_it);
     match compressing.oneshot(Request::from_parts(head, ())).await {
-        Ok(response) => response.map(Body::new),
+        Ok(response) => weak_if_encoded(response.map(Body::new)),
         Err(never) => match never {},
     }
+}
+
+/// Bytes that were compressed are another form of what a strong tag names.
+fn weak_if_encoded(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    if headers.contains_key(CONTENT_ENCODING)
+        && let Some(strong) = headers.get(ETAG)
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", strong.as_bytes()].concat())
+    {
+        headers.insert(ETAG, weak);
+    }
+    response
 }
 
 async fn page(gateway: &Arc<App>, parts: &ReadParts) -> Response<Body> {
@@ -50,8 +62,12 @@ async fn page(gateway: &Arc<App>, parts: &ReadParts) -> Response<Body> {
 }
 
 async fn catch_up(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
-    let page = pages::read(&gateway.cluster, &parts.key, parts.from, true).await.map_err(|error| failed(&error))?;
-    Ok(respond::page(&page_head(&page, parts, None), &parts.if_none_match, &page.pieces))
+    let page = pages::read(&gateway.cluster, &gateway.pages, &parts.key, parts.from, true)
+        .await
+        .map_err(|error| failed(&error))?;
+    let mut response = respond::page(&page_head(&page, parts, None), &parts.if_none_match, &page.pieces);
+    response.extensions_mut().insert(page.held);
+    Ok(response)
 }
 
 /// Describes a page for its response.

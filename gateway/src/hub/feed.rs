@@ -33,7 +33,24 @@ pub(crate) struct Feed {
     news: watch::Sender<u64>,
     readers: AtomicUsize,
     deserted: Notify,
+    budget: Arc<KeptBudget>,
     metrics: Arc<Metrics>,
+}
+
+/// Bytes that all feeds of a gateway keep, and how many they may.
+pub(super) struct KeptBudget {
+    used: AtomicUsize,
+    max: usize,
+}
+
+impl KeptBudget {
+    pub(super) fn new(max: usize) -> KeptBudget {
+        KeptBudget { used: AtomicUsize::new(0), max }
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.max
+    }
 }
 
 struct Kept {
@@ -65,7 +82,12 @@ pub(crate) struct Reader {
 }
 
 impl Feed {
-    pub(crate) fn new(content_type: &ContentType, from: Offset, metrics: Arc<Metrics>) -> Feed {
+    pub(super) fn new(
+        content_type: &ContentType,
+        from: Offset,
+        budget: Arc<KeptBudget>,
+        metrics: Arc<Metrics>,
+    ) -> Feed {
         let kept = Kept { frames: VecDeque::new(), bytes: 0, next: from, rest: BytesMut::new(), ended: None };
         Feed {
             content_type: content_type.clone(),
@@ -73,6 +95,7 @@ impl Feed {
             news: watch::channel(0).0,
             readers: AtomicUsize::new(0),
             deserted: Notify::new(),
+            budget,
             metrics,
         }
     }
@@ -167,15 +190,28 @@ impl Feed {
     }
 
     fn keep(&self, kept: &mut Kept, frame: Frame) {
-        let before = kept.bytes;
-        kept.bytes += frame.memory_bytes();
+        // Readers wait for the end of a stream here; everything else they can read as pages.
+        let closed = frame.closed;
+        self.account(kept, frame.memory_bytes() as isize);
         kept.frames.push_back(Arc::new(frame));
-        // The newest frame is kept whatever its size: readers that are up to date must see it.
-        while kept.bytes > KEPT_BYTES_MAX && kept.frames.len() > 1 {
-            let oldest = kept.frames.pop_front();
-            kept.bytes -= oldest.map_or(0, |frame| frame.memory_bytes());
+        while kept.bytes > KEPT_BYTES_MAX || self.budget.is_exceeded() {
+            let needed = usize::from(closed || !self.budget.is_exceeded());
+            if kept.frames.len() <= needed {
+                break;
+            }
+            let oldest = kept.frames.pop_front().map_or(0, |frame| frame.memory_bytes());
+            self.account(kept, -(oldest as isize));
         }
-        self.metrics.tail_frame_bytes.increment(kept.bytes as f64 - before as f64);
+    }
+
+    fn account(&self, kept: &mut Kept, change: isize) {
+        kept.bytes = kept.bytes.wrapping_add_signed(change);
+        if change > 0 {
+            self.budget.used.fetch_add(change.unsigned_abs(), Ordering::Relaxed);
+        } else {
+            self.budget.used.fetch_sub(change.unsigned_abs(), Ordering::Relaxed);
+        }
+        self.metrics.tail_frame_bytes.increment(change as f64);
     }
 
     async fn wait_until_deserted(&self) {
@@ -201,7 +237,9 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.metrics.tail_frame_bytes.decrement(self.lock().bytes as f64);
+        let bytes = self.lock().bytes;
+        self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.metrics.tail_frame_bytes.decrement(bytes as f64);
     }
 }
 

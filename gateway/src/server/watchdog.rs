@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
+use crate::pages::Held;
+
 /// How long a connection may do nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -108,8 +110,8 @@ pub(super) struct Busy(Arc<Inner>);
 
 impl Busy {
     /// The request stays under way until its answer was sent.
-    pub(super) fn until_sent(self, body: Body) -> Sending {
-        Sending { body, _busy: self }
+    pub(super) fn until_sent(self, body: Body, held: Option<Arc<Held>>) -> Sending {
+        Sending { body, _busy: self, _held: held }
     }
 }
 
@@ -120,10 +122,11 @@ impl Drop for Busy {
     }
 }
 
-/// A body that keeps its request under way.
+/// A body that keeps its request under way, and the memory of its page.
 pub(super) struct Sending {
     body: Body,
     _busy: Busy,
+    _held: Option<Arc<Held>>,
 }
 
 impl HttpBody for Sending {
