@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
 use bytes::Bytes;
-use http::Response;
+use http::{Response, Version};
 use ursula_common::Error;
 use ursula_protocol::{self as protocol, Context, Rejection, Request, respond};
 
@@ -25,12 +25,20 @@ type Answer = Result<Response<Bytes>, Response<Bytes>>;
 pub(crate) async fn serve(State(gateway): State<Arc<App>>, request: HttpRequest) -> Response<Body> {
     gateway.metrics.requests.increment(1);
     let (head, body) = request.into_parts();
-    let response = match protocol::parse(&head.method, &head.uri, &head.headers) {
-        Err(rejection) => protocol::rejection(&rejection).map(Body::from),
+    let host = if head.version == Version::HTTP_11 { protocol::check_host(&head.headers) } else { Ok(()) };
+    let parsed = host.and_then(|()| protocol::parse(&head.method, &head.uri, &head.headers));
+    let response = match parsed {
         Ok(Request::Append(parts)) => streams::append(&gateway, parts, body).await.map(Body::from),
-        Ok(Request::Read(parts)) => read::serve(&gateway, parts, head).await,
         Ok(Request::Create(parts)) => streams::create(&gateway, parts, &head, body).await.map(Body::from),
-        Ok(request) => whole(small(&gateway, request, &head).await).map(Body::from),
+        without_body => {
+            let skipped = upload::skip(&head.headers, body, gateway.config.body_timeout()).await;
+            let response = match without_body {
+                Err(rejection) => protocol::rejection(&rejection).map(Body::from),
+                Ok(Request::Read(parts)) => read::serve(&gateway, parts, head).await,
+                Ok(request) => whole(small(&gateway, request, &head).await).map(Body::from),
+            };
+            if skipped { response } else { upload::closing(response) }
+        }
     };
     if response.status().is_server_error() {
         gateway.metrics.errors.increment(1);

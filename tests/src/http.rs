@@ -321,3 +321,6 @@ impl Http {
 fn malformed(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("not HTTP/1.1: {what:?}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ mod wait;
 
 pub use http::{Decoder, Head, Http, Response, address_of};
 pub use metrics::Metrics;
-pub use process::{Process, program};
+pub use process::{Process, program, run};
 pub use server::Server;
 pub use sse::{Event, EventParser, Events};
 pub use wait::{PATIENCE, Stopwatch, eventually};

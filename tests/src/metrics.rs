@@ -33,3 +33,6 @@ impl Metrics {
         values.iter().sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,18 +3,18 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-use crate::eventually;
+use crate::{PATIENCE, eventually};
 
 /// A running program. Killed when it is dropped; its output is printed if the test is failing.
 #[derive(Debug)]
 pub struct Process {
-    name: &'static str,
+    name: String,
     pid: Pid,
     child: Mutex<Child>,
     output: Arc<Mutex<Vec<String>>>,
@@ -33,27 +33,52 @@ pub fn program(name: &str) -> PathBuf {
     program
 }
 
+/// Runs a program of this workspace to its end, which `timeout` brings about if it serves instead of ending;
+/// see [`Process::start`].
+///
+/// # Panics
+/// If it cannot be started.
+pub fn run<A: AsRef<OsStr>>(name: &str, args: &[A], env: &[(&str, &str)]) -> Output {
+    let mut timeout = clean(Command::new("timeout"));
+    timeout.arg(PATIENCE.as_secs().to_string()).arg(program(name)).args(args).envs(env.iter().copied());
+    timeout.output().unwrap_or_else(|error| panic!("{name} does not start: {error}"))
+}
+
+/// Without settings from the environment of the test.
+fn clean(mut command: Command) -> Command {
+    for (key, _) in std::env::vars_os() {
+        if key.to_string_lossy().starts_with("URSULA_") {
+            command.env_remove(key);
+        }
+    }
+    command.env("NO_COLOR", "1").env("RUST_LOG", "info,openraft=warn").stdin(Stdio::null());
+    command
+}
+
 impl Process {
     /// Starts a program of this workspace with these arguments and variables. Settings in the environment
     /// of the test do not reach it.
     ///
     /// # Panics
     /// If it cannot be started.
-    pub fn start<A: AsRef<OsStr>>(name: &'static str, args: &[A], env: &[(&str, &str)]) -> Process {
-        let mut command = Command::new(program(name));
-        for (key, _) in std::env::vars_os() {
-            if key.to_string_lossy().starts_with("URSULA_") {
-                command.env_remove(key);
-            }
-        }
-        command.args(args).env("NO_COLOR", "1").env("RUST_LOG", "info").envs(env.iter().copied());
+    pub fn start<A: AsRef<OsStr>>(name: &str, args: &[A], env: &[(&str, &str)]) -> Process {
+        let mut command = clean(Command::new(program(name)));
+        command.args(args).envs(env.iter().copied());
+        Process::spawn(name, command)
+    }
+
+    /// Starts any command; `name` is what messages call it.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn spawn(name: &str, mut command: Command) -> Process {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let output = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().expect("piped"), output.clone());
         collect(child.stderr.take().expect("piped"), output.clone());
         let pid = Pid::from_child(&child);
-        Process { name, pid, child: Mutex::new(child), output }
+        Process { name: name.to_owned(), pid, child: Mutex::new(child), output }
     }
 
     /// Its id, for tools that look at processes.
@@ -92,9 +117,18 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
-    /// SIGSTOP: it stands still, and its connections stay open.
+    /// SIGINT, as from Ctrl-C: it is asked to stop.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// SIGSTOP: it stands still, and its connections stay open. Returns when all its threads stand still.
+    ///
+    /// # Panics
+    /// If it has ended.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        waitid(WaitId::Pid(self.pid), WaitIdOptions::STOPPED).expect("a child that was told to stop stops");
     }
 
     /// SIGCONT: it goes on.
@@ -144,6 +178,7 @@ impl Drop for Process {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the output of a process is read while the test goes on")]
 fn collect(pipe: impl Read + Send + 'static, output: Arc<Mutex<Vec<String>>>) {
     let read = move || {
         for line in BufReader::new(pipe).split(b'\n') {

@@ -20,6 +20,9 @@ pub struct Server {
 /// Kept short in tests: nothing may depend on how long a long poll lasts.
 const LONG_POLL_TIMEOUT_MS: &str = "1000";
 
+/// Not where clients connect from: their ports must not take the place of a node that is started again.
+const NODE_LISTEN: &str = "127.0.0.2:0";
+
 impl Server {
     /// One process with both tiers.
     pub fn dev() -> Server {
@@ -54,20 +57,36 @@ impl Server {
 
     /// A storage node and a gateway, with further flags for each.
     pub fn tiers_with(gateway_flags: &[&str], node_flags: &[&str]) -> Server {
-        let mut args = vec!["--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"];
-        args.extend(node_flags);
-        let node = Process::start("ursula-storage-node", &args, &[]);
-        let serving = node.line_with("listen=");
-        let address = word_after(&serving, " listen=");
+        let (node, address, node_metrics_url) = start_node(NODE_LISTEN, node_flags);
         let (gateway, [base_url, gateway_metrics_url]) = start_gateway(&address, gateway_flags);
-        let server = Server {
-            base_url,
-            gateway_metrics_url,
-            node_metrics_url: metrics_url(&serving),
-            node_address: Some(address),
-            gateway,
-            node: Some(node),
-        };
+        let (node, node_address) = (Some(node), Some(address));
+        let server = Server { base_url, gateway_metrics_url, node_metrics_url, node_address, gateway, node };
+        server.wait_until_ready()
+    }
+
+    /// Kills the storage node if it still runs, and starts another one at its address, with these flags. Returns
+    /// when that serves.
+    ///
+    /// # Panics
+    /// If this server has no storage node of its own.
+    pub fn restart_node(&mut self, flags: &[&str]) {
+        let address = self.node_address.clone().expect("a storage node of its own");
+        self.node().kill();
+        let (node, _, node_metrics_url) = start_node(&address, flags);
+        self.node_metrics_url = node_metrics_url;
+        self.node = Some(node);
+    }
+
+    /// Starts another gateway of the same storage node, which goes on belonging to this server.
+    ///
+    /// # Panics
+    /// If this server is a single process.
+    pub fn another_gateway(&self) -> Server {
+        let node = self.node_address.clone().expect("a storage node of its own");
+        let (gateway, [base_url, gateway_metrics_url]) = start_gateway(&node, &[]);
+        let node_metrics_url = self.node_metrics_url.clone();
+        let server =
+            Server { base_url, gateway_metrics_url, node_metrics_url, node_address: Some(node), gateway, node: None };
         server.wait_until_ready()
     }
 
@@ -76,9 +95,12 @@ impl Server {
         &self.gateway
     }
 
-    /// The process that holds the streams; with a single process the same as [`Server::gateway`].
+    /// The process that holds the streams, if it is not the one that serves clients.
+    ///
+    /// # Panics
+    /// If this server has none of its own.
     pub fn node(&self) -> &Process {
-        self.node.as_ref().unwrap_or(&self.gateway)
+        self.node.as_ref().expect("a storage node of its own")
     }
 
     /// Opens a connection to the public port.
@@ -108,6 +130,15 @@ impl Server {
         });
         self
     }
+}
+
+fn start_node(listen: &str, flags: &[&str]) -> (Process, String, String) {
+    let mut args = vec!["--listen", listen, "--operations-listen", NODE_LISTEN];
+    args.extend(flags);
+    let node = Process::start("ursula-storage-node", &args, &[]);
+    let serving = node.line_with("listen=");
+    let (address, metrics) = (word_after(&serving, " listen="), metrics_url(&serving));
+    (node, address, metrics)
 }
 
 fn start_gateway(node: &str, flags: &[&str]) -> (Process, [String; 2]) {

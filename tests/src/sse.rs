@@ -109,3 +109,6 @@ impl Events {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Each deployment serves a stream from its creation to its end, and tells what it did.
 
-use ursula_tests::{Events, Server, eventually};
+use ursula_tests::{Events, Http, Server, eventually};
 
 const STREAM: &str = "/v1/stream/serving/hello";
 const TEXT: (&str, &str) = ("Content-Type", "text/plain");
@@ -32,12 +32,30 @@ fn serves(server: &Server) {
     assert!(http.request("GET", STREAM, &[], "").has_code("stream_not_found"));
 }
 
+/// Probes are on every listener, metrics only where clients do not come.
+fn has_operations(server: &Server) {
+    for path in ["/health", "/ready"] {
+        assert_eq!(server.request("GET", path, &[], "").status, 200);
+        for url in [&server.gateway_metrics_url, &server.node_metrics_url] {
+            assert_eq!(Http::connect(url).request("GET", path, &[], "").status, 200, "{path} of {url}");
+        }
+    }
+    let refused = server.request("GET", "/metrics", &[], "");
+    assert!(refused.has_code("invalid_name"), "a name that no bucket can have: {}", refused.text());
+    let nothing = Http::connect(&server.gateway_metrics_url).request("GET", STREAM, &[], "");
+    assert_eq!(nothing.status, 404, "streams are not served to operators");
+}
+
 #[test]
 fn one_process() {
-    serves(&Server::dev());
+    let server = Server::dev();
+    serves(&server);
+    has_operations(&server);
 }
 
 #[test]
 fn two_processes() {
-    serves(&Server::tiers());
+    let server = Server::tiers();
+    serves(&server);
+    has_operations(&server);
 }

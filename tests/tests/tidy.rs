@@ -22,7 +22,18 @@ const RULES: [Rule; 9] = [
     Rule {
         package: "ursula-stream-core",
         ours: &["ursula-common"],
-        never: &["tokio*", "rand*", "fastrand", "getrandom", "time", "chrono", "jiff", "hashbrown", "indexmap", "rustix"],
+        never: &[
+            "tokio*",
+            "rand*",
+            "fastrand",
+            "getrandom",
+            "time",
+            "chrono",
+            "jiff",
+            "hashbrown",
+            "indexmap",
+            "rustix",
+        ],
     },
     Rule { package: "ursula-protocol", ours: &["ursula-common"], never: &["tokio*", "axum*", "tonic*"] },
     Rule { package: "ursula-proto", ours: &["ursula-common"], never: &["axum*", "openraft*"] },
@@ -242,7 +253,8 @@ fn holds(line: &str, word: &str) -> bool {
 
 #[test]
 fn words_are_found_where_identifiers_begin() {
-    let yes = [("Code::Unknown", "Code::"), ("use std::time::{Duration, Instant};", "std::time..Instant"), ("a b", "b")];
+    let yes =
+        [("Code::Unknown", "Code::"), ("use std::time::{Duration, Instant};", "std::time..Instant"), ("a b", "b")];
     let no = [("StatusCode::OK", "Code::"), ("use tokio::time::Instant;", "std::time..Instant"), ("ab", "b")];
     assert!(yes.iter().all(|(line, word)| holds(line, word)));
     assert!(!no.iter().any(|(line, word)| holds(line, word)));
@@ -267,7 +279,8 @@ fn texts_speak_of_the_project_alone() {
         word(["/iss", "ues/"]),
         word(["/pu", "ll/"]),
     ];
-    let kinds = [".rs", ".md", ".toml", ".js", ".json", ".proto", ".sh", ".yml", ".yaml", "justfile", "Dockerfile", "run"];
+    let kinds =
+        [".rs", ".md", ".toml", ".js", ".json", ".proto", ".sh", ".yml", ".yaml", "justfile", "Dockerfile", "run"];
     assert_none("texts that speak of something else", &lines_with(&files(&kinds), &words));
 }
 

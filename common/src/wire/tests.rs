@@ -50,7 +50,8 @@ fn append() -> Append {
 
 fn ops() -> Vec<Op> {
     let expires = Lifetime::ExpiresAt { text: "2030-01-01T00:00:00Z".into(), at: Millis(1_893_456_000_000) };
-    let plain = Create { content_type: None, lifetime: expires, closed: false, body: Bytes::new(), fork: None, ..create() };
+    let plain =
+        Create { content_type: None, lifetime: expires, closed: false, body: Bytes::new(), fork: None, ..create() };
     let bare = Append {
         content_type: None,
         body: Bytes::new(),

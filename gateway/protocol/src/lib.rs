@@ -33,4 +33,4 @@ pub use path::{Route, route};
 pub use read::{Live, ReadParts};
 pub use refuse::{error, rejection};
 pub use rejection::Rejection;
-pub use request::{ListParts, Request, parse};
+pub use request::{ListParts, Request, check_host, parse};

@@ -49,7 +49,8 @@ pub fn route(path: &str) -> Result<Route, Rejection> {
     })
 }
 
-fn decode(text: &str) -> Result<Cow<'_, str>, Rejection> {
+/// Decodes what is percent-encoded.
+pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, Rejection> {
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
         match rest[at..] {

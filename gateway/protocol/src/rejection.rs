@@ -63,6 +63,9 @@ pub enum Rejection {
     /// The connection ended within the body.
     #[error("the body ended early: nothing was applied")]
     BodyIncomplete,
+    /// Chunks that are none.
+    #[error("the body is not in valid chunks, or has too many or too long trailers: nothing was applied")]
+    InvalidBody,
 }
 
 impl Rejection {
@@ -84,6 +87,7 @@ impl Rejection {
             Rejection::BodyTooLarge => "body_too_large",
             Rejection::BodyTimeout => "body_timeout",
             Rejection::BodyIncomplete => "body_incomplete",
+            Rejection::InvalidBody => "invalid_body",
         }
     }
 

@@ -1,6 +1,6 @@
 //! From the head of a request to what is asked. Bodies come later.
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HOST, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Uri};
 use ursula_common::limits::{APPEND_BYTES_MAX, LIST_ITEMS_MAX};
 use ursula_common::{BucketName, StreamKey};
@@ -61,7 +61,16 @@ pub fn parse(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Request,
     if method == Method::OPTIONS {
         return Ok(Request::Preflight);
     }
-    match route(uri.path())? {
+    check_framing(headers)?;
+    let route = route(uri.path())?;
+    if matches!(*method, Method::PUT | Method::DELETE) {
+        for name in [IF_MATCH, IF_NONE_MATCH, headers::STREAM_EXPECTED_OFFSET] {
+            if headers.contains_key(&name) {
+                return Err(headers::invalid(name, "is not kept here: only appends take conditions on the offset"));
+            }
+        }
+    }
+    match route {
         Route::Health => probe(method, Request::Health),
         Route::Ready => probe(method, Request::Ready),
         Route::Bucket(bucket) => match *method {
@@ -95,8 +104,6 @@ fn describe_or_list(bucket: BucketName, text: Option<&str>) -> Result<Request, R
     for (name, value) in query::pairs(text) {
         match &*name {
             "list" => is_list = true,
-            "prefix" => list.prefix = value.into_owned(),
-            "after" => list.after = Some(value.into_owned()),
             "limit" => {
                 let problem = "must be a number from 1 on";
                 let wanted = headers::digits(&value).filter(|limit| *limit > 0);
@@ -106,7 +113,28 @@ fn describe_or_list(bucket: BucketName, text: Option<&str>) -> Result<Request, R
             _ => {}
         }
     }
+    list.prefix = query::text(text, "prefix")?.unwrap_or_default();
+    list.after = query::text(text, "after")?;
     Ok(if is_list { Request::List(list) } else { Request::DescribeBucket(list.bucket) })
+}
+
+/// What HTTP/1.1 requires, and the HTTP library does not look at.
+fn check_framing(headers: &HeaderMap) -> Result<(), Rejection> {
+    match headers::single(headers, TRANSFER_ENCODING)? {
+        None => Ok(()),
+        Some(coding) if coding.eq_ignore_ascii_case("chunked") => Ok(()),
+        Some(_) => Err(headers::invalid(TRANSFER_ENCODING, "must be chunked, and nothing else")),
+    }
+}
+
+/// The host that a request is for.
+///
+/// # Errors
+/// If there is not exactly one.
+pub fn check_host(headers: &HeaderMap) -> Result<(), Rejection> {
+    let host = headers::single(headers, HOST)?.ok_or_else(|| headers::invalid(HOST, "is missing"))?;
+    let valid = host.is_empty() || (host.parse::<http::uri::Authority>().is_ok() && !host.contains('@'));
+    if valid { Ok(()) } else { Err(headers::invalid(HOST, "must be a host and a port")) }
 }
 
 /// Refuses a body that says beforehand that it is too large.

@@ -73,6 +73,7 @@ pub(crate) fn rejection(rejection: &Rejection) -> StatusCode {
         | Rejection::MissingContentType
         | Rejection::InvalidJson(_)
         | Rejection::EmptyArray
+        | Rejection::InvalidBody
         | Rejection::BodyIncomplete => StatusCode::BAD_REQUEST,
         Rejection::NotFound => StatusCode::NOT_FOUND,
         Rejection::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,

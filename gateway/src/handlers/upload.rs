@@ -1,5 +1,8 @@
 //! Bodies of requests: read whole, within a size, a time and the memory for all of them.
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::iter::successors;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,11 +10,12 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::Response;
+use http::header::{CONNECTION, EXPECT, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use metrics::Gauge;
 use tokio::time::timeout;
-use ursula_common::Error;
 use ursula_common::limits::APPEND_BYTES_MAX;
 use ursula_protocol::{self as protocol, Rejection};
 
@@ -38,13 +42,14 @@ impl UploadBudget {
     /// The response to a body that is too large, too slow or cut off, or for which there is no memory.
     pub(super) async fn read(&self, body: Body, time: Duration) -> Result<Upload, Response<Bytes>> {
         let mut reading = Box::pin(self.collect(body));
-        match reading.as_mut().now_or_never() {
+        let read = match reading.as_mut().now_or_never() {
             Some(read) => read,
             None => match timeout(time, reading).await {
                 Ok(read) => read,
                 Err(_) => Err(protocol::rejection(&Rejection::BodyTimeout)),
             },
-        }
+        };
+        read.map_err(closing)
     }
 
     async fn collect(&self, mut body: Body) -> Result<Upload, Response<Bytes>> {
@@ -52,13 +57,13 @@ impl UploadBudget {
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| protocol::rejection(&Rejection::BodyIncomplete))?;
+            let frame = frame.map_err(|error| protocol::rejection(&unreadable(&error)))?;
             let Ok(data) = frame.into_data() else { continue };
             if held.bytes + data.len() > APPEND_BYTES_MAX {
                 return Err(protocol::rejection(&Rejection::BodyTooLarge));
             }
             if !held.grow(data.len()) {
-                return Err(failed(&Error::Overloaded));
+                return Err(failed(&ursula_common::Error::Overloaded));
             }
             if first.is_empty() {
                 first = data;
@@ -68,6 +73,47 @@ impl UploadBudget {
         }
         let bytes = if rest.is_empty() { first } else { [first, rest.freeze()].concat().into() };
         Ok(Upload { bytes, held })
+    }
+}
+
+/// Says that the connection ends with this response: what is left of the body will not be read.
+pub(super) fn closing<B>(mut response: Response<B>) -> Response<B> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Reads a body that nobody wants to its end, so that the next request can follow; `false` if that is too far,
+/// if the client waits to be asked for it, or if it is not clear where it ends.
+pub(super) async fn skip(headers: &HeaderMap, mut body: Body, time: Duration) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes);
+    let is_clear =
+        codings.next().is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none();
+    if !is_clear || body.size_hint().lower() > APPEND_BYTES_MAX as u64 || headers.contains_key(EXPECT) {
+        return false;
+    }
+    let skipping = async {
+        let mut bytes = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > APPEND_BYTES_MAX {
+                return false;
+            }
+        }
+        true
+    };
+    timeout(time, skipping).await.unwrap_or(false)
+}
+
+/// A body that ended early may come again whole; one that is malformed will be so again.
+fn unreadable(error: &(dyn Error + 'static)) -> Rejection {
+    let io = successors(Some(error), |error| (*error).source()).find_map(|error| error.downcast_ref::<io::Error>());
+    match io.map(io::Error::kind) {
+        Some(ErrorKind::InvalidData | ErrorKind::InvalidInput) => Rejection::InvalidBody,
+        _ => Rejection::BodyIncomplete,
     }
 }
 

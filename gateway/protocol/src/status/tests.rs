@@ -72,7 +72,8 @@ fn next(rejection: &Rejection) -> Option<Rejection> {
         Rejection::EmptyArray => Rejection::BodyTooLarge,
         Rejection::BodyTooLarge => Rejection::BodyTimeout,
         Rejection::BodyTimeout => Rejection::BodyIncomplete,
-        Rejection::BodyIncomplete => return None,
+        Rejection::BodyIncomplete => Rejection::InvalidBody,
+        Rejection::InvalidBody => return None,
     })
 }
 

@@ -1,0 +1,38 @@
+# Shorter names for the commands that CI and people run. `just` alone lists them.
+
+_list:
+    @just --list
+
+# Serve streams on 127.0.0.1:4437, in memory
+dev *flags:
+    cargo run -- dev {{ flags }}
+
+# Everything that a change must pass; changes no file of the tree
+verify:
+    ./.ci/run
+
+# Format and lint, changing files
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+    cargo fmt --all
+
+# What the tests start
+build:
+    cargo build --workspace --bins
+
+# Tests whose name contains the filter, or all, without the official suites
+test *filter: build
+    cargo test --workspace -- --skip conformance_of --skip client_and --skip yjs_and {{ filter }}
+
+# The official suites against every deployment
+conformance: build
+    cargo test -p ursula-tests --test official
+
+# Measure a server that is already up, such as `just bench append --url http://127.0.0.1:4437`
+bench *flags:
+    cargo run --release -p ursula-bench -- {{ flags }}
+
+# Licences, versions and origins of the dependencies; needs cargo-deny
+deny:
+    cargo deny check
