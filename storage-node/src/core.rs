@@ -124,7 +124,7 @@ impl Core {
         let hot = Rc::new(RefCell::new(Hot::new(ring_bytes)));
         let mut groups = BTreeMap::new();
         for id in ids {
-            let state = Rc::new(RefCell::new(GroupState::new(id, data_groups, hot.clone())));
+            let state = Rc::new(RefCell::new(GroupState::new(id, data_groups, hot.clone(), clock.now())));
             let replica = Replica::start(node, id, state.clone()).await?;
             let group = Rc::new(Group::new(id, state, replica, clock.clone(), metrics.clone()));
             let courier = Courier::new(group.clone(), directory.clone());

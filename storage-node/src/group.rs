@@ -107,33 +107,38 @@ impl Group {
 
     /// Queues an op for the next entry, or refuses it for load: nothing else is decided here.
     pub(crate) fn enqueue(&self, proposal: Proposal) {
+        if let Err((reply, error)) = self.admit(proposal) {
+            reply.send(Err(error));
+        }
+    }
+
+    /// Queues an op of the group to itself, if there is room; nobody waits for its answer.
+    pub(crate) fn enqueue_own(&self, op: Op) -> bool {
+        self.admit(Proposal { group: self.id, origin: None, op, reply: ReplyTo::Nobody }).is_ok()
+    }
+
+    fn admit(&self, proposal: Proposal) -> Result<(), (ReplyTo, Error)> {
         let bytes = proposal.op.body_bytes();
         let mut queue = self.queue.borrow_mut();
         if queue.proposals.len() >= QUEUE_OPS_MAX || queue.bytes + bytes > QUEUE_BYTES_MAX {
-            drop(queue);
             self.metrics.refused_overloaded.increment(1);
-            return proposal.reply.send(Err(Error::Overloaded));
+            return Err((proposal.reply, Error::Overloaded));
         }
         if bytes > 0 && !self.state.borrow().reserve(bytes) {
-            drop(queue);
             self.metrics.refused_memory.increment(1);
-            return proposal.reply.send(Err(Error::MemoryFull));
+            return Err((proposal.reply, Error::MemoryFull));
         }
         queue.bytes += bytes;
         queue.proposals.push_back(proposal);
         self.queued.notify_one();
-    }
-
-    /// Queues an op of the group to itself; nobody waits for its answer.
-    pub(crate) fn enqueue_own(&self, op: Op) {
-        self.enqueue(Proposal { group: self.id, origin: None, op, reply: ReplyTo::Nobody });
+        Ok(())
     }
 
     /// Proposes what is due to expire, unless that is under way.
     pub(crate) fn expire_if_due(&self) {
         let due = self.state.borrow().next_expiry().is_some_and(|at| at <= self.clock.now());
-        if due && !self.expiring.replace(true) {
-            self.enqueue_own(Op::Expire);
+        if due && !self.expiring.get() {
+            self.expiring.set(self.enqueue_own(Op::Expire));
         }
     }
 
@@ -219,3 +224,6 @@ impl Group {
 fn body_bytes(batch: &[Proposal]) -> usize {
     batch.iter().map(|proposal| proposal.op.body_bytes()).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use ursula_common::{Clock, GroupId, NodeId};
+use ursula_common::{Clock, GroupId, Millis, NodeId};
 use ursula_proto::NodeChannel;
 
 use crate::config::NodeConfig;
@@ -21,6 +21,7 @@ pub struct Node(Arc<Inner>);
 
 struct Inner {
     id: NodeId,
+    started_at: Millis,
     directory: Directory,
     metrics: Arc<Metrics>,
     stop: watch::Sender<bool>,
@@ -34,6 +35,7 @@ impl Node {
     /// If a thread or a group cannot be started.
     pub async fn start(config: &NodeConfig, clock: Arc<dyn Clock>) -> io::Result<Node> {
         let id = NodeId(config.node_id);
+        let started_at = clock.now();
         let metrics = Metrics::new(config.cores)?;
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
@@ -61,7 +63,7 @@ impl Node {
         for reported in started {
             reported.await.unwrap_or_else(|_| Err(io::Error::other("a core ended while it started")))?;
         }
-        Ok(Node(Arc::new(Inner { id, directory, metrics, stop, threads: Mutex::new(threads) })))
+        Ok(Node(Arc::new(Inner { id, started_at, directory, metrics, stop, threads: Mutex::new(threads) })))
     }
 
     /// The way to this node from within the process.
@@ -86,8 +88,8 @@ impl Node {
     }
 
     pub(crate) fn service(&self) -> NodeService {
-        let Inner { id, directory, metrics, .. } = &*self.0;
-        NodeService::new(*id, directory.clone(), metrics.clone())
+        let Inner { id, started_at, directory, metrics, .. } = &*self.0;
+        NodeService::new(*id, started_at.0.max(1), directory.clone(), metrics.clone())
     }
 }
 

@@ -138,3 +138,6 @@ fn config(group: GroupId) -> Config {
         ..Config::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

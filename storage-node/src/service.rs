@@ -25,6 +25,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 #[derive(Clone)]
 pub(crate) struct NodeService {
     node: NodeId,
+    /// Another one for each run, which may have other groups.
+    topology_version: u64,
     directory: Directory,
     metrics: Arc<Metrics>,
 }
@@ -32,8 +34,8 @@ pub(crate) struct NodeService {
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl NodeService {
-    pub(crate) fn new(node: NodeId, directory: Directory, metrics: Arc<Metrics>) -> NodeService {
-        NodeService { node, directory, metrics }
+    pub(crate) fn new(node: NodeId, topology_version: u64, directory: Directory, metrics: Arc<Metrics>) -> NodeService {
+        NodeService { node, topology_version, directory, metrics }
     }
 
     /// Asks a core for something that changes nothing: a lost answer only means that it has stopped.
@@ -119,20 +121,18 @@ impl v1::node_server::Node for NodeService {
         &self,
         request: Request<v1::WatchTopologyRequest>,
     ) -> Result<Response<Self::WatchTopologyStream>, Status> {
-        // The topology of a single node never changes: one version is sent, and the call stays open so
-        // that its end tells that the node has gone.
-        let news = (request.into_inner().have_version < TOPOLOGY_VERSION).then(|| self.topology());
+        // The topology of a single node does not change while it runs: one version is sent, and the call
+        // stays open so that its end tells that the node has gone.
+        let news = (request.into_inner().have_version != self.topology_version).then(|| self.topology());
         Ok(Response::new(stream::iter(news.map(Ok)).chain(stream::pending()).boxed()))
     }
 }
-
-const TOPOLOGY_VERSION: u64 = 1;
 
 impl NodeService {
     fn topology(&self) -> v1::Topology {
         let group = |group: GroupId| v1::Group { id: group.0, replicas: vec![self.node.0] };
         v1::Topology {
-            version: TOPOLOGY_VERSION,
+            version: self.topology_version,
             slots: self.directory.slots().groups().iter().map(|group| group.0).collect(),
             groups: self.directory.groups().map(group).collect(),
             nodes: vec![v1::NodeAddress { id: self.node.0, address: String::new() }],

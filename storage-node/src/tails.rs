@@ -98,3 +98,6 @@ impl Tails {
         self.streams.values().map(|tailed| tailed.waiters.len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,14 @@ impl State {
         }
     }
 
+    /// The same group, whose first stream will have this id. For a group whose state does not outlive its
+    /// process: ids of the next life must not be those of this one, which clients may remember in tags.
+    #[must_use]
+    pub fn with_first_stream(mut self, first: StreamId) -> State {
+        self.next_stream = self.next_stream.max(first.0);
+        self
+    }
+
     /// Decides a command. What it means depends on the state and the command alone.
     pub fn apply(&mut self, command: Command, effects: &mut Vec<Effect>) -> Answer {
         self.now = self.now.max(command.at);

@@ -30,10 +30,13 @@ pub(crate) struct GroupState {
 }
 
 impl GroupState {
-    pub(crate) fn new(group: GroupId, data_groups: u32, hot: Rc<RefCell<Hot>>) -> GroupState {
+    /// The state of a group that begins its life, in memory, at `now`.
+    pub(crate) fn new(group: GroupId, data_groups: u32, hot: Rc<RefCell<Hot>>, now: Millis) -> GroupState {
+        // A million streams for each millisecond that an earlier life may have lasted.
+        let first = StreamId(now.0 << 20);
         GroupState {
             group,
-            streams: State::new(group, data_groups),
+            streams: State::new(group, data_groups).with_first_stream(first),
             hot,
             tails: Tails::default(),
             outgoing: Vec::new(),

@@ -104,8 +104,8 @@ impl World {
         created(self.submit(create(key, content_type)).await)
     }
 
-    pub(crate) async fn append(&mut self, key: &StreamKey, body: impl Into<Bytes>) -> Appended {
-        appended(self.submit(append(key, body)).await)
+    pub(crate) async fn append(&mut self, key: &StreamKey, content_type: &str, body: impl Into<Bytes>) -> Appended {
+        appended(self.submit(append(key, content_type, body)).await)
     }
 
     pub(crate) async fn delete(&mut self, key: &StreamKey) {
@@ -329,10 +329,10 @@ pub(crate) fn fork(key: &StreamKey, source: &StreamKey, offset: Option<u64>, sub
     })
 }
 
-pub(crate) fn append(key: &StreamKey, body: impl Into<Bytes>) -> Op {
+pub(crate) fn append(key: &StreamKey, content_type: &str, body: impl Into<Bytes>) -> Op {
     Op::Append(Append {
         key: key.clone(),
-        content_type: None,
+        content_type: Some(ContentType::parse(content_type)),
         body: body.into(),
         close: false,
         producer: None,
@@ -341,9 +341,9 @@ pub(crate) fn append(key: &StreamKey, body: impl Into<Bytes>) -> Op {
     })
 }
 
-/// Closes the stream, after `body` if there is any.
+/// Closes a binary stream, after `body` if there is any.
 pub(crate) fn close(key: &StreamKey, body: &'static str) -> Op {
-    let Op::Append(append) = append(key, body) else { unreachable!() };
+    let Op::Append(append) = append(key, BINARY, body) else { unreachable!() };
     Op::Append(Append { close: true, ..append })
 }
 
