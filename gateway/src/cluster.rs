@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 use ursula_common::placement::SlotTable;
 use ursula_common::verb::{Op, StreamInfo};
@@ -79,7 +79,7 @@ impl Cluster {
 
     pub(crate) async fn describe(&self, key: &StreamKey) -> Result<StreamInfo, Error> {
         let (link, target) = self.locate(key, None).await?;
-        link.describe(target).await
+        self.in_time(link.describe(target)).await
     }
 
     /// Reads what one group has; `request` is completed with the place of the stream.
@@ -90,7 +90,8 @@ impl Cluster {
         request: impl FnOnce(TargetRef) -> RangeRequest,
     ) -> Result<(GroupId, ReadRange), Error> {
         let (link, target) = self.locate(key, inherited).await?;
-        Ok((target.group, link.read(request(target)).await?))
+        let group = target.group;
+        Ok((group, self.in_time(link.read(request(target))).await?))
     }
 
     /// Follows one incarnation of a stream.
@@ -101,7 +102,7 @@ impl Cluster {
         from: Offset,
     ) -> Result<tonic::Streaming<v1::TailEvent>, Error> {
         let (link, target) = self.locate(key, None).await?;
-        link.tail(target, stream, from).await
+        self.in_time(link.tail(target, stream, from)).await
     }
 
     /// Names in a bucket, merged from all groups, and whether there are more.
@@ -113,10 +114,10 @@ impl Cluster {
         limit: u32,
     ) -> Result<(Vec<StreamName>, bool), Error> {
         let topology = self.topology(self.deadline()).await?;
-        topology.leader(GroupId::META)?.describe_bucket(bucket).await?;
+        self.in_time(topology.leader(GroupId::META)?.describe_bucket(bucket)).await?;
         let groups = topology.leaders.iter().filter(|(group, _)| **group != GroupId::META);
         let pages = groups.map(|(group, link)| link.list(*group, bucket, prefix, after, limit));
-        let pages = futures_util::future::try_join_all(pages).await?;
+        let pages = self.in_time(futures_util::future::try_join_all(pages)).await?;
         // A full page of a group may hide names that come before the last one of another group.
         let limit = limit as usize;
         let more = pages.iter().any(|page| page.len() >= limit);
@@ -128,7 +129,13 @@ impl Cluster {
     }
 
     pub(crate) async fn describe_bucket(&self, bucket: &BucketName) -> Result<(), Error> {
-        self.topology(self.deadline()).await?.leader(GroupId::META)?.describe_bucket(bucket).await
+        let topology = self.topology(self.deadline()).await?;
+        self.in_time(topology.leader(GroupId::META)?.describe_bucket(bucket)).await
+    }
+
+    /// A node that does not answer a question in the time for an op might as well not be there.
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        timeout(self.op_timeout, answer).await.unwrap_or(Err(Error::Unavailable))
     }
 
     fn deadline(&self) -> Instant {
@@ -206,3 +213,6 @@ fn topology(
     let leaders = message.groups.iter().map(leader).collect::<Option<_>>().ok_or(Error::Malformed)?;
     Ok(Topology { slots: ursula_proto::slot_table(message)?, leaders })
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,3 +79,6 @@ async fn run(hub: Hub, key: FeedKey, feed: Arc<Feed>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,13 +8,12 @@ mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tracing::{debug, warn};
-use ursula_common::limits::{FRAME_BYTES_MAX, FRAME_OPS_MAX};
+use ursula_common::limits::{FRAME_BYTES_MAX, FRAME_OPS_MAX, SESSION_RESULTS_MAX};
 use ursula_common::verb::{Op, Reply};
 use ursula_common::wire::{self, reply};
 use ursula_common::{Error, GroupId, SessionId};
@@ -28,6 +27,8 @@ pub(crate) type OpResult = Result<Reply, Error>;
 
 /// Ops that may wait to be taken in by the lane.
 const QUEUE_OPS_MAX: usize = 4096;
+/// Ops that the lane takes in before some are answered; no node grants more credit.
+const WINDOW_OPS_MAX: usize = SESSION_RESULTS_MAX;
 /// Frames that may wait for the connection.
 const FRAMES_MAX: usize = 8;
 /// How often deadlines are looked after.
@@ -119,22 +120,27 @@ impl LaneTask {
             tokio::select! {
                 output = &mut event => return Some(output),
                 _ = tick.tick() => self.window.expire(Instant::now()),
-                op = self.ops.recv(), if self.window.len() < QUEUE_OPS_MAX => drop(self.window.push(op?)),
+                op = self.ops.recv(), if self.window.len() < WINDOW_OPS_MAX => drop(self.window.push(op?)),
             }
         }
     }
 
     async fn serve(&mut self, frames: mpsc::Sender<v1::OpBatch>, mut answers: Streaming<v1::ReplyBatch>) -> End {
-        if self.send_again(&frames).await.is_err() {
-            return End::Lost;
-        }
+        // What the last connection left unanswered is sent again, as soon as this one grants credit.
+        self.credit = 0;
+        self.window.rewind();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taken = Vec::new();
         loop {
-            let room = self.credit.saturating_sub(self.window.len()).min(FRAME_OPS_MAX);
+            let room = WINDOW_OPS_MAX.saturating_sub(self.window.len()).min(FRAME_OPS_MAX);
+            let sendable = self.window.next_unsent(self.credit).is_some();
             tokio::select! {
                 biased;
+                _ = tick.tick() => {
+                    self.window.expire(Instant::now());
+                    self.metrics.window_ops.set(self.window.len() as f64);
+                }
                 batch = answers.message() => match batch {
                     Ok(Some(batch)) => self.take_answers(batch),
                     Ok(None) => return End::Lost,
@@ -143,18 +149,17 @@ impl LaneTask {
                         return End::Lost;
                     }
                 },
+                place = frames.reserve(), if sendable => match place {
+                    Ok(place) => place.send(self.next_frame()),
+                    Err(_) => return End::Lost,
+                },
                 count = self.ops.recv_many(&mut taken, room), if room > 0 => {
                     if count == 0 {
                         return End::Closed;
                     }
-                    self.metrics.frame_ops.record(count as f64);
-                    if self.send_taken(&frames, &mut taken).await.is_err() {
-                        return End::Lost;
+                    for pending in taken.drain(..) {
+                        self.window.push(pending);
                     }
-                }
-                _ = tick.tick() => {
-                    self.window.expire(Instant::now());
-                    self.metrics.window_ops.set(self.window.len() as f64);
                 }
             }
         }
@@ -169,59 +174,21 @@ impl LaneTask {
         }
     }
 
-    /// Sends the ops that were unanswered when the last connection was lost.
-    async fn send_again(&mut self, frames: &mpsc::Sender<v1::OpBatch>) -> Result<(), ()> {
-        let mut frame = Frame::default();
-        let mut full = Vec::new();
-        for (seq, pending) in self.window.iter_mut() {
-            pending.sent = true;
-            full.extend(frame.push(seq, pending.group, pending.op.clone()));
+    /// As many of the next ops as credit and the bounds of a frame allow.
+    fn next_frame(&mut self) -> v1::OpBatch {
+        let (mut ops, mut bytes) = (Vec::new(), 0);
+        while let Some((seq, pending)) = self.window.next_unsent(self.credit) {
+            bytes += pending.op.len();
+            if !ops.is_empty() && (bytes > FRAME_BYTES_MAX || ops.len() >= FRAME_OPS_MAX) {
+                break;
+            }
+            ops.push(v1::SequencedOp { seq, group: pending.group.0, op: pending.op.clone() });
+            self.window.mark_sent();
         }
-        full.extend(frame.take());
-        self.send(frames, full).await
-    }
-
-    async fn send_taken(&mut self, frames: &mpsc::Sender<v1::OpBatch>, taken: &mut Vec<Pending>) -> Result<(), ()> {
-        let mut frame = Frame::default();
-        let mut full = Vec::new();
-        for mut pending in taken.drain(..) {
-            pending.sent = true;
-            let (group, op) = (pending.group, pending.op.clone());
-            let seq = self.window.push(pending);
-            full.extend(frame.push(seq, group, op));
-        }
-        full.extend(frame.take());
-        self.send(frames, full).await
-    }
-
-    async fn send(&self, frames: &mpsc::Sender<v1::OpBatch>, full: Vec<Vec<v1::SequencedOp>>) -> Result<(), ()> {
-        for ops in full {
-            let batch = v1::OpBatch { session: self.session.0, acked: self.window.first(), ops };
-            frames.send(batch).await.map_err(drop)?;
-        }
-        Ok(())
+        self.metrics.frame_ops.record(ops.len() as f64);
+        v1::OpBatch { session: self.session.0, acked: self.window.first(), ops }
     }
 }
 
-/// Gathers ops into frames of at most [`FRAME_BYTES_MAX`] and [`FRAME_OPS_MAX`].
-#[derive(Default)]
-struct Frame {
-    ops: Vec<v1::SequencedOp>,
-    bytes: usize,
-}
-
-impl Frame {
-    /// Adds an op, and returns what was gathered before if the op does not fit there.
-    fn push(&mut self, seq: u64, group: GroupId, op: Bytes) -> Option<Vec<v1::SequencedOp>> {
-        let fits = self.bytes + op.len() <= FRAME_BYTES_MAX && self.ops.len() < FRAME_OPS_MAX;
-        let full = if fits { None } else { self.take() };
-        self.bytes += op.len();
-        self.ops.push(v1::SequencedOp { seq, group: group.0, op });
-        full
-    }
-
-    fn take(&mut self) -> Option<Vec<v1::SequencedOp>> {
-        self.bytes = 0;
-        (!self.ops.is_empty()).then(|| std::mem::take(&mut self.ops))
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -17,3 +17,6 @@ pub use app::Gateway;
 pub use cluster::Seed;
 pub use config::{GatewayConfig, GatewayFlags};
 pub use server::serve;
+
+#[cfg(test)]
+mod tests;

@@ -119,3 +119,6 @@ async fn inherited(cluster: &Cluster, fork: &ForkLink, from: Offset, bytes_max: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,4 +15,4 @@ pub use metrics::Metrics;
 pub use process::{Process, program, run};
 pub use server::Server;
 pub use sse::{Event, EventParser, Events};
-pub use wait::{PATIENCE, Stopwatch, eventually};
+pub use wait::{PATIENCE, StallWatch, Stopwatch, eventually};

@@ -92,6 +92,7 @@ pub(super) async fn events(gateway: &Arc<App>, parts: ReadParts) -> Response<Bod
         content_type,
         parts,
         stream: page.info.id,
+        sent: page.start,
         state: State::Page(Box::new(page)),
         draining: gateway.draining.subscribe(),
         held: None,
@@ -115,6 +116,8 @@ struct Events {
     /// The incarnation that is read; under the same name there may be another one by now.
     stream: StreamId,
     state: State,
+    /// The offset after the last event.
+    sent: Offset,
     draining: watch::Receiver<bool>,
     /// The memory of the page that is being sent.
     held: Option<Arc<Held>>,
@@ -126,8 +129,8 @@ struct Events {
 enum State {
     /// A page that is to be sent.
     Page(Box<Page>),
-    /// Pages are to be read from here on.
-    CatchUp(Offset),
+    /// Pages are to be read.
+    CatchUp,
     /// The tail was reached.
     Follow(Box<Reader>),
     /// The last event was sent.
@@ -142,17 +145,15 @@ impl Events {
         loop {
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Ended => return None,
-                State::Page(page) => return Some(self.page(*page)),
-                State::CatchUp(from) => {
+                State::Page(page) => return Some(self.page(*page).events),
+                State::CatchUp => {
                     let App { cluster, pages, .. } = &*self.gateway;
-                    let read = pages::read(cluster, pages, &self.parts.key, ReadFrom::At(from), false).await;
+                    let read = pages::read(cluster, pages, &self.parts.key, ReadFrom::At(self.sent), false).await;
                     // Without an answer the stream of events ends, and the client comes back.
                     let page = read.ok().filter(|page| page.info.id == self.stream)?;
-                    if page.next > page.start || page.closed() {
-                        self.state = State::Page(Box::new(page));
-                    } else {
-                        let reader = self.gateway.hub.follow(&self.parts.key, &page.info, from);
-                        self.state = State::Follow(Box::new(reader));
+                    let frame = self.page(page);
+                    if !frame.data.is_empty() || frame.closed {
+                        return Some(frame.events);
                     }
                 }
                 State::Follow(reader) => {
@@ -164,8 +165,8 @@ impl Events {
         }
     }
 
-    /// The events for a page, and where to go on from there.
-    fn page(&mut self, page: Page) -> Bytes {
+    /// Frames a page, and says where to go on from there.
+    fn page(&mut self, page: Page) -> Frame {
         let (up_to_date, closed) = (page.up_to_date(), page.closed());
         let stored = match page.pieces.as_slice() {
             [one] => one.clone(),
@@ -176,19 +177,24 @@ impl Events {
         self.state = if closed {
             State::Ended
         } else if up_to_date {
-            State::Follow(Box::new(self.gateway.hub.follow(&self.parts.key, &page.info, frame.next)))
+            // Nothing but the start of a character is there. A feed may have begun behind it, and would send
+            // this reader back to the same page again and again.
+            let from = if frame.data.is_empty() { page.next } else { frame.next };
+            State::Follow(Box::new(self.gateway.hub.follow(&self.parts.key, &page.info, from)))
         } else {
-            State::CatchUp(frame.next)
+            State::CatchUp
         };
+        self.sent = frame.next;
         self.silent_since = Instant::now();
         self.held = Some(page.held);
-        frame.events
+        frame
     }
 
     /// Waits for the next frame, but not longer than for a comment or the end of this response.
     /// The outer `None` ends the response; the inner one means to look at the state again.
     async fn follow(&mut self, mut reader: Box<Reader>) -> Option<Option<Bytes>> {
-        let from = reader.next();
+        let from = self.sent;
+        let begins_whole = reader.next() == from;
         let step = tokio::select! {
             step = reader.step() => Some(step),
             () = self.timer.as_mut() => None,
@@ -200,9 +206,11 @@ impl Events {
             return self.heartbeat();
         };
         match step {
-            Step::CatchUp => self.state = State::CatchUp(from),
+            Step::CatchUp => self.state = State::CatchUp,
             Step::Ended(_) => return None,
+            Step::Frame(_) if !begins_whole => self.state = State::CatchUp,
             Step::Frame(frame) => {
+                self.sent = frame.next;
                 self.silent_since = Instant::now();
                 if !frame.closed {
                     self.state = State::Follow(reader);
@@ -244,3 +252,6 @@ impl Events {
         next_cursor(&self.gateway, self.parts.cursor)
     }
 }
+
+#[cfg(test)]
+mod tests;

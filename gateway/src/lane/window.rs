@@ -26,6 +26,8 @@ pub(super) struct Pending {
 pub(super) struct Window {
     first: u64,
     slots: VecDeque<Option<Pending>>,
+    /// Every op from here on is to be sent.
+    unsent: u64,
 }
 
 impl Window {
@@ -45,8 +47,35 @@ impl Window {
         self.first + self.slots.len() as u64 - 1
     }
 
+    /// The next op to send and its sequence, unless there are `credit` ops from the oldest unanswered one
+    /// to it.
+    pub(super) fn next_unsent(&mut self, credit: usize) -> Option<(u64, &Pending)> {
+        let mut index = self.unsent.saturating_sub(self.first) as usize;
+        // What was given up before it left is not sent any more.
+        while let Some(None) = self.slots.get(index) {
+            index += 1;
+        }
+        self.unsent = self.first + index as u64;
+        let pending = self.slots.get(index).filter(|_| index < credit)?.as_ref()?;
+        Some((self.unsent, pending))
+    }
+
+    /// The op that [`Window::next_unsent`] returned leaves for the node.
+    pub(super) fn mark_sent(&mut self) {
+        let index = (self.unsent - self.first) as usize;
+        if let Some(pending) = self.slots.get_mut(index).and_then(Option::as_mut) {
+            pending.sent = true;
+        }
+        self.unsent += 1;
+    }
+
+    /// Everything that has no answer is to be sent again.
+    pub(super) fn rewind(&mut self) {
+        self.unsent = self.first;
+    }
+
     /// Unanswered ops with their sequence, oldest first.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Pending)> {
+    fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Pending)> {
         let first = self.first;
         let numbered = self.slots.iter_mut().enumerate();
         numbered.filter_map(move |(index, slot)| slot.as_mut().map(|pending| (first + index as u64, pending)))

@@ -28,6 +28,8 @@ pub(super) struct Limits {
     pub(super) write: Duration,
 }
 
+/// A body is handed on in parts of at most so many bytes.
+const PART_BYTES_MAX: usize = 256 << 10;
 /// Looks at a connection so often, at least; limits are kept to this precision.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(2);
 
@@ -43,7 +45,8 @@ struct Inner {
     requests: AtomicUsize,
     /// Bytes came since the last request.
     head_begun: AtomicBool,
-    /// When `requests` or `head_begun` changed last, in milliseconds after `born`.
+    /// When `requests` or `head_begun` changed last, or a blocked client took bytes, in milliseconds after
+    /// `born`.
     since_ms: AtomicU64,
     /// Since when the client takes no bytes, in milliseconds after `born`; [`NEVER`] while it does.
     blocked_since_ms: AtomicU64,
@@ -65,9 +68,10 @@ impl Inner {
     }
 
     fn is_late(&self) -> bool {
-        let blocked = self.now_ms().saturating_sub(self.blocked_since_ms.load(Ordering::Relaxed));
-        if u128::from(blocked) >= self.limits.write.as_millis() {
-            return true;
+        // Also the end of an answer whose body was taken already is under way while the client is slow.
+        let blocked_since = self.blocked_since_ms.load(Ordering::Relaxed);
+        if blocked_since != NEVER {
+            return u128::from(self.now_ms().saturating_sub(blocked_since)) >= self.limits.write.as_millis();
         }
         if self.requests.load(Ordering::Relaxed) > 0 {
             return false;
@@ -80,7 +84,10 @@ impl Inner {
     fn note_write<T>(&self, written: &Poll<T>) {
         let blocked = self.blocked_since_ms.load(Ordering::Relaxed) != NEVER;
         match written {
-            Poll::Ready(_) if blocked => self.blocked_since_ms.store(NEVER, Ordering::Relaxed),
+            Poll::Ready(_) if blocked => {
+                self.blocked_since_ms.store(NEVER, Ordering::Relaxed);
+                self.note();
+            }
             Poll::Pending if !blocked => self.blocked_since_ms.store(self.now_ms(), Ordering::Relaxed),
             _ => {}
         }
@@ -111,7 +118,7 @@ pub(super) struct Busy(Arc<Inner>);
 impl Busy {
     /// The request stays under way until its answer was sent.
     pub(super) fn until_sent(self, body: Body, held: Option<Arc<Held>>) -> Sending {
-        Sending { body, _busy: self, _held: held }
+        Sending { body, rest: Bytes::new(), _busy: self, _held: held }
     }
 }
 
@@ -122,9 +129,12 @@ impl Drop for Busy {
     }
 }
 
-/// A body that keeps its request under way, and the memory of its page.
+/// A body that keeps its request under way, and the memory of its page. It is given in small parts,
+/// because what sends it takes as much as there is, and would be done with it long before the client.
 pub(super) struct Sending {
     body: Body,
+    /// What is left of the last part of `body`.
+    rest: Bytes,
     _busy: Busy,
     _held: Option<Arc<Held>>,
 }
@@ -134,15 +144,31 @@ impl HttpBody for Sending {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let len = self.rest.len().min(PART_BYTES_MAX);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(len)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        HttpBody::size_hint(&self.body)
+        let (body, rest) = (HttpBody::size_hint(&self.body), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 
@@ -216,3 +242,6 @@ impl AsyncWrite for Watched {
         written
     }
 }
+
+#[cfg(test)]
+mod tests;

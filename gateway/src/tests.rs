@@ -1,0 +1,15 @@
+//! What the tests of this crate share: a storage node that does what a test tells it, and time.
+
+mod fake;
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+pub(crate) use fake::{FakeLane, FakeNode, Stored, topology};
+
+/// Returns when everything that can happen at this moment has happened. Needs paused time: it moves on
+/// only when every task waits.
+pub(crate) async fn quiet() {
+    sleep(Duration::from_millis(1)).await;
+}
