@@ -66,3 +66,6 @@ impl Courier {
         self.group.enqueue_own(Op::SagaStep(SagaStep { saga, message, outcome }));
     }
 }
+
+#[cfg(test)]
+mod tests;
