@@ -61,3 +61,20 @@ impl Registry {
         self.recorder.handle()
     }
 }
+
+/// Counts something that is open for as long as this lives.
+pub struct OpenGauge(Gauge);
+
+impl OpenGauge {
+    /// One more is open.
+    pub fn new(gauge: Gauge) -> OpenGauge {
+        gauge.increment(1.0);
+        OpenGauge(gauge)
+    }
+}
+
+impl Drop for OpenGauge {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

@@ -15,11 +15,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use metrics::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
+use ursula_common::metrics::OpenGauge;
 
 use crate::app::{App, Gateway};
 use crate::pages::Held;
@@ -143,21 +143,5 @@ fn serve_connection(
             },
             () = watchdog.bites() => debug!("a connection did nothing for too long"),
         }
-    }
-}
-
-/// Counts something that is open for as long as this lives.
-struct OpenGauge(Gauge);
-
-impl OpenGauge {
-    fn new(gauge: Gauge) -> OpenGauge {
-        gauge.increment(1.0);
-        OpenGauge(gauge)
-    }
-}
-
-impl Drop for OpenGauge {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
     }
 }

@@ -4,9 +4,14 @@ mod fake;
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 pub(crate) use fake::{FakeLane, FakeNode, Stored, topology};
+
+/// The output of `future`, which must come in a while of paused time.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(600), future).await.expect("something happens")
+}
 
 /// Returns when everything that can happen at this moment has happened. Needs paused time: it moves on
 /// only when every task waits.

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tracing::debug;
+use ursula_common::metrics::OpenGauge;
 use ursula_common::{Clock, ContentType, Error, Offset, StreamId, StreamKey};
 use ursula_proto::{from_status, v1};
 use ursula_protocol::cursor;
@@ -134,7 +135,7 @@ impl Feed {
             let failed = match cluster.tail(key, *stream, from).await {
                 Ok(mut events) => {
                     metrics.tail_upstreams_opened.increment(1);
-                    let _open = OpenGauge::new(&metrics.tail_upstreams);
+                    let _open = OpenGauge::new(metrics.tail_upstreams.clone());
                     loop {
                         match events.message().await {
                             Ok(Some(event)) => {
@@ -304,22 +305,6 @@ impl Drop for Reader {
         if self.feed.readers.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.feed.deserted.notify_one();
         }
-    }
-}
-
-/// Counts something that is open for as long as this lives.
-struct OpenGauge<'a>(&'a metrics::Gauge);
-
-impl<'a> OpenGauge<'a> {
-    fn new(gauge: &'a metrics::Gauge) -> OpenGauge<'a> {
-        gauge.increment(1.0);
-        OpenGauge(gauge)
-    }
-}
-
-impl Drop for OpenGauge<'_> {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
     }
 }
 

@@ -8,7 +8,7 @@ use ursula_common::{ContentType, Error};
 
 use super::*;
 use crate::pages::{self, PageBudget};
-use crate::tests::{FakeNode, Stored, quiet};
+use crate::tests::{FakeNode, Stored, quiet, within};
 
 const NAME: &str = "stream";
 const TEXT: &str = "text/plain";
@@ -68,7 +68,7 @@ impl World {
         let (mut bytes, mut pages) = (Vec::new(), 0);
         while reader.next().0 < to as u64 {
             let from = reader.next();
-            match reader.step().await {
+            match within(reader.step()).await {
                 Step::Frame(frame) => bytes.extend_from_slice(&unread(&frame, from)),
                 Step::CatchUp => {
                     pages += 1;
@@ -91,7 +91,7 @@ fn key() -> StreamKey {
 }
 
 async fn frame(reader: &mut Reader) -> Arc<Frame> {
-    match reader.step().await {
+    match within(reader.step()).await {
         Step::Frame(frame) => frame,
         Step::CatchUp => panic!("fell behind"),
         Step::Ended(error) => panic!("ended: {error}"),
@@ -137,7 +137,7 @@ async fn another_stream_has_another_tail() {
     // The same name, and the offset of the other one.
     let mut new = world.follow(0);
     world.stored.append(b"new");
-    assert!(matches!(old.step().await, Step::Ended(Error::StreamNotFound)));
+    assert!(matches!(within(old.step()).await, Step::Ended(Error::StreamNotFound)));
     assert_eq!(frame(&mut new).await.data, "new");
     let other = world.node.store("other", BINARY);
     let other_key = StreamKey::parse("default", "other").expect("a name");
@@ -406,9 +406,9 @@ async fn readers_hear_that_their_stream_was_deleted_after_what_was_kept() {
     world.stored.append(b"kept");
     assert_eq!(frame(&mut fast).await.data, "kept");
     world.stored.delete();
-    assert!(matches!(fast.step().await, Step::Ended(Error::StreamNotFound)));
+    assert!(matches!(within(fast.step()).await, Step::Ended(Error::StreamNotFound)));
     assert_eq!(frame(&mut slow).await.data, "kept");
-    assert!(matches!(slow.step().await, Step::Ended(Error::StreamNotFound)));
+    assert!(matches!(within(slow.step()).await, Step::Ended(Error::StreamNotFound)));
     quiet().await;
     assert_eq!(world.feeds(), 0);
 }

@@ -16,6 +16,7 @@ use ursula_proto::{NodeChannel, local, node_server, to_status, v1};
 
 use crate::cluster::Seed;
 use crate::lane::OpResult;
+use crate::tests::within;
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -61,7 +62,7 @@ impl FakeNode {
 
     /// The next attempt to open a lane.
     pub(crate) async fn lane_call(&mut self) -> LaneCall {
-        self.lanes.recv().await.expect("the node is there")
+        within(self.lanes.recv()).await.expect("the node is there")
     }
 
     /// Takes the next lane in, and grants it credit.
@@ -128,7 +129,7 @@ pub(crate) struct FakeLane {
 impl FakeLane {
     /// The next frame, or `None` when the gateway has ended the lane.
     pub(crate) async fn frame(&mut self) -> Option<v1::OpBatch> {
-        self.frames.message().await.ok().flatten()
+        within(self.frames.message()).await.ok().flatten()
     }
 
     pub(crate) fn grant(&self, credit_ops: u32) {

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use metrics::Gauge;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use tracing::debug;
 use ursula_common::limits::{FRAME_OPS_MAX, SESSION_RESULTS_MAX};
+use ursula_common::metrics::OpenGauge;
 use ursula_common::verb::Op;
 use ursula_common::wire::{self, reply};
 use ursula_common::{Error, GroupId, SessionId};
@@ -139,20 +139,4 @@ async fn next_frame(mut outgoing: Outgoing) -> Option<(Result<v1::ReplyBatch, St
     let encode = |(seq, result)| v1::SequencedReply { seq, outcome: reply::encode(&result).into() };
     let replies = answered.into_iter().map(encode).collect();
     Some((Ok(v1::ReplyBatch { credit_ops: 0, replies }), outgoing))
-}
-
-/// Counts something that is open for as long as this lives.
-pub(super) struct OpenGauge(Gauge);
-
-impl OpenGauge {
-    pub(super) fn new(gauge: Gauge) -> OpenGauge {
-        gauge.increment(1.0);
-        OpenGauge(gauge)
-    }
-}
-
-impl Drop for OpenGauge {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
-    }
 }

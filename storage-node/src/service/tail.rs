@@ -6,11 +6,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::sync::oneshot;
 use tonic::Status;
+use ursula_common::metrics::OpenGauge;
 use ursula_common::{Error, Offset, StreamId};
 use ursula_proto::{TargetRef, to_status, v1};
 
 use super::Messages;
-use super::lane::OpenGauge;
 use crate::core::RequestKind;
 use crate::directory::Directory;
 use crate::metrics::Metrics;

@@ -10,7 +10,7 @@ use ursula_common::clock::ManualClock;
 use super::*;
 use crate::app::Gateway;
 use crate::config::GatewayConfig;
-use crate::tests::{FakeNode, Stored, quiet};
+use crate::tests::{FakeNode, Stored, quiet, within};
 
 const TEXT: &str = "text/plain";
 
@@ -56,7 +56,7 @@ struct Client {
 impl Client {
     /// The next piece of the response.
     async fn piece(&mut self) -> Option<String> {
-        let Some(piece) = self.body.frame().await else {
+        let Some(piece) = within(self.body.frame()).await else {
             self.ended = true;
             return None;
         };
