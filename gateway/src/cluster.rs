@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -34,6 +35,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub(crate) struct Cluster {
     topology: watch::Receiver<Option<Arc<Topology>>>,
+    /// Whether a node tells of changes of the topology at this moment.
+    followed: Arc<AtomicBool>,
     op_timeout: Duration,
 }
 
@@ -47,13 +50,14 @@ impl Cluster {
     /// Follows the topology that the seeds tell, for as long as the gateway lives.
     pub(crate) fn follow(seeds: Vec<Seed>, op_timeout: Duration, metrics: Arc<Metrics>) -> Cluster {
         let (found, topology) = watch::channel(None);
-        tokio::spawn(follow(seeds, found, metrics));
-        Cluster { topology, op_timeout }
+        let followed = Arc::new(AtomicBool::new(false));
+        tokio::spawn(follow(seeds, found, followed.clone(), metrics));
+        Cluster { topology, followed, op_timeout }
     }
 
-    /// Whether a topology is known.
+    /// Whether a topology is known, and a node there that would tell of a change.
     pub(crate) fn is_ready(&self) -> bool {
-        self.topology.borrow().is_some()
+        self.followed.load(Ordering::Relaxed) && self.topology.borrow().is_some()
     }
 
     /// Carries out an op on a stream or a bucket.
@@ -165,13 +169,19 @@ impl Topology {
     }
 }
 
-async fn follow(seeds: Vec<Seed>, found: watch::Sender<Option<Arc<Topology>>>, metrics: Arc<Metrics>) {
+async fn follow(
+    seeds: Vec<Seed>,
+    found: watch::Sender<Option<Arc<Topology>>>,
+    followed: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+) {
     let seeds: Vec<(String, Link)> =
         seeds.into_iter().map(|seed| (seed.name, Link::new(seed.channel, metrics.clone()))).collect();
     let mut links = BTreeMap::new();
     let mut version = 0;
     for (name, seed) in seeds.iter().cycle() {
         if let Ok(mut news) = seed.watch_topology(version).await {
+            followed.store(true, Ordering::Relaxed);
             while let Ok(Some(message)) = news.message().await {
                 version = message.version;
                 match topology(&message, seed, &mut links, &metrics) {
@@ -182,6 +192,7 @@ async fn follow(seeds: Vec<Seed>, found: watch::Sender<Option<Arc<Topology>>>, m
                     Err(error) => warn!(node = name, %error, "a topology was not understood"),
                 }
             }
+            followed.store(false, Ordering::Relaxed);
         }
         if found.is_closed() {
             return;

@@ -169,3 +169,14 @@ fn a_gateway_learns_the_groups_of_a_storage_node_that_was_started_again() {
         assert_eq!(created.status, 201, "stream {n}: {}", created.text());
     }
 }
+
+#[test]
+fn a_gateway_is_ready_only_while_it_has_a_storage_node() {
+    let mut server = server(&[]);
+    let ready = |server: &Server| server.request("GET", "/ready", &[], "").status;
+    assert_eq!(ready(&server), 200);
+    server.node().kill();
+    eventually("the gateway not to be ready", || (ready(&server) == 503).then_some(()));
+    server.restart_node(&[]);
+    eventually("the gateway to be ready again", || (ready(&server) == 200).then_some(()));
+}
