@@ -54,13 +54,13 @@ fn bytes(page: &Page) -> Vec<u8> {
 async fn a_fork_begins_with_the_bytes_of_its_sources() {
     let world = World::new();
     let (a, b) = (world.node.store("a", TEXT), world.fork("b", "a", 4, 1));
-    let (c, d) = (world.fork("c", "b", 7, 2), world.fork("d", "c", 5, 3));
-    for (stored, record) in [(&a, "aaaaAAAA"), (&b, "bbbB"), (&c, "cccc"), (&d, "dd")] {
+    let (c, d, e) = (world.fork("c", "b", 7, 2), world.fork("d", "c", 5, 3), world.fork("e", "d", 7, 4));
+    for (stored, record) in [(&a, "aaaaAAAA"), (&b, "bbbB"), (&c, "cccc"), (&d, "dd"), (&e, "e")] {
         stored.append(record.as_bytes());
         stored.append(b"+");
     }
-    // The last one was cut inside what its source had inherited.
-    for (name, whole) in [("b", "aaaabbbB+"), ("c", "aaaabbbcccc+"), ("d", "aaaabdd+")] {
+    // The fourth was cut inside what its source had inherited.
+    for (name, whole) in [("b", "aaaabbbB+"), ("c", "aaaabbbcccc+"), ("d", "aaaabdd+"), ("e", "aaaabdde+")] {
         for from in 0..=whole.len() {
             let page = world.read(name, at(from)).await.expect("a page");
             assert_eq!(bytes(&page), whole.as_bytes()[from..], "{name} from {from}");
@@ -84,19 +84,24 @@ async fn pages_are_bounded_across_the_sources_of_a_fork() {
     // Cut inside a record.
     let forked = world.fork("fork", "source", 65 * LEN as u64 + 7, 1);
     records[70..].iter().for_each(|record| forked.append(record));
+    let top = world.fork("top", "fork", 85 * LEN as u64 + 7, 2);
+    (0..30).for_each(|_| top.append(&records[0]));
     let whole = [&records[..65].concat(), &records[65][..7], &records[70..].concat()].concat();
-    let (mut read, mut pages) = (0, 0);
-    while read < whole.len() {
-        let page = world.read("fork", at(read)).await.expect("a page");
-        assert_eq!(page.start.0 as usize, read);
-        let bytes = bytes(&page);
-        assert!(bytes == whole[read..read + bytes.len()], "from {read}");
-        assert!(bytes.len() < PAGE_BYTES_MAX + LEN, "a page of {}", bytes.len());
-        read += bytes.len();
-        pages += 1;
-        assert_eq!((page.next.0 as usize, page.up_to_date()), (read, read == whole.len()));
+    let whole_top = [&whole[..85 * LEN + 7], &vec![0; 30 * LEN]].concat();
+    for (name, whole) in [("fork", whole), ("top", whole_top)] {
+        let (mut read, mut pages) = (0, 0);
+        while read < whole.len() {
+            let page = world.read(name, at(read)).await.expect("a page");
+            assert_eq!(page.start.0 as usize, read);
+            let bytes = bytes(&page);
+            assert!(bytes == whole[read..read + bytes.len()], "{name} from {read}");
+            assert!(bytes.len() < PAGE_BYTES_MAX + LEN, "a page of {}", bytes.len());
+            read += bytes.len();
+            pages += 1;
+            assert_eq!((page.next.0 as usize, page.up_to_date()), (read, read == whole.len()));
+        }
+        assert_eq!(pages, whole.len().div_ceil(PAGE_BYTES_MAX));
     }
-    assert_eq!(pages, whole.len().div_ceil(PAGE_BYTES_MAX));
 }
 
 #[tokio::test(start_paused = true)]

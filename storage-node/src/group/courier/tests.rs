@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet, yield_now};
+use tokio::time::timeout;
 use ursula_common::clock::SystemClock;
 use ursula_common::verb::{Create, ForkFrom, Lifetime};
 use ursula_common::{Error, GroupId, Millis, NodeId, StreamKey};
@@ -55,9 +56,8 @@ impl World {
 
     /// The next message to another group.
     async fn message(&mut self) -> Proposal {
-        let Some(Request { kind: RequestKind::Propose(mut proposals), .. }) = self.others.recv().await else {
-            panic!("no message")
-        };
+        let request = timeout(Duration::from_secs(10), self.others.recv()).await.expect("a message in time");
+        let Some(Request { kind: RequestKind::Propose(mut proposals), .. }) = request else { panic!("no message") };
         assert_eq!(proposals.len(), 1);
         proposals.remove(0)
     }
