@@ -20,6 +20,9 @@ use crate::tests::within;
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// No test reads a stream more often.
+const READS_MAX: usize = 1000;
+
 /// How a connection breaks: without a word of the node.
 fn broken() -> Status {
     Status::unavailable("the connection is broken")
@@ -267,7 +270,9 @@ impl Stored {
         if from < self.base() || from == info.tail {
             return Ok(v1::ReadChunk { head: Some(head(info, from, from)), data: Bytes::new() });
         }
-        self.reads.lock().expect("no panic").push(from);
+        let mut reads = self.reads.lock().expect("no panic");
+        assert!(reads.len() < READS_MAX, "somebody reads in a circle");
+        reads.push(from);
         let first = (from - self.base()) as usize;
         let wanted = first.saturating_add(usize::try_from(request.bytes_max).unwrap_or(usize::MAX));
         let end = *state.ends.iter().find(|end| **end >= wanted).unwrap_or(&state.bytes.len());

@@ -177,3 +177,19 @@ async fn another_stream_under_the_name_ends_the_events() {
     assert!(client.ended);
     assert_eq!(world.events("-1").await.data().await, "other");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_fell_behind_does_not_go_on_with_another_stream() {
+    let world = World::new(TEXT);
+    let mut client = world.events("-1").await;
+    client.take(10).await;
+    // Frames that this one does not take, and more than are kept.
+    for _ in 0..20 {
+        world.stored.append(&[b'x'; 100_000]);
+        quiet().await;
+    }
+    world.stored.replace();
+    world.stored.append(&[b'y'; 3_000_000]);
+    assert_eq!(client.data().await, "");
+    assert!(client.ended);
+}
