@@ -1,12 +1,23 @@
 //! Named metrics of one part of a process. Nothing is global: two nodes in one process have two
 //! registries.
 
+use std::time::Duration;
+
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
+use tokio::task::JoinHandle;
 
 /// Hands out handles to metrics and renders them for Prometheus.
 pub struct Registry {
     recorder: PrometheusRecorder,
+    /// Files samples, whether anybody renders them or not.
+    upkeep: JoinHandle<()>,
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.upkeep.abort();
+    }
 }
 
 static METADATA: Metadata<'static> = Metadata::new("ursula", Level::INFO, None);
@@ -17,9 +28,12 @@ const COUNTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 5
 const SECONDS: [f64; 16] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
+/// How often buffered samples are filed: histograms buffer without a bound until that is done.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+
 impl Registry {
     /// An empty registry. Histograms whose names end in `_seconds` have buckets of durations, others of
-    /// counts.
+    /// counts. Needs a tokio runtime, for the task that files samples.
     ///
     /// # Errors
     /// If the buckets are not accepted: a mistake in the program.
@@ -27,7 +41,15 @@ impl Registry {
         let builder = PrometheusBuilder::new()
             .set_buckets(&COUNTS)?
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
-        Ok(Registry { recorder: builder.build_recorder() })
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        let upkeep = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(UPKEEP_INTERVAL).await;
+                handle.run_upkeep();
+            }
+        });
+        Ok(Registry { recorder, upkeep })
     }
 
     /// A counter; its name ends in `_total`.
@@ -55,10 +77,11 @@ impl Registry {
         self.recorder.register_histogram(&Key::from_static_name(name), &METADATA)
     }
 
-    /// Renders all metrics. Its `run_upkeep` must be called now and then: histograms buffer samples
-    /// until it is.
-    pub fn handle(&self) -> PrometheusHandle {
-        self.recorder.handle()
+    /// All metrics in the text format of Prometheus.
+    pub fn render(&self) -> String {
+        let handle = self.recorder.handle();
+        handle.run_upkeep();
+        handle.render()
     }
 }
 

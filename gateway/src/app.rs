@@ -59,9 +59,7 @@ impl Gateway {
 
 impl App {
     fn render_metrics(&self) -> String {
-        let handle = self.metrics.registry.handle();
-        handle.run_upkeep();
-        handle.render()
+        self.metrics.registry.render()
     }
 
     /// What clients are served. The dialect decides what a path means, so there is one route.

@@ -73,9 +73,7 @@ impl Node {
 
     /// The metrics of this node in the text format of Prometheus.
     pub fn render_metrics(&self) -> String {
-        let handle = self.0.metrics.registry.handle();
-        handle.run_upkeep();
-        handle.render()
+        self.0.metrics.registry.render()
     }
 
     /// Stops the cores; requests under way are dropped.

@@ -51,7 +51,7 @@ impl World {
     }
 
     fn metric(&self, name: &str) -> f64 {
-        let text = self.hub.0.metrics.registry.handle().render();
+        let text = self.hub.0.metrics.registry.render();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no metric {name}"))
     }
