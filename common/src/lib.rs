@@ -15,6 +15,7 @@ pub mod limits;
 pub mod metrics;
 pub mod name;
 pub mod offset;
+pub mod pieces;
 pub mod placement;
 pub mod verb;
 pub mod wire;

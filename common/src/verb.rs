@@ -198,6 +198,9 @@ pub struct SagaStep {
     pub outcome: Result<Reply, Error>,
 }
 
+/// The answer to an [`Op`].
+pub type OpResult = Result<Reply, Error>;
+
 /// What an [`Op`] achieved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {

@@ -10,11 +10,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::{Op, StreamInfo};
+use ursula_common::verb::{Op, OpResult, StreamInfo};
 use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamId, StreamKey, StreamName};
 use ursula_proto::{NodeChannel, TargetRef, v1};
 
-use crate::lane::OpResult;
 use crate::link::{Link, RangeRequest, ReadRange};
 use crate::metrics::Metrics;
 

@@ -14,16 +14,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tracing::{debug, warn};
 use ursula_common::limits::{FRAME_BYTES_MAX, FRAME_OPS_MAX, SESSION_RESULTS_MAX};
-use ursula_common::verb::{Op, Reply};
+use ursula_common::verb::{Op, OpResult};
 use ursula_common::wire::{self, reply};
 use ursula_common::{Error, GroupId, SessionId};
 use ursula_proto::{NodeClient, v1};
 
 use crate::metrics::Metrics;
 use window::{Pending, Window};
-
-/// The answer to an op.
-pub(crate) type OpResult = Result<Reply, Error>;
 
 /// Ops that may wait to be taken in by the lane.
 const QUEUE_OPS_MAX: usize = 4096;

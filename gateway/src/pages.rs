@@ -2,8 +2,6 @@
 
 mod budget;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ursula_common::limits::PAGE_BYTES_MAX;
 use ursula_common::verb::{ForkLink, ReadFrom, StreamInfo};
@@ -23,7 +21,7 @@ pub(crate) struct Page {
     pub(crate) next: Offset,
     pub(crate) pieces: Vec<Bytes>,
     /// Its share of the memory for pages; to be kept until the client has taken the bytes.
-    pub(crate) held: Arc<Held>,
+    pub(crate) held: Held,
 }
 
 impl Page {
@@ -35,6 +33,15 @@ impl Page {
     /// Whether it reaches the end of a closed stream.
     pub(crate) fn closed(&self) -> bool {
         self.up_to_date() && self.info.closed
+    }
+
+    fn bytes(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    fn extend(&mut self, range: ReadRange) {
+        self.next = range.next;
+        self.pieces.extend(range.pieces);
     }
 }
 
@@ -49,40 +56,19 @@ pub(crate) async fn read(
     from: ReadFrom,
     touch: bool,
 ) -> Result<Page, Error> {
-    let mut held = budget.take().await?;
-    let stitched = stitch(cluster, key, from, touch).await?;
-    held.shrink_to(stitched.bytes());
-    let Stitched { group, info, start, next, pieces } = stitched;
-    Ok(Page { group, info, start, next, pieces, held: Arc::new(held) })
+    let held = budget.take().await?;
+    let mut page = stitch(cluster, key, from, touch, held).await?;
+    page.held.shrink_to(page.bytes());
+    Ok(page)
 }
 
-/// A page without its share of memory.
-struct Stitched {
-    group: GroupId,
-    info: StreamInfo,
-    start: Offset,
-    next: Offset,
-    pieces: Vec<Bytes>,
-}
-
-impl Stitched {
-    fn bytes(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
-    }
-
-    fn extend(&mut self, range: ReadRange) {
-        self.next = range.next;
-        self.pieces.extend(range.pieces);
-    }
-}
-
-async fn stitch(cluster: &Cluster, key: &StreamKey, from: ReadFrom, touch: bool) -> Result<Stitched, Error> {
+async fn stitch(cluster: &Cluster, key: &StreamKey, from: ReadFrom, touch: bool, held: Held) -> Result<Page, Error> {
     let own = |from, bytes_max, touch| {
         cluster.read(key, None, move |target| RangeRequest { target, from, until: None, bytes_max, touch })
     };
     let (group, range) = own(from, PAGE_BYTES_MAX, touch).await?;
     let ReadRange { info, start, next, pieces } = range;
-    let mut page = Stitched { group, info, start, next, pieces };
+    let mut page = Page { group, info, start, next, pieces, held };
     let Some(fork) = page.info.fork.clone().filter(|fork| page.next < fork.at) else { return Ok(page) };
     while page.next < fork.at && page.bytes() < PAGE_BYTES_MAX {
         let range = inherited(cluster, &fork, page.next, PAGE_BYTES_MAX - page.bytes()).await?;
@@ -109,7 +95,7 @@ async fn stitch(cluster: &Cluster, key: &StreamKey, from: ReadFrom, touch: bool)
 async fn inherited(cluster: &Cluster, fork: &ForkLink, from: Offset, bytes_max: usize) -> Result<ReadRange, Error> {
     let mut link = fork.clone();
     loop {
-        let until = Some(link.at.min(fork.at));
+        let until = Some(link.at);
         let request =
             |target: TargetRef| RangeRequest { target, from: ReadFrom::At(from), until, bytes_max, touch: false };
         let (_, range) = cluster.read(&link.source, Some(link.source_id), request).await?;

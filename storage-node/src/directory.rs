@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::Op;
+use ursula_common::verb::{Op, OpResult};
 use ursula_common::{Error, GroupId, Offset, StreamId, StreamKey};
 
 use crate::core::{Request, RequestKind};
-use crate::group::{OpResult, Proposal, ReplyTo};
+use crate::group::{Proposal, ReplyTo};
 
 /// A handle to every core. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use ursula_common::verb::{Op, Reply};
+use ursula_common::verb::{Op, OpResult};
 use ursula_common::{Clock, Error, GroupId, SagaId, StreamKey};
 use ursula_stream_core::{Answer, Command, Origin};
 
@@ -29,9 +29,6 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 const BATCH_OPS_MAX: usize = 1024;
 /// An entry is closed when its bodies reach so many bytes.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-
-/// The answer to an op.
-pub(crate) type OpResult = Result<Reply, Error>;
 
 /// An op on its way into a group.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::ReadPolicy;
 use openraft::{Config, SnapshotPolicy};
@@ -34,7 +35,7 @@ pub(crate) trait StateMachine: 'static {
     ///
     /// # Errors
     /// If the bytes are not a snapshot of a version that is known.
-    fn restore(&mut self, snapshot: &[u8]) -> std::io::Result<()>;
+    fn restore(&mut self, snapshot: Bytes) -> std::io::Result<()>;
 }
 
 /// This node's replica of one group.

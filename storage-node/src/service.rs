@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use ursula_common::limits::{LIST_ITEMS_MAX, PAGE_BYTES_MAX};
-use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamId};
+use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamId, pieces};
 use ursula_proto::{TargetRef, read_from, to_status, v1};
 
 use crate::core::{List, Read, ReadDone, RequestKind};
@@ -172,12 +172,8 @@ fn join_small(pieces: Vec<Bytes>) -> Vec<Bytes> {
 }
 
 fn flush(group: &mut Vec<Bytes>, parts: &mut Vec<Bytes>) {
-    match group.len() {
-        0 => {}
-        1 => parts.append(group),
-        _ => {
-            parts.push(group.concat().into());
-            group.clear();
-        }
+    if !group.is_empty() {
+        parts.push(pieces::join(group));
+        group.clear();
     }
 }

@@ -9,6 +9,7 @@ use http::header::CONTENT_TYPE;
 use serde_json::value::RawValue;
 use ursula_common::ContentType;
 use ursula_common::limits::{APPEND_BYTES_MAX, CONTENT_TYPE_BYTES_MAX};
+use ursula_common::pieces;
 
 use crate::{Rejection, headers};
 
@@ -99,11 +100,7 @@ fn end_of_string(text: &[u8], start: usize) -> usize {
 /// What a client is sent for stored bytes that begin and end between messages.
 pub(crate) fn sent(content_type: &ContentType, stored: &[Bytes]) -> Bytes {
     if !content_type.is_json() {
-        return match stored {
-            [] => Bytes::new(),
-            [one] => one.clone(),
-            many => many.concat().into(),
-        };
+        return pieces::join(stored);
     }
     let mut array = Vec::with_capacity(2 + stored.iter().map(Bytes::len).sum::<usize>());
     array.push(b'[');

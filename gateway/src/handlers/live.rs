@@ -10,7 +10,7 @@ use http::Response;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use ursula_common::verb::ReadFrom;
-use ursula_common::{ContentType, Offset, StreamId};
+use ursula_common::{ContentType, Offset, StreamId, pieces};
 use ursula_protocol::respond::{self, PageHead};
 use ursula_protocol::sse::{self, DataKind};
 use ursula_protocol::{ReadParts, cursor};
@@ -29,7 +29,7 @@ pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
     let cursor = next_cursor(gateway, parts.cursor);
     if page.next > page.start {
         let mut response = respond::page(&page_head(&page, parts, Some(cursor)), &parts.if_none_match, &page.pieces);
-        response.extensions_mut().insert(page.held);
+        response.extensions_mut().insert(Arc::new(page.held));
         return Ok(response);
     }
     if page.closed() {
@@ -120,7 +120,7 @@ struct Events {
     sent: Offset,
     draining: watch::Receiver<bool>,
     /// The memory of the page that is being sent.
-    held: Option<Arc<Held>>,
+    held: Option<Held>,
     silent_since: Instant,
     ends_at: Instant,
     timer: Pin<Box<Sleep>>,
@@ -168,10 +168,7 @@ impl Events {
     /// Frames a page, and says where to go on from there.
     fn page(&mut self, page: Page) -> Frame {
         let (up_to_date, closed) = (page.up_to_date(), page.closed());
-        let stored = match page.pieces.as_slice() {
-            [one] => one.clone(),
-            many => many.concat().into(),
-        };
+        let stored = pieces::join(&page.pieces);
         let data = stored.slice(..frameable(&self.content_type, &stored, closed));
         let frame = Frame::new(self.kind, page.start, data, self.cursor(), up_to_date, closed);
         self.state = if closed {

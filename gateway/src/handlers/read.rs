@@ -66,7 +66,7 @@ async fn catch_up(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
         .await
         .map_err(|error| failed(&error))?;
     let mut response = respond::page(&page_head(&page, parts, None), &parts.if_none_match, &page.pieces);
-    response.extensions_mut().insert(page.held);
+    response.extensions_mut().insert(Arc::new(page.held));
     Ok(response)
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::iter::successors;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -41,7 +42,7 @@ impl UploadBudget {
     /// # Errors
     /// The response to a body that is too large, too slow or cut off, or for which there is no memory.
     pub(super) async fn read(&self, body: Body, time: Duration) -> Result<Upload, Response<Bytes>> {
-        let mut reading = Box::pin(self.collect(body));
+        let mut reading = pin!(self.collect(body));
         let read = match reading.as_mut().now_or_never() {
             Some(read) => read,
             None => match timeout(time, reading).await {
@@ -55,7 +56,8 @@ impl UploadBudget {
     async fn collect(&self, mut body: Body) -> Result<Upload, Response<Bytes>> {
         let mut held = Held { budget: self.clone(), bytes: 0 };
         let mut first = Bytes::new();
-        let mut rest = BytesMut::new();
+        // Copied, since a part may be one byte: kept as they come, they would take far more than is held.
+        let mut whole = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| protocol::rejection(&unreadable(&error)))?;
             let Ok(data) = frame.into_data() else { continue };
@@ -65,14 +67,14 @@ impl UploadBudget {
             if !held.grow(data.len()) {
                 return Err(failed(&ursula_common::Error::Overloaded));
             }
-            if first.is_empty() {
+            if held.bytes == data.len() {
                 first = data;
             } else {
-                rest.extend_from_slice(&data);
+                whole.extend_from_slice(&std::mem::take(&mut first));
+                whole.extend_from_slice(&data);
             }
         }
-        let bytes = if rest.is_empty() { first } else { [first, rest.freeze()].concat().into() };
-        Ok(Upload { bytes, held })
+        Ok(Upload { bytes: if whole.is_empty() { first } else { whole.freeze() }, held })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use tokio::task::{JoinHandle, yield_now};
 use ursula_common::StreamKey;
-use ursula_common::verb::Append;
+use ursula_common::verb::{Append, Reply};
 use ursula_proto::node_client;
 
 use super::*;

@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use ursula_common::verb::OpResult;
 use ursula_common::{Error, GroupId};
-
-use super::OpResult;
-use bytes::Bytes;
 
 /// An op on its way to a node.
 #[derive(Debug)]

@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use ursula_common::placement::SLOTS;
+use ursula_common::verb::OpResult;
 use ursula_common::wire::reply;
 use ursula_common::{Error, Offset};
 use ursula_proto::{NodeChannel, local, node_server, to_status, v1};
 
 use crate::cluster::Seed;
-use crate::lane::OpResult;
 use crate::tests::within;
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

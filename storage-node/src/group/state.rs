@@ -10,11 +10,10 @@ use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use ursula_common::verb::{Lifetime, StreamInfo};
-use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName};
+use ursula_common::verb::{Lifetime, OpResult, StreamInfo};
+use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName, pieces};
 use ursula_stream_core::{Answer, Command, Effect, Message, State, Stats};
 
-use super::OpResult;
 use crate::hot::{Hot, Range};
 use crate::raft::StateMachine;
 use crate::tails::{TailPage, Tails, Waiter};
@@ -108,7 +107,7 @@ impl GroupState {
         let (start, end) = hot.record_at(self.group, stream, at)?;
         let end = until.map_or(end, |until| until.min(end));
         let range = hot.read(self.group, stream, start, Some(end), usize::MAX);
-        Some((start, range.pieces.concat().into()))
+        Some((start, pieces::join(&range.pieces)))
     }
 
     /// Where the record begins that `at` lies in.
@@ -210,8 +209,8 @@ impl StateMachine for GroupState {
         self.streams.encode()
     }
 
-    fn restore(&mut self, snapshot: &[u8]) -> io::Result<()> {
-        self.streams = State::decode(Bytes::copy_from_slice(snapshot)).map_err(io::Error::other)?;
+    fn restore(&mut self, snapshot: Bytes) -> io::Result<()> {
+        self.streams = State::decode(snapshot).map_err(io::Error::other)?;
         Ok(())
     }
 }

@@ -73,7 +73,7 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
         meta: &SnapshotMetaOf<TypeConfig>,
         snapshot: Vec<u8>,
     ) -> Result<(), io::Error> {
-        self.state.borrow_mut().restore(&snapshot)?;
+        self.state.borrow_mut().restore(snapshot.into())?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.snapshot = Some(meta.clone());

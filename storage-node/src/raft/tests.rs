@@ -30,7 +30,7 @@ impl StateMachine for Sums {
         Vec::new()
     }
 
-    fn restore(&mut self, _snapshot: &[u8]) -> std::io::Result<()> {
+    fn restore(&mut self, _snapshot: Bytes) -> std::io::Result<()> {
         Ok(())
     }
 }

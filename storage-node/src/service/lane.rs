@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 use tracing::debug;
 use ursula_common::limits::{FRAME_OPS_MAX, SESSION_RESULTS_MAX};
 use ursula_common::metrics::OpenGauge;
-use ursula_common::verb::Op;
+use ursula_common::verb::{Op, OpResult};
 use ursula_common::wire::{self, reply};
 use ursula_common::{Error, GroupId, SessionId};
 use ursula_proto::{to_status, v1};
@@ -20,7 +20,7 @@ use ursula_stream_core::Origin;
 use super::Messages;
 use crate::core::RequestKind;
 use crate::directory::{Directory, core_of};
-use crate::group::{OpResult, Proposal, ReplyTo};
+use crate::group::{Proposal, ReplyTo};
 use crate::metrics::Metrics;
 
 /// Ops that a gateway may have unanswered on one lane; also what a session's results are bounded by.

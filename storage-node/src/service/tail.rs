@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::sync::oneshot;
 use tonic::Status;
 use ursula_common::metrics::OpenGauge;
-use ursula_common::{Error, Offset, StreamId};
+use ursula_common::{Error, Offset, StreamId, pieces};
 use ursula_proto::{TargetRef, to_status, v1};
 
 use super::Messages;
@@ -49,7 +48,7 @@ async fn next_event(mut tail: Tail) -> Option<(Result<v1::TailEvent, Status>, Ta
     tail.ended = !matches!(&page, Ok(page) if !page.closed);
     let event = page.map_err(to_status).map(|page| {
         tail.from = page.next;
-        let data = if let [piece] = page.pieces.as_slice() { piece.clone() } else { Bytes::from(page.pieces.concat()) };
+        let data = pieces::join(&page.pieces);
         v1::TailEvent { start: page.start.0, data, closed: page.closed, up_to_date: page.up_to_date }
     });
     Some((event, tail))

@@ -7,13 +7,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet, yield_now};
 use tokio::time::timeout;
 use ursula_common::clock::SystemClock;
-use ursula_common::verb::{Create, ForkFrom, Lifetime};
+use ursula_common::verb::{Create, ForkFrom, Lifetime, OpResult};
 use ursula_common::{Error, GroupId, Millis, NodeId, StreamKey};
 
 use super::*;
 use crate::core::{Request, RequestKind};
 use crate::group::state::GroupState;
-use crate::group::{OpResult, Proposal, ReplyTo};
+use crate::group::{Proposal, ReplyTo};
 use crate::hot::Hot;
 use crate::metrics::Metrics;
 use crate::raft::Replica;
