@@ -4,6 +4,7 @@
 //! Knows no HTTP, no gRPC, no Raft and no disk. What is parsed here is not checked again below.
 
 pub mod clock;
+pub mod cluster;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod content_type;
@@ -21,6 +22,7 @@ pub mod verb;
 pub mod wire;
 
 pub use clock::{Clock, Millis};
+pub use cluster::ClusterId;
 pub use content_type::ContentType;
 pub use error::{Error, Outcome};
 pub use ids::{GroupId, NodeId, SagaId, SessionId, Slot, StreamId};

@@ -8,6 +8,7 @@ mod append;
 mod batch;
 mod bucket;
 mod check;
+mod cluster;
 mod codec;
 mod command;
 mod create;
