@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{ContentType, Offset};
+use crate::{ContentType, NodeId, Offset};
 
 /// Whether a failed request changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,9 +156,14 @@ pub enum Error {
     /// The request was sent, and the answer was lost.
     #[error("the request may or may not have been applied: look at the stream before sending it again")]
     OutcomeUnknown,
-    /// The group is led elsewhere.
+    /// The group is led elsewhere, or by nobody at this moment.
     #[error("this node does not lead the group")]
-    NotLeader,
+    NotLeader {
+        /// Who leads it, as far as the node knows that answers.
+        leader: Option<NodeId>,
+        /// The term of which it knows that, or the newest that it has seen; 0 if the group is not on it.
+        term: u64,
+    },
     /// The result of this op is no longer remembered.
     #[error("the request was answered before, and the answer is no longer kept")]
     ResultForgotten,
@@ -168,6 +173,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// The answer of a node that does not have the group, and knows nothing of it.
+    pub const NOT_HERE: Error = Error::NotLeader { leader: None, term: 0 };
+
     /// A stable name for programs.
     pub fn code(&self) -> &'static str {
         match self {
@@ -200,7 +208,7 @@ impl Error {
             Error::Overloaded => "overloaded",
             Error::Unavailable => "unavailable",
             Error::OutcomeUnknown => "outcome_unknown",
-            Error::NotLeader => "not_leader",
+            Error::NotLeader { .. } => "not_leader",
             Error::ResultForgotten => "result_forgotten",
             Error::Malformed => "malformed_message",
         }
@@ -221,7 +229,7 @@ impl Error {
             | Error::MemoryFull
             | Error::Overloaded
             | Error::Unavailable
-            | Error::NotLeader
+            | Error::NotLeader { .. }
             | Error::TooManyProducers => Retry::Later,
             Error::OutcomeUnknown | Error::ResultForgotten => Retry::OnlyIfIdempotent,
             _ => Retry::Useless,

@@ -158,7 +158,8 @@ fn errors() -> Vec<Error> {
         Error::Overloaded,
         Error::Unavailable,
         Error::OutcomeUnknown,
-        Error::NotLeader,
+        Error::NOT_HERE,
+        Error::NotLeader { leader: Some(NodeId(3)), term: 258 },
         Error::ResultForgotten,
         Error::Malformed,
     ]
