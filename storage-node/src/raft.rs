@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of streams: it carries batches of commands to a [`StateMachine`] and answers back.
 
+#[allow(dead_code, reason = "what only the log on disk reads and writes")]
+pub(crate) mod codec;
 mod log;
 mod machine;
 mod network;

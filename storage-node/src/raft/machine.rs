@@ -49,7 +49,7 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
             self.applied = Some(entry.log_id);
             let answers = match entry.payload {
                 EntryPayload::Blank => Vec::new(),
-                EntryPayload::Normal(batch) => self.state.borrow_mut().apply(batch.commands().to_vec()),
+                EntryPayload::Normal(batch) => self.state.borrow_mut().apply(batch.commands()?),
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
                     Vec::new()
