@@ -2,10 +2,14 @@
 //!
 //! Knows no HTTP dialect of clients, no Raft and no stream state: it converts and transports.
 
+mod calls;
 mod channel;
 mod convert;
 mod status;
 
+pub use calls::{
+    AdminClient, PROTOCOL, PROTOCOL_MIN, admin_client, admin_server, cluster_id, cluster_id_bytes, propose,
+};
 pub use channel::{ChannelError, NodeChannel, NodeClient, local, node_client, node_server, remote};
 pub use convert::{TargetRef, read_from, slot_table};
 pub use status::{from_status, to_status};
@@ -14,6 +18,12 @@ pub use status::{from_status, to_status};
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod v1 {
     tonic::include_proto!("ursula.node.v1");
+}
+
+/// What operators ask of storage nodes; see `admin.proto`.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod admin {
+    tonic::include_proto!("ursula.admin.v1");
 }
 
 /// What Raft keeps and sends; see `raft.proto`.

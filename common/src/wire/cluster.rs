@@ -210,6 +210,19 @@ impl TryFrom<Cluster> for cluster::Cluster {
     }
 }
 
+/// Encodes a cluster.
+pub fn encode(cluster: &cluster::Cluster) -> Vec<u8> {
+    Cluster::from(cluster).encode_to_vec()
+}
+
+/// Decodes a cluster.
+///
+/// # Errors
+/// [`Error::Malformed`] for anything that [`encode`] does not write.
+pub fn decode(bytes: bytes::Bytes) -> Result<cluster::Cluster, Error> {
+    Cluster::decode(bytes).map_err(|_| Error::Malformed)?.try_into()
+}
+
 fn new_node_out(node: cluster::NewNode) -> Node {
     Node { id: node.id.0, address: node.address.to_string(), incarnation: node.incarnation, state: 0 }
 }
