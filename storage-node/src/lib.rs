@@ -2,6 +2,8 @@
 //!
 //! Knows no HTTP dialect and no gateway: it speaks the gRPC contract of `ursula-proto`.
 
+mod admin;
+mod cluster;
 mod config;
 mod core;
 mod directory;

@@ -21,46 +21,48 @@ impl State {
     pub fn cluster(&self) -> Option<&Arc<Cluster>> {
         self.cluster.as_ref()
     }
+}
 
-    /// What would become of a change now.
-    ///
-    /// # Errors
-    /// [`Error::ClusterRefused`].
-    pub fn try_cluster(&self, op: &ClusterOp) -> Result<(), Error> {
-        self.changed(op.clone()).map(drop).map_err(Error::from)
-    }
+/// The cluster after a change; `None` if it changes nothing.
+///
+/// # Errors
+/// [`Error::ClusterRefused`].
+pub fn change_cluster(cluster: &Cluster, op: ClusterOp) -> Result<Option<Cluster>, Error> {
+    Ok(changed(cluster, op)?)
+}
 
-    /// The cluster after a change; `None` if it changes nothing.
-    fn changed(&self, op: ClusterOp) -> Result<Option<Cluster>, Refusal> {
-        let ClusterOp { version, change } = op;
-        let Some(cluster) = &self.cluster else {
-            let ClusterChange::Form(form) = change else { return Err(Refusal::NotFormed) };
-            let in_use = self.buckets.len() > 1 || !self.sagas.running.is_empty();
-            return rules::form(form, in_use.then_some(self.data_groups)).map(Some);
-        };
-        if done_already(cluster, &change)? {
-            return Ok(None);
-        }
-        if version.is_some_and(|planned| planned != cluster.version) {
-            return Err(Refusal::Moved { version: cluster.version });
-        }
-        let mut new = Cluster::clone(cluster);
-        match change {
-            ClusterChange::Form(_) => return Err(Refusal::Formed(cluster.id)),
-            ClusterChange::AddNode(node) => rules::add_node(&mut new, node)?,
-            ClusterChange::SetNodeState { node, state } => rules::set_state(&mut new, node, state)?,
-            ClusterChange::SetNodeAddress { node, address } => rules::set_address(&mut new, node, address)?,
-            ClusterChange::Place(placement) => rules::place(&mut new, placement)?,
-            ClusterChange::Begin(groups) => rules::begin(&mut new, &groups)?,
-        }
-        new.version += 1;
-        Ok(Some(new))
+fn changed(cluster: &Cluster, op: ClusterOp) -> Result<Option<Cluster>, Refusal> {
+    let ClusterOp { version, change } = op;
+    if done_already(cluster, &change)? {
+        return Ok(None);
     }
+    if version.is_some_and(|planned| planned != cluster.version) {
+        return Err(Refusal::Moved { version: cluster.version });
+    }
+    let mut new = Cluster::clone(cluster);
+    match change {
+        ClusterChange::Form(_) => return Err(Refusal::Formed(cluster.id)),
+        ClusterChange::AddNode(node) => rules::add_node(&mut new, node)?,
+        ClusterChange::SetNodeState { node, state } => rules::set_state(&mut new, node, state)?,
+        ClusterChange::SetNodeAddress { node, address } => rules::set_address(&mut new, node, address)?,
+        ClusterChange::Place(placement) => rules::place(&mut new, placement)?,
+        ClusterChange::Begin(groups) => rules::begin(&mut new, &groups)?,
+    }
+    new.version += 1;
+    Ok(Some(new))
 }
 
 /// Changes the cluster (meta group).
 pub(crate) fn apply(state: &mut State, op: ClusterOp) -> Result<Reply, Error> {
-    if let Some(new) = state.changed(op)? {
+    let new = match (&state.cluster, op.change) {
+        (Some(cluster), change) => changed(cluster, ClusterOp { change, ..op })?,
+        (None, ClusterChange::Form(form)) => {
+            let in_use = state.buckets.len() > 1 || !state.sagas.running.is_empty();
+            Some(rules::form(form, in_use.then_some(state.data_groups))?)
+        }
+        (None, _) => return Err(Refusal::NotFormed.into()),
+    };
+    if let Some(new) = new {
         state.data_groups = new.data_groups();
         state.cluster = Some(Arc::new(new));
     }
