@@ -1,5 +1,6 @@
 //! `ursula`: the one binary for people. Composes the tiers, and has no logic of its own.
 
+mod cluster;
 mod dev;
 
 use std::process::ExitCode;
@@ -22,12 +23,18 @@ struct Arguments {
 enum Command {
     /// Run both tiers in this process, in memory. This is what happens without a command.
     Dev(dev::Flags),
+    /// Make a cluster, look at it, and change its nodes.
+    Cluster(cluster::Arguments),
 }
 
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let Command::Dev(flags) = Arguments::parse().command.unwrap_or_else(|| Command::Dev(dev::Flags::default()));
+    let flags = match Arguments::parse().command {
+        Some(Command::Cluster(arguments)) => return cluster::run(&arguments),
+        Some(Command::Dev(flags)) => flags,
+        None => dev::Flags::default(),
+    };
     match dev::run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
