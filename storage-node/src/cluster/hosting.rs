@@ -1,5 +1,5 @@
 //! What the cluster side of a node needs of its engine. Plain data and one trait; knows no cores and no
-//! openraft.
+//! consensus library.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
