@@ -129,6 +129,7 @@ fn errors() -> Vec<Error> {
         Error::ForkSubOffsetInvalid,
         Error::TooManyForks,
         Error::MemoryFull,
+        Error::DiskFull,
         Error::Overloaded,
         Error::Unavailable,
         Error::OutcomeUnknown,

@@ -25,7 +25,7 @@ use crate::writer::Writer;
 /// The segments of all cores of a node. Cheap to clone; its lock goes with the last clone and the last writer.
 #[derive(Clone)]
 pub struct LogDir {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// Bytes of the log and around it.

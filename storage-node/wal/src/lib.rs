@@ -15,6 +15,7 @@
 mod appender;
 mod dir;
 mod fact;
+mod index;
 pub mod io;
 mod open;
 mod options;
@@ -30,6 +31,7 @@ mod writer;
 pub use appender::{Appender, Batch};
 pub use dir::{LogDir, ReadError, Space};
 pub use fact::{FACT_BYTES_MAX, Fact};
+pub use index::{Extent, NewRow, Row, RowRef};
 pub use io::{File, Io};
 pub use open::OpenError;
 pub use options::{Options, OptionsError};

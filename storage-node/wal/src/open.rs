@@ -120,6 +120,7 @@ struct Opening {
     blank: Vec<SegmentId>,
     spares: Vec<u64>,
     unfinished: Vec<String>,
+    indexes: Vec<(SegmentId, String)>,
 }
 
 pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Shared, Recovered), OpenError> {
@@ -159,9 +160,10 @@ pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Sh
 impl Opening {
     /// Looks at every file. The number is that of the highest segment that was ever begun, as far as names tell.
     fn list(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Opening, u64), OpenError> {
-        let (segments, blank, spares, unfinished) = Default::default();
-        let mut opening = Opening { io, path: path.to_owned(), options, segments, blank, spares, unfinished };
-        let names = opening.io.list(path).map_err(|error| opening.failed("", error))?;
+        let (segments, blank, spares, unfinished, indexes) = Default::default();
+        let path = path.to_owned();
+        let mut opening = Opening { io, path, options, segments, blank, spares, unfinished, indexes };
+        let names = opening.io.list(&opening.path).map_err(|error| opening.failed("", error))?;
         let mut highest = 0;
         for name in names {
             match Name::parse(&name) {
@@ -169,10 +171,13 @@ impl Opening {
                     highest = highest.max(id.0);
                     opening.look(id)?;
                 }
-                Name::Index(id) => highest = highest.max(id.0),
+                Name::Index(id, _) => {
+                    highest = highest.max(id.0);
+                    opening.indexes.push((id, name));
+                }
                 Name::Spare(number) => opening.spares.push(number),
                 Name::Unfinished => opening.unfinished.push(name),
-                Name::Foreign => return Err(OpenError::Foreign { path: path.join(name) }),
+                Name::Foreign => return Err(OpenError::Foreign { path: opening.path.join(name) }),
                 Name::Other => {}
             }
         }
@@ -257,7 +262,8 @@ impl Opening {
         }
         let mut pool = Pool::after(self.spares.last().copied().unwrap_or_default());
         let mut ready = self.spares.clone();
-        for name in &self.unfinished {
+        let orphans = self.indexes.iter().filter(|(id, _)| !self.segments.contains_key(id)).map(|(_, name)| name);
+        for name in self.unfinished.iter().chain(orphans) {
             self.io.remove(&self.path.join(name)).map_err(|error| self.failed(name, error))?;
         }
         for id in &self.blank {

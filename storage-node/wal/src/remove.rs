@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::dir::Shared;
+use crate::dir::{LogDir, Shared};
 use crate::segment::{self, SegmentId};
 use crate::spare;
 
@@ -25,6 +25,7 @@ impl Shared {
         let mut recycled = Vec::new();
         for (id, size) in &removed {
             self.files().close(*id);
+            LogDir::remove_index(self, *id)?;
             let path = self.path.join(segment::file_name(*id));
             let wanted = {
                 let pool = self.pool();

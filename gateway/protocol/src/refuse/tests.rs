@@ -58,6 +58,7 @@ fn headers_of_errors() {
             &[("producer-expected-seq", "3"), ("producer-received-seq", "5")],
         ),
         (Error::MemoryFull, 503, "memory_full", &[("retry-after", "1")]),
+        (Error::DiskFull, 503, "disk_full", &[("retry-after", "1")]),
         (Error::TooManyProducers, 429, "too_many_producers", &[("retry-after", "1")]),
         (Error::OutcomeUnknown, 504, "outcome_unknown", &[]),
         (Error::StreamGone, 410, "stream_gone", &[]),
