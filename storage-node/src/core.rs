@@ -266,7 +266,7 @@ impl Core {
 
     fn propose(&self, mut proposal: Proposal) {
         let Some((group, _)) = self.groups.get(&proposal.group) else {
-            return proposal.reply.send(Err(Error::NotLeader));
+            return proposal.reply.send(Err(Error::NOT_HERE));
         };
         let Op::AcquireFork(acquire) = &mut proposal.op else { return group.enqueue(proposal) };
         if acquire.offset.is_none() && acquire.sub_offset == 0 {

@@ -128,7 +128,7 @@ impl<M: StateMachine> Replica<M> {
         }
         match written {
             Ok(response) => Ok(response.data.into_inner()),
-            Err(failed) if failed.forward_to_leader().is_some() => Err(Error::NotLeader),
+            Err(failed) if failed.forward_to_leader().is_some() => Err(self.not_leader()),
             Err(failed) => {
                 error!(error = %failed, "a proposal failed");
                 Err(Error::OutcomeUnknown)
@@ -142,7 +142,16 @@ impl<M: StateMachine> Replica<M> {
     /// # Errors
     /// [`Error::NotLeader`] if another may lead.
     pub(crate) async fn confirm_leadership(&self) -> Result<(), Error> {
-        self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await.map(drop).map_err(|_| Error::NotLeader)
+        self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await.map(drop).map_err(|_| self.not_leader())
+    }
+
+    /// That this replica does not lead, and who does as far as it knows. One that has lost touch with the
+    /// others may still take itself for the leader: that is no news to whoever it cannot serve.
+    fn not_leader(&self) -> Error {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader.filter(|id| *id != metrics.id).map(NodeId);
+        Error::NotLeader { leader, term: metrics.current_term }
     }
 
     /// Stops the replica.

@@ -58,7 +58,7 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         | Error::DiskFull
         | Error::Overloaded
         | Error::Unavailable
-        | Error::NotLeader => StatusCode::SERVICE_UNAVAILABLE,
+        | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Error::Malformed => StatusCode::BAD_GATEWAY,
     }
 }

@@ -94,7 +94,7 @@ async fn a_replica_that_was_stopped_takes_nothing_more() {
         replica.propose(vec![command(1, 0)]).await.expect("an answer");
         replica.stop().await;
         assert_eq!(replica.propose(vec![command(2, 0)]).await, Err(Error::OutcomeUnknown));
-        assert_eq!(replica.confirm_leadership().await, Err(Error::NotLeader));
+        assert_eq!(replica.confirm_leadership().await, Err(Error::NotLeader { leader: None, term: 1 }));
         assert_eq!(machine.borrow().sum, 1);
     })
     .await;

@@ -43,8 +43,8 @@ fn after(error: &Error) -> Option<Error> {
         Error::DiskFull => Error::Overloaded,
         Error::Overloaded => Error::Unavailable,
         Error::Unavailable => Error::OutcomeUnknown,
-        Error::OutcomeUnknown => Error::NotLeader,
-        Error::NotLeader => Error::ResultForgotten,
+        Error::OutcomeUnknown => Error::NOT_HERE,
+        Error::NotLeader { .. } => Error::ResultForgotten,
         Error::ResultForgotten => Error::Malformed,
         Error::Malformed => return None,
     })

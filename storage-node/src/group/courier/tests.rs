@@ -96,7 +96,7 @@ async fn a_message_is_sent_once_at_a_time_and_again_while_the_other_group_cannot
         assert!(matches!(&first.op, Op::AcquireFork(acquire) if acquire.fork_ref.source == key("source")));
         assert!(world.is_silent().await, "it is under way");
         let op = first.op.clone();
-        first.reply.send(Err(Error::NotLeader));
+        first.reply.send(Err(Error::NOT_HERE));
         for refusal in [Error::Overloaded, Error::OutcomeUnknown, Error::Unavailable] {
             let again = world.message().await;
             assert_eq!(again.op, op, "the same message");
