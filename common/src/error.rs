@@ -147,6 +147,9 @@ pub enum Error {
     /// Memory for recent bytes is used up; reads go on.
     #[error("the server's memory for stream data is full: delete streams, or raise ring_bytes")]
     MemoryFull,
+    /// The disk of the log is nearly full; reads go on.
+    #[error("the server's disk is nearly full: delete streams, or give it more room")]
+    DiskFull,
     /// A queue on the way is full.
     #[error("the server is busy: try again in a moment")]
     Overloaded,
@@ -205,6 +208,7 @@ impl Error {
             Error::TooManyForks => "too_many_forks",
             Error::ClusterRefused { .. } => "cluster_refused",
             Error::MemoryFull => "memory_full",
+            Error::DiskFull => "disk_full",
             Error::Overloaded => "overloaded",
             Error::Unavailable => "unavailable",
             Error::OutcomeUnknown => "outcome_unknown",
@@ -227,6 +231,7 @@ impl Error {
         match self {
             Error::BucketBusy
             | Error::MemoryFull
+            | Error::DiskFull
             | Error::Overloaded
             | Error::Unavailable
             | Error::NotLeader { .. }

@@ -3,6 +3,8 @@
 //!
 //! Knows no HTTP, no gRPC, no Raft and no disk. What is parsed here is not checked again below.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
 pub mod cluster;
 #[cfg(feature = "config")]

@@ -3,12 +3,16 @@
 //! Knows no HTTP dialect and no gateway: it speaks the gRPC contract of `ursula-proto`.
 
 mod admin;
+mod archive;
+mod checkpoint;
 mod cluster;
 mod config;
 mod core;
+mod data_dir;
 mod directory;
 mod group;
 mod hot;
+mod journal;
 mod metrics;
 mod node;
 mod ops;

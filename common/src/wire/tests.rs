@@ -155,6 +155,7 @@ fn errors() -> Vec<Error> {
         Error::TooManyForks,
         Error::ClusterRefused { reason: "no".into() },
         Error::MemoryFull,
+        Error::DiskFull,
         Error::Overloaded,
         Error::Unavailable,
         Error::OutcomeUnknown,

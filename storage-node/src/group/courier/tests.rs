@@ -16,7 +16,7 @@ use crate::group::state::GroupState;
 use crate::group::{Proposal, ReplyTo};
 use crate::hot::Hot;
 use crate::metrics::Metrics;
-use crate::raft::Replica;
+use crate::raft::{Replica, Storage};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -30,11 +30,11 @@ struct World {
 async fn with_group(test: impl AsyncFnOnce(World)) {
     let run = async {
         let hot = Rc::new(RefCell::new(Hot::new(usize::MAX)));
-        let state = Rc::new(RefCell::new(GroupState::new(GROUP, 1, hot, Millis(0))));
-        let replica = Replica::start(NodeId(1), GROUP, state.clone()).await.expect("a replica");
+        let state = Rc::new(RefCell::new(GroupState::in_memory(GROUP, 1, hot, Millis(0))));
+        let replica = Replica::start(NodeId(1), GROUP, state.clone(), Storage::Memory).await.expect("a replica");
         replica.wait_for_leadership().await.expect("a leader");
         let metrics = Metrics::new(1).expect("metrics");
-        let group = Rc::new(Group::new(GROUP, state, replica, Arc::new(SystemClock), metrics));
+        let group = Rc::new(Group::new(GROUP, state, replica, None, Arc::new(SystemClock), metrics));
         let (mailbox, others) = mpsc::channel(8);
         let courier = Courier::new(group.clone(), Directory::new(1, vec![mailbox]));
         test(World { group, courier, others }).await;
