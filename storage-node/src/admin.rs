@@ -103,8 +103,7 @@ impl AdminService {
 
     async fn transfer(&self, group: GroupId, to: NodeId) -> Result<(), Error> {
         let hosting = self.0.hosting();
-        let not_here = Error::NotLeader { leader: None, term: 0 };
-        let status = hosting.status(group).await.ok_or(not_here)?;
+        let status = hosting.status(group).await.ok_or(Error::NOT_HERE)?;
         if !status.leads() {
             return Err(Error::NotLeader { leader: status.lead.leader, term: status.lead.term });
         }

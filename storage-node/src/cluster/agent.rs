@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
-use ursula_common::cluster::{Cluster, GroupRecord};
+use ursula_common::cluster::{Cluster, GroupRecord, NodeState};
 use ursula_common::{GroupId, NodeId};
 
 use super::hosting::{Peer, ReplicaCommand};
@@ -23,6 +23,10 @@ pub(super) async fn run(side: ClusterSide) {
     agent.resume().await;
     loop {
         let known = cluster.borrow_and_update().clone();
+        let known = match agent.removed_meanwhile(known.as_ref()).await {
+            Some(news) => Some(news),
+            None => known,
+        };
         if let Some(known) = known {
             agent.follow(&known).await;
         }
@@ -59,6 +63,26 @@ impl Agent {
         for group in groups {
             self.host(group).await;
         }
+    }
+
+    /// The cluster that others know, if it says that this node was removed. A node that was away meanwhile
+    /// does not hear of it from its own meta group: that has let it go.
+    async fn removed_meanwhile(&self, known: Option<&Arc<Cluster>>) -> Option<Arc<Cluster>> {
+        let hosting = self.side.hosting();
+        let (me, own) = (self.side.me(), hosting.identity().cluster?);
+        let meta = hosting.leads().borrow().get(&GroupId::META).copied().unwrap_or_default();
+        if meta.leader.is_some() {
+            return None;
+        }
+        for peer in hosting.remembered() {
+            let Some(cluster) = retire::cluster_of(&self.side, peer.node).await else { continue };
+            let newer = known.is_none_or(|known| known.version < cluster.version);
+            let removed = cluster.nodes.get(&me).is_some_and(|node| node.state == NodeState::Removed);
+            if cluster.id == own && newer && removed {
+                return Some(Arc::new(cluster));
+            }
+        }
+        None
     }
 
     async fn follow(&mut self, cluster: &Arc<Cluster>) {

@@ -15,21 +15,27 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks the nodes where the group belongs, until one that leads it says that this node is no member.
 pub(super) async fn is_dismissed(side: &ClusterSide, cluster: &Cluster, group: GroupId) -> bool {
-    let (hosting, me) = (side.hosting(), side.me());
-    let Some(own) = hosting.status(group).await else { return false };
+    let me = side.me();
+    let Some(own) = side.hosting().status(group).await else { return false };
     let Some(record) = cluster.groups.get(&group) else { return false };
-    for node in &record.replicas {
-        let Some(channel) = hosting.channel(*node).filter(|_| *node != me) else { continue };
-        let mut client = admin_client(channel);
-        let Ok(Ok(answer)) = timeout(ANSWER_TIMEOUT, client.describe(admin::DescribeRequest {})).await else {
-            continue;
-        };
-        let dismissed = |status: &admin::GroupStatus| says_so(status, group, own.lead.term, me);
-        if answer.into_inner().hosted.iter().any(dismissed) {
+    for node in record.replicas.iter().filter(|node| **node != me) {
+        let Some(answer) = ask(side, *node).await else { continue };
+        if answer.hosted.iter().any(|status| says_so(status, group, own.lead.term, me)) {
             return true;
         }
     }
     false
+}
+
+/// The cluster as another node knows it.
+pub(super) async fn cluster_of(side: &ClusterSide, node: NodeId) -> Option<Cluster> {
+    ask(side, node).await?.known_cluster().ok().flatten()
+}
+
+async fn ask(side: &ClusterSide, node: NodeId) -> Option<admin::NodeStatus> {
+    let mut client = admin_client(side.hosting().channel(node)?);
+    let answer = timeout(ANSWER_TIMEOUT, client.describe(admin::DescribeRequest {})).await;
+    answer.ok()?.ok().map(tonic::Response::into_inner)
 }
 
 /// An old leader that does not know of a newer one might not know either that this node was let in again.

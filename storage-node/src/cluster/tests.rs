@@ -113,8 +113,10 @@ async fn a_dead_node_is_replaced() {
     assert_in_place(&world, &[1, 3, 4]);
 
     // It comes back, and learns that it has no part any more.
+    assert!(!world.hosted(2).is_empty());
     world.restart(2);
-    world.pass(5).await;
+    world.pass(10).await;
+    assert_eq!(world.hosted(2), Vec::<u32>::new());
     assert!(world.made().values().all(|made| *made == 1), "nothing is made again");
 }
 
