@@ -20,9 +20,11 @@ use crate::group::state::GroupState;
 use crate::group::{Group, Proposal};
 use crate::hot::{Hot, Range};
 use crate::metrics::Metrics;
+use crate::peers::{Inbound, InboundSnapshot, Peers};
 use crate::raft::Replica;
 use crate::reads;
 use crate::tails::Waiter;
+use ursula_proto::peer::v1::refused::Reason;
 
 /// Requests that may wait in the mailbox of a core. Each lane frame is one, with up to
 /// `FRAME_BYTES_MAX` of bodies.
@@ -57,6 +59,10 @@ pub(crate) enum RequestKind {
     Record { key: StreamKey, id: StreamId, at: Offset, until: Offset, reply: oneshot::Sender<RecordResult> },
     /// Streams of a bucket.
     List { list: List, reply: oneshot::Sender<Result<Vec<(StreamName, StreamInfo)>, Error>> },
+    /// Questions of another node to any of this core's groups.
+    Peers(Vec<Inbound>),
+    /// A snapshot that another node sends.
+    Install(InboundSnapshot),
     /// Whether a bucket exists.
     DescribeBucket { bucket: BucketName, reply: oneshot::Sender<Result<(), Error>> },
 }
@@ -102,6 +108,7 @@ pub(crate) struct CoreConfig {
     pub(crate) ring_bytes: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) peers: Peers,
 }
 
 /// A core that runs.
@@ -120,12 +127,13 @@ impl Core {
     /// # Errors
     /// If a group cannot be started.
     pub(crate) async fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Core> {
-        let CoreConfig { index, node, groups: ids, data_groups, ring_bytes, clock, metrics } = config;
+        let CoreConfig { index, node, groups: ids, data_groups, ring_bytes, clock, metrics, peers } = config;
         let hot = Rc::new(RefCell::new(Hot::new(ring_bytes)));
         let mut groups = BTreeMap::new();
         for id in ids {
             let state = Rc::new(RefCell::new(GroupState::new(id, data_groups, hot.clone(), clock.now())));
-            let replica = Replica::start(node, id, state.clone()).await?;
+            let replica = Replica::start(id, state.clone(), peers.clone()).await?;
+            replica.initialize([node]).await?;
             let group = Rc::new(Group::new(id, state, replica, clock.clone(), metrics.clone()));
             let courier = Courier::new(group.clone(), directory.clone());
             groups.insert(id, (group, courier));
@@ -160,6 +168,11 @@ impl Core {
 
     fn serve(&self, request: Request) {
         let Request { group, kind } = request;
+        let kind = match kind {
+            RequestKind::Peers(questions) => return questions.into_iter().for_each(|question| self.answer(question)),
+            RequestKind::Install(snapshot) => return self.install(snapshot),
+            kind => kind,
+        };
         let Some((group, _)) = self.groups.get(&group) else {
             // The directory sends only what belongs here; a dropped reply is an error at the other end.
             error!(%group, "a request for a group of another core was dropped");
@@ -185,6 +198,21 @@ impl Core {
             RequestKind::DescribeBucket { bucket, reply } => {
                 spawn_local(reads::describe_bucket(group.clone(), bucket, reply));
             }
+            RequestKind::Peers(_) | RequestKind::Install(_) => {}
+        }
+    }
+
+    fn answer(&self, question: Inbound) {
+        match self.groups.get(&question.group) {
+            Some((group, _)) => group.replica.answer(question),
+            None => question.reply.refuse(Reason::NotHere, not_here(question.group)),
+        }
+    }
+
+    fn install(&self, snapshot: InboundSnapshot) {
+        match self.groups.get(&snapshot.group) {
+            Some((group, _)) => group.replica.install(snapshot),
+            None => drop(snapshot.reply.send(Err(not_here(snapshot.group)))),
         }
     }
 
@@ -229,4 +257,8 @@ impl Core {
         gauges.streams.set(sum(|group| group.state.borrow().stats().streams));
         gauges.sessions.set(sum(|group| group.state.borrow().stats().sessions));
     }
+}
+
+fn not_here(group: GroupId) -> String {
+    format!("group {group} has no replica here")
 }

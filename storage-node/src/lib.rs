@@ -10,6 +10,8 @@ mod hot;
 mod metrics;
 mod node;
 mod ops;
+#[allow(dead_code, reason = "what only the cluster uses")]
+mod peers;
 mod raft;
 mod reads;
 mod runtime;

@@ -12,6 +12,7 @@ use crate::config::NodeConfig;
 use crate::core::{Core, CoreConfig, MAILBOX_REQUESTS_MAX, Request};
 use crate::directory::{Directory, core_of};
 use crate::metrics::Metrics;
+use crate::peers::{PeerService, Peers};
 use crate::runtime::spawn_core;
 use crate::service::NodeService;
 
@@ -24,6 +25,7 @@ struct Inner {
     started_at: Millis,
     directory: Directory,
     metrics: Arc<Metrics>,
+    peers: Peers,
     stop: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -40,6 +42,7 @@ impl Node {
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
         let directory = Directory::new(config.groups, mailboxes);
+        let peers = Peers::new(id, 0, None, metrics.clone());
         let (stop, _) = watch::channel(false);
         let mut threads = Vec::with_capacity(config.cores);
         let mut started = Vec::with_capacity(config.cores);
@@ -53,6 +56,7 @@ impl Node {
                 ring_bytes: config.ring_bytes / config.cores,
                 clock: clock.clone(),
                 metrics: metrics.clone(),
+                peers: peers.clone(),
             };
             let (report, reported) = oneshot::channel();
             let (directory, stop) = (directory.clone(), stop.subscribe());
@@ -63,7 +67,7 @@ impl Node {
         for reported in started {
             reported.await.unwrap_or_else(|_| Err(io::Error::other("a core ended while it started")))?;
         }
-        Ok(Node(Arc::new(Inner { id, started_at, directory, metrics, stop, threads: Mutex::new(threads) })))
+        Ok(Node(Arc::new(Inner { id, started_at, directory, metrics, peers, stop, threads: Mutex::new(threads) })))
     }
 
     /// The way to this node from within the process.
@@ -88,6 +92,10 @@ impl Node {
     pub(crate) fn service(&self) -> NodeService {
         let Inner { id, started_at, directory, metrics, .. } = &*self.0;
         NodeService::new(*id, started_at.0.max(1), directory.clone(), metrics.clone())
+    }
+
+    pub(crate) fn peer_service(&self) -> PeerService {
+        PeerService::new(self.0.peers.clone(), self.0.directory.clone())
     }
 }
 

@@ -9,8 +9,8 @@ use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StoredMembership};
 
-use super::StateMachine;
 use super::types::{Answers, TypeConfig};
+use super::{SnapshotData, StateMachine};
 
 /// Adds what Raft has to know of a state machine: how far it has come, and with which members.
 pub(crate) struct Machine<M> {
@@ -32,7 +32,7 @@ impl<M> Machine<M> {
 }
 
 impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = Builder;
 
     async fn applied_state(
@@ -71,20 +71,21 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMetaOf<TypeConfig>,
-        snapshot: Vec<u8>,
+        snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        self.state.borrow_mut().restore(snapshot.into())?;
+        let snapshot = snapshot.into_bytes().await?;
+        self.state.borrow_mut().restore(snapshot)?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.snapshot = Some(meta.clone());
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>, io::Error> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
         if self.snapshot.is_none() {
             return Ok(None);
         }
-        Ok(Some(Snapshot { meta: self.meta(), snapshot: self.state.borrow().snapshot() }))
+        Ok(Some(Snapshot { meta: self.meta(), snapshot: SnapshotData::in_memory(self.state.borrow().snapshot()) }))
     }
 }
 
@@ -93,9 +94,9 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
 pub(crate) struct Builder(SnapshotMetaOf<TypeConfig>);
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Vec<u8>>, io::Error> {
-        Ok(Snapshot { meta: self.0.clone(), snapshot: Vec::new() })
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
+        Ok(Snapshot { meta: self.0.clone(), snapshot: SnapshotData::in_memory(Vec::new()) })
     }
 }
