@@ -6,6 +6,7 @@ mod answer;
 #[allow(dead_code, reason = "what only the log on disk reads and writes")]
 pub(crate) mod codec;
 mod config;
+mod disk;
 mod lease;
 mod log;
 mod machine;
@@ -25,11 +26,13 @@ use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
+use openraft::storage::RaftLogStorage;
 use openraft::{RaftLogReader, ServerState};
 use tokio::time::{Instant, timeout};
 use tracing::error;
-use ursula_common::{Error, GroupId};
-use ursula_stream_core::{Answer, Command};
+use ursula_common::{Error, GroupId, NodeId};
+use ursula_stream_core::{Answer, Command, encode_batch};
+use ursula_wal::{RecoveredGroup, SegmentId};
 
 #[allow(unused_imports, reason = "what only the log on disk and the cluster use")]
 pub(crate) use {
@@ -38,25 +41,33 @@ pub(crate) use {
     snapshot::{MemorySink, SnapshotData, SnapshotSink, SnapshotSource},
 };
 
+use crate::archive::{Places, Stored};
+use crate::data_dir::DataDir;
+use crate::journal::Journal;
 use crate::peers::Peers;
 use config::{CONFIRM_TIMEOUT, READ_LEASE, RESTART_SILENCE, config};
+use disk::DiskLog;
 use lease::Acks;
 use log::MemoryLog;
-use machine::Machine;
+use machine::{Disk, Machine};
 use network::Network;
-use types::{Batch, Raft};
+use types::{Batch, Raft, TypeConfig};
 
 /// What a group does with committed commands. Called on the group's core, never concurrently.
 pub(crate) trait StateMachine: 'static {
     /// Applies the commands of one entry in order; one answer for each.
-    fn apply(&mut self, commands: Vec<Command>) -> Vec<Answer>;
+    ///
+    /// `entry` tells where their bytes lie, if there is a log on disk: bodies are slices of it.
+    fn apply(&mut self, commands: Vec<Command>, entry: Option<&Stored>) -> Vec<Answer>;
     /// The whole state, in the encoding of `stream-core`.
     fn snapshot(&self) -> Vec<u8>;
+    /// Where the bytes are that the state speaks of.
+    fn places(&self) -> Places;
     /// Replaces the state by that of a snapshot.
     ///
     /// # Errors
     /// If the bytes are not a snapshot of a version that is known.
-    fn restore(&mut self, snapshot: Bytes) -> io::Result<()>;
+    fn restore(&mut self, state: Bytes, places: Places) -> io::Result<()>;
     /// Where a snapshot of another replica is kept until it is complete.
     ///
     /// # Errors
@@ -69,8 +80,8 @@ pub(crate) trait StateMachine: 'static {
 /// This node's replica of one group.
 pub(crate) struct Replica<M: StateMachine> {
     raft: Raft<M>,
-    log: MemoryLog,
-    machine: Rc<RefCell<M>>,
+    log: Log,
+    state: Rc<RefCell<M>>,
     acks: Rc<Acks>,
     /// Votes for nobody before that: it may have promised not to, and have forgotten.
     silent_until: Option<Instant>,
@@ -80,8 +91,20 @@ pub(crate) struct Replica<M: StateMachine> {
     installing: Rc<()>,
 }
 
-/// The log is cut off after a snapshot when it holds so many bytes of commands, or so many entries: a
-/// small body may keep the whole frame alive in which it came.
+/// Where the log of a group is kept.
+pub(crate) enum Storage {
+    Memory,
+    Disk { dir: DataDir, journal: Journal, found: RecoveredGroup },
+}
+
+#[derive(Clone)]
+enum Log {
+    Memory(MemoryLog),
+    Disk(DiskLog),
+}
+
+/// A log in memory is cut off after a snapshot when it holds so many bytes of commands, or so many entries:
+/// a small body may keep the whole frame alive in which it came.
 const LOG_BYTES_MAX: usize = 512 << 10;
 const LOG_ENTRIES_MAX: usize = 128;
 /// With several members the log is kept for those who are behind, up to so many times that.
@@ -92,27 +115,50 @@ impl<M: StateMachine> Replica<M> {
     /// [`Replica::initialize`]. Needs the local task set of a core.
     ///
     /// # Errors
-    /// If the consensus library refuses its configuration or its storage.
-    pub(crate) async fn start(group: GroupId, machine: Rc<RefCell<M>>, peers: Peers) -> io::Result<Self> {
-        Replica::start_on(MemoryLog::default(), group, machine, peers).await
+    /// If the consensus library refuses its configuration or its storage, or this cannot be read.
+    pub(crate) async fn start(
+        group: GroupId,
+        state: Rc<RefCell<M>>,
+        storage: Storage,
+        peers: Peers,
+    ) -> io::Result<Self> {
+        match storage {
+            Storage::Memory => Replica::start_in_memory(group, state, MemoryLog::default(), peers).await,
+            Storage::Disk { dir, journal, found } => {
+                let log = DiskLog::open(group, journal, found).await?;
+                let machine = Machine::open(state.clone(), Disk { group, dir, log: log.clone() }).await?;
+                Replica::start_on(group, state, machine, log.clone(), Log::Disk(log), peers).await
+            }
+        }
     }
 
-    async fn start_on(mut log: MemoryLog, group: GroupId, machine: Rc<RefCell<M>>, peers: Peers) -> io::Result<Self> {
+    async fn start_in_memory(group: GroupId, state: Rc<RefCell<M>>, log: MemoryLog, peers: Peers) -> io::Result<Self> {
+        let machine = Machine::in_memory(state.clone());
+        Replica::start_on(group, state, machine, log.clone(), Log::Memory(log), peers).await
+    }
+
+    async fn start_on(
+        group: GroupId,
+        state: Rc<RefCell<M>>,
+        machine: Machine<M>,
+        mut storage: impl RaftLogStorage<TypeConfig>,
+        log: Log,
+        peers: Peers,
+    ) -> io::Result<Self> {
         let node = peers.node();
-        let was_here = log.read_vote().await?.is_some();
+        let was_here = storage.get_log_reader().await.read_vote().await?.is_some();
         let config = Arc::new(config(group).validate().map_err(io::Error::other)?);
         let acks = Rc::new(Acks::default());
         let network = Network { group, peers, acks: acks.clone() };
-        let storage = (log.clone(), Machine::new(machine.clone()));
-        let raft = Raft::new(node.0, config, network, storage.0, storage.1).await.map_err(io::Error::other)?;
+        let raft = Raft::new(node.0, config, network, storage, machine).await.map_err(io::Error::other)?;
         let silent_until = was_here.then(|| Instant::now() + RESTART_SILENCE);
         let (questions, installing) = (Rc::new(()), Rc::new(()));
-        Ok(Replica { raft, log, machine, acks, silent_until, questions, installing })
+        Ok(Replica { raft, log, state, acks, silent_until, questions, installing })
     }
 
     /// Waits until this replica leads its group.
     pub(crate) async fn wait_for_leadership(&self) -> io::Result<()> {
-        let leads = |metrics: &openraft::RaftMetrics<types::TypeConfig>| metrics.current_leader == Some(metrics.id);
+        let leads = |metrics: &openraft::RaftMetrics<TypeConfig>| metrics.current_leader == Some(metrics.id);
         self.raft.wait(None).metrics(leads, "this node leads").await.map(drop).map_err(io::Error::other)
     }
 
@@ -122,7 +168,12 @@ impl<M: StateMachine> Replica<M> {
     /// [`Error::NotLeader`] if nothing was proposed, [`Error::OutcomeUnknown`] if the replica stopped or
     /// ceased to lead meanwhile.
     pub(crate) async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Answer>, Error> {
-        let write = self.raft.client_write(Batch::new(commands));
+        let batch = match &self.log {
+            Log::Memory(_) => Batch::new(commands),
+            // Applied from its bytes, so that each body is known by its place in them.
+            Log::Disk(_) => Batch::from_encoded(encode_batch(&commands).into()),
+        };
+        let write = self.raft.client_write(batch);
         let written = if self.is_alone() {
             write.await
         } else {
@@ -133,10 +184,12 @@ impl<M: StateMachine> Replica<M> {
                 () = self.deposed() => return Err(Error::OutcomeUnknown),
             }
         };
-        self.compact().await;
+        if let Log::Memory(log) = &self.log {
+            compact(&self.raft, log).await;
+        }
         match written {
             Ok(response) => Ok(response.data.into_inner()),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(Error::NotLeader),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(self.not_leader()),
             Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(Error::OutcomeUnknown),
             Err(failed) => {
                 error!(error = %failed, "a proposal failed");
@@ -152,7 +205,7 @@ impl<M: StateMachine> Replica<M> {
     /// [`Error::NotLeader`] if another may lead.
     pub(crate) async fn confirm_leadership(&self) -> Result<(), Error> {
         if self.is_alone() {
-            return self.read_index(ReadPolicy::LeaseRead).await.map_err(|_| Error::NotLeader);
+            return self.read_index(ReadPolicy::LeaseRead).await.map_err(|_| self.not_leader());
         }
         let confirmed = async {
             let asked = Instant::now();
@@ -160,7 +213,7 @@ impl<M: StateMachine> Replica<M> {
             if in_lease && self.read_index(ReadPolicy::LeaseRead).await.is_ok() {
                 return Ok(());
             }
-            self.read_index(ReadPolicy::ReadIndex).await.map_err(|_| Error::NotLeader)?;
+            self.read_index(ReadPolicy::ReadIndex).await.map_err(|_| self.not_leader())?;
             loop {
                 let next = self.acks.next();
                 match self.led_since() {
@@ -169,7 +222,7 @@ impl<M: StateMachine> Replica<M> {
                 }
             }
         };
-        timeout(CONFIRM_TIMEOUT, confirmed).await.unwrap_or(Err(Error::NotLeader))
+        timeout(CONFIRM_TIMEOUT, confirmed).await.unwrap_or_else(|_| Err(self.not_leader()))
     }
 
     /// Since when it is certain that no other replica leads, if this one leads.
@@ -184,7 +237,7 @@ impl<M: StateMachine> Replica<M> {
     async fn read_index(
         &self,
         policy: ReadPolicy,
-    ) -> Result<(), RaftError<types::TypeConfig, LinearizableReadError<types::TypeConfig>>> {
+    ) -> Result<(), RaftError<TypeConfig, LinearizableReadError<TypeConfig>>> {
         self.raft.ensure_linearizable(policy).await.map(drop)
     }
 
@@ -216,32 +269,62 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
+    /// That this replica does not lead, and who does as far as it knows. One that has lost touch with the
+    /// others may still take itself for the leader: that is no news to whoever it cannot serve.
+    fn not_leader(&self) -> Error {
+        let server = self.raft.server_metrics();
+        let server = server.borrow_watched();
+        let leader = server.current_leader.filter(|id| *id != server.id).map(NodeId);
+        Error::NotLeader { leader, term: server.vote.leader_id.term }
+    }
+
     /// Stops the replica.
     pub(crate) async fn stop(&self) {
         // The only error is that the task has ended already.
         let _ = self.raft.shutdown().await;
     }
 
-    /// Asks for a snapshot, and for the log before it to be dropped, when the log is large. What other members
-    /// may still need is kept for a while.
-    async fn compact(&self) {
-        let (bytes, entries) = (self.log.bytes(), self.log.entries());
-        let larger_than = |times: usize| bytes > times * LOG_BYTES_MAX || entries > times * LOG_ENTRIES_MAX;
-        if !larger_than(1) {
-            return;
+    /// Asks for a checkpoint if one is due, and for the log to be purged as far as the last one allows.
+    /// Does nothing in memory.
+    pub(crate) async fn keep_house(&self) {
+        let Log::Disk(log) = &self.log else { return };
+        let snapshot = self.raft.metrics().borrow_watched().snapshot.map(|id| id.index);
+        // A replica that has stopped has nothing to keep.
+        if log.checkpoint_due() {
+            let _ = self.raft.trigger().snapshot().await;
         }
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let applied = metrics.last_applied.map(|id| id.index);
-        let matched = metrics.replication.iter().flatten().map(|(_, id)| id.map(|id| id.index));
-        let needed = if larger_than(LOG_PATIENCE) { None } else { matched.min() };
-        let Some(upto) = needed.map_or(applied, |needed| needed.min(applied)) else { return };
-        if self.log.first().is_none_or(|first| first > upto) {
-            return;
+        if let Some(upto) = snapshot.and_then(|index| log.purgeable(index)) {
+            let _ = self.raft.trigger().purge_log(upto).await;
         }
-        // A replica that has stopped has nothing to compact.
-        let _ = self.raft.trigger().snapshot().await;
-        let _ = self.raft.trigger().purge_log(upto).await;
     }
+
+    /// Whether everything of this group in the segment is applied, and in all before it.
+    pub(crate) fn is_settled(&self, segment: SegmentId) -> bool {
+        let Log::Disk(log) = &self.log else { return true };
+        let next = self.raft.metrics().borrow_watched().last_applied.map_or(0, |id| id.index + 1);
+        log.place(next).is_none_or(|place| place.segment > segment)
+    }
+}
+
+/// Asks for a snapshot, and for the log before it to be dropped, when a log in memory is large. What other
+/// members may still need is kept for a while.
+async fn compact<M: StateMachine>(raft: &Raft<M>, log: &MemoryLog) {
+    let (bytes, entries) = (log.bytes(), log.entries());
+    let larger_than = |times: usize| bytes > times * LOG_BYTES_MAX || entries > times * LOG_ENTRIES_MAX;
+    if !larger_than(1) {
+        return;
+    }
+    let metrics = raft.metrics().borrow_watched().clone();
+    let applied = metrics.last_applied.map(|id| id.index);
+    let matched = metrics.replication.iter().flatten().map(|(_, id)| id.map(|id| id.index));
+    let needed = if larger_than(LOG_PATIENCE) { None } else { matched.min() };
+    let Some(upto) = needed.map_or(applied, |needed| needed.min(applied)) else { return };
+    if log.first().is_none_or(|first| first > upto) {
+        return;
+    }
+    // A replica that has stopped has nothing to compact.
+    let _ = raft.trigger().snapshot().await;
+    let _ = raft.trigger().purge_log(upto).await;
 }
 
 #[cfg(test)]

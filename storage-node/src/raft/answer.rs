@@ -15,7 +15,7 @@ use ursula_proto::raft::v1::Vote;
 use super::codec::{snapshot_meta_from_wire, vote_from_wire, vote_to_wire};
 use super::messages::{append_from_wire, appended_to_wire, ballot_from_wire, transfer_from_wire, voted_to_wire};
 use super::snapshot::SnapshotSink;
-use super::{Replica, StateMachine};
+use super::{Log, Replica, StateMachine, compact};
 use crate::peers::{Inbound, InboundSnapshot, Part, Reply};
 
 /// Questions of one group that may wait for its log; the asker tries again.
@@ -52,11 +52,14 @@ impl<M: StateMachine> Replica<M> {
             Ok(request) => request,
             Err(error) => return reply.refuse(Reason::Unknown, error.to_string()),
         };
-        let raft = self.raft.clone();
+        let (raft, log) = (self.raft.clone(), self.log.clone());
         self.begin(async move {
             match raft.append_entries(request).await {
                 Ok(response) => reply.send(Body::Appended(appended_to_wire(&response))),
                 Err(error) => reply.refuse(Reason::Unavailable, error.to_string()),
+            }
+            if let Log::Memory(log) = &log {
+                compact(&raft, log).await;
             }
         });
     }
@@ -127,7 +130,7 @@ impl<M: StateMachine> Replica<M> {
     }
 
     fn sink(&self) -> io::Result<Box<dyn SnapshotSink>> {
-        self.machine.borrow().sink()
+        self.state.borrow().sink()
     }
 }
 

@@ -55,12 +55,14 @@ pub(crate) fn decode_vote(bytes: Bytes) -> io::Result<VoteOf<TypeConfig>> {
     Ok(vote_from_wire(decode("Raft vote", bytes)?))
 }
 
+#[cfg_attr(not(test), expect(dead_code, reason = "for peers"))]
 pub(crate) fn encode_membership(membership: &StoredMembershipOf<TypeConfig>) -> Vec<u8> {
     encode(&membership_to_wire(membership))
 }
 
 /// # Errors
 /// For anything that [`encode_membership`] does not write.
+#[cfg_attr(not(test), expect(dead_code, reason = "for peers"))]
 pub(crate) fn decode_membership(bytes: Bytes) -> io::Result<StoredMembershipOf<TypeConfig>> {
     membership_from_wire(decode("Raft membership", bytes)?)
 }

@@ -36,6 +36,11 @@ impl SnapshotData {
         SnapshotData::new(Memory(bytes.into()))
     }
 
+    /// A snapshot of which only the description is wanted: its content cannot be read.
+    pub(crate) fn nothing() -> SnapshotData {
+        SnapshotData::new(Nothing)
+    }
+
     /// The next bytes; none at the end.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         self.0.next().await
@@ -57,6 +62,14 @@ impl SnapshotSource for Memory {
     fn next(&mut self) -> LocalBoxFuture<'_, io::Result<Option<Bytes>>> {
         let chunk = self.0.split_to(self.0.len().min(CHUNK_BYTES));
         Box::pin(ready(Ok((!chunk.is_empty()).then_some(chunk))))
+    }
+}
+
+struct Nothing;
+
+impl SnapshotSource for Nothing {
+    fn next(&mut self) -> LocalBoxFuture<'_, io::Result<Option<Bytes>>> {
+        Box::pin(ready(Err(io::ErrorKind::Unsupported.into())))
     }
 }
 

@@ -15,7 +15,7 @@ async fn survives(mode: Mode) {
             let leader = world.leader().await;
             match timeout(Duration::from_secs(20), world.replica(leader).propose(vec![command(at)])).await {
                 Ok(Ok(_)) => acknowledged.push(at),
-                Ok(Err(Error::NotLeader | Error::OutcomeUnknown)) | Err(_) => {}
+                Ok(Err(Error::NotLeader { .. } | Error::OutcomeUnknown)) | Err(_) => {}
                 Ok(Err(other)) => panic!("{other}"),
             }
         }

@@ -34,7 +34,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Journal(pub(super) Vec<u64>);
 
 impl StateMachine for Journal {
-    fn apply(&mut self, commands: Vec<Command>) -> Vec<Answer> {
+    fn apply(&mut self, commands: Vec<Command>, _entry: Option<&Stored>) -> Vec<Answer> {
         let answer = |command: Command| {
             self.0.push(command.at.0);
             Answer::Done(Err(Error::StaleEpoch { current: self.0.len() as u64 }))
@@ -46,8 +46,12 @@ impl StateMachine for Journal {
         self.0.iter().flat_map(|at| at.to_be_bytes()).collect()
     }
 
-    fn restore(&mut self, snapshot: Bytes) -> io::Result<()> {
-        self.0 = snapshot.chunks(8).map(|at| u64::from_be_bytes(at.try_into().expect("eight bytes"))).collect();
+    fn places(&self) -> Places {
+        Places::default()
+    }
+
+    fn restore(&mut self, state: Bytes, _places: Places) -> io::Result<()> {
+        self.0 = state.chunks(8).map(|at| u64::from_be_bytes(at.try_into().expect("eight bytes"))).collect();
         Ok(())
     }
 }
@@ -257,7 +261,7 @@ impl World {
         let mut replicas = Vec::new();
         for (index, (log, machine)) in logs.iter().zip(&machines).enumerate() {
             let group = GroupId(index as u32);
-            let replica = Replica::start_on(log.clone(), group, machine.clone(), peers.clone()).await;
+            let replica = Replica::start_in_memory(group, machine.clone(), log.clone(), peers.clone()).await;
             replicas.push(Rc::new(replica.expect("a replica")));
         }
         let hosted = replicas.clone();
