@@ -4,9 +4,9 @@ use ursula_common::cluster::{Cluster, ClusterOp};
 use ursula_common::verb::{Op, OpResult};
 use ursula_common::{ClusterId, Error, wire};
 
-use crate::admin::admin_client::AdminClient as Generated;
-use crate::admin::admin_server::{Admin, AdminServer};
-use crate::admin::{NodeStatus, ProposeReply, ProposeRequest};
+use crate::admin::v1::admin_client::AdminClient as Generated;
+use crate::admin::v1::admin_server::{Admin, AdminServer};
+use crate::admin::v1::{NodeStatus, ProposeReply, ProposeRequest};
 use crate::{NodeChannel, from_status};
 
 /// The protocol between nodes that this version speaks.

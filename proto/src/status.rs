@@ -40,3 +40,8 @@ pub fn from_status(status: &Status) -> Error {
     }
     Failure::decode(status.details()).map_or(Error::Malformed, Error::from)
 }
+
+/// A status for a caller that is not served here, with a sentence that says why.
+pub fn refusal(sentence: impl Into<String>) -> Status {
+    Status::new(Code::FailedPrecondition, sentence)
+}

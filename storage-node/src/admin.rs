@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use ursula_common::cluster::ClusterOp;
 use ursula_common::verb::{Op, Reply};
 use ursula_common::{ClusterId, Error, GroupId, NodeId, wire};
-use ursula_proto::admin as v1;
+use ursula_proto::admin::v1;
 use ursula_proto::{PROTOCOL, PROTOCOL_MIN, cluster_id, cluster_id_bytes, to_status};
 use ursula_stream_core::change_cluster;
 

@@ -16,6 +16,8 @@ mod journal;
 mod metrics;
 mod node;
 mod ops;
+#[allow(dead_code, reason = "what only the cluster uses")]
+mod peers;
 mod raft;
 mod reads;
 mod runtime;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use ursula_common::cluster::Cluster;
 use ursula_common::{GroupId, NodeId};
-use ursula_proto::{admin, admin_client};
+use ursula_proto::{admin::v1 as admin, admin_client};
 
 use super::ClusterSide;
 

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use ursula_common::cluster::{Form, NewNode, NodeState, Placement};
 use ursula_common::placement::{SlotTable, plan::plan};
 use ursula_common::{ClusterId, GroupId, NodeId};
-use ursula_proto::{admin as v1, cluster_id_bytes, from_status};
+use ursula_proto::{admin::v1, cluster_id_bytes, from_status};
 
 use super::*;
 use world::{GROUPS, World};

@@ -12,7 +12,7 @@ use ursula_common::GroupId;
 
 use super::disk::DiskLog;
 use super::types::{Answers, Batch, TypeConfig};
-use super::{StateMachine, codec};
+use super::{SnapshotData, StateMachine, codec};
 use crate::archive::Stored;
 use crate::checkpoint::Checkpoint;
 use crate::data_dir::DataDir;
@@ -80,7 +80,7 @@ impl<M: StateMachine> Machine<M> {
 }
 
 impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = Builder;
 
     async fn applied_state(
@@ -124,19 +124,20 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMetaOf<TypeConfig>,
-        snapshot: Vec<u8>,
+        snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        self.state.borrow_mut().restore(snapshot.into(), Default::default())?;
+        let snapshot = snapshot.into_bytes().await?;
+        self.state.borrow_mut().restore(snapshot, Default::default())?;
         self.continue_after(meta.clone());
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>, io::Error> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
         let Some(meta) = self.snapshot.clone() else { return Ok(None) };
         if self.disk.is_some() {
-            return Ok(Some(Snapshot { meta, snapshot: Vec::new() }));
+            return Ok(Some(Snapshot { meta, snapshot: SnapshotData::nothing() }));
         }
-        Ok(Some(Snapshot { meta: self.meta(), snapshot: self.state.borrow().snapshot() }))
+        Ok(Some(Snapshot { meta: self.meta(), snapshot: SnapshotData::in_memory(self.state.borrow().snapshot()) }))
     }
 }
 
@@ -148,9 +149,9 @@ pub(crate) struct Builder {
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Vec<u8>>, io::Error> {
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
         if let Some((disk, checkpoint)) = self.file.take() {
             // It speaks of bytes that may be on their way to the disk.
             disk.log.sync().await?;
@@ -161,6 +162,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             });
             disk.log.checkpointed(self.meta.last_log_id.map_or(0, |id| id.index), bytes.await? as u64);
         }
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: Vec::new() })
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: SnapshotData::nothing() })
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use ursula_common::cluster::{ClusterChange, ClusterOp, Placement};
 use ursula_common::placement::plan::plan;
 use ursula_common::{ClusterId, Error, GroupId, NodeId};
-use ursula_proto::admin::{JoinRequest, NodeStatus, Peer};
+use ursula_proto::admin::v1::{JoinRequest, NodeStatus, Peer};
 use ursula_proto::{cluster_id_bytes, from_status};
 
 use super::failure::Failure;

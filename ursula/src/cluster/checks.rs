@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ursula_common::cluster::NodeState;
 use ursula_common::{GroupId, NodeId};
-use ursula_proto::admin::NodeStatus;
+use ursula_proto::admin::v1::NodeStatus;
 use ursula_proto::{PROTOCOL, PROTOCOL_MIN};
 
 use super::NodeAt;

@@ -7,7 +7,7 @@ use serde_json::json;
 use ursula_common::cluster::{ClusterChange, ClusterOp, Form, NewNode, Placement};
 use ursula_common::placement::{SlotTable, plan::plan};
 use ursula_common::{ClusterId, Error, GroupId, NodeId};
-use ursula_proto::admin::{NodeStatus, Peer};
+use ursula_proto::admin::v1::{NodeStatus, Peer};
 
 use super::change::{Worker, all_in_place};
 use super::failure::Failure;

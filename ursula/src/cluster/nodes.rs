@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use ursula_common::cluster::{ClusterChange, NewNode, NodeState};
 use ursula_common::{GroupId, NodeId};
-use ursula_proto::admin::{NodeStatus, Peer};
+use ursula_proto::admin::v1::{NodeStatus, Peer};
 
 use super::change::{Worker, all_in_place, moves};
 use super::failure::Failure;

@@ -6,7 +6,7 @@ use clap::Parser;
 use ursula_common::cluster::{Cluster, GroupRecord, NodeRecord, NodeState};
 use ursula_common::placement::{SlotTable, plan::plan};
 use ursula_common::{ClusterId, GroupId};
-use ursula_proto::admin::{GroupStatus, NodeStatus, Role, Voters};
+use ursula_proto::admin::v1::{GroupStatus, NodeStatus, Role, Voters};
 use ursula_proto::{PROTOCOL, PROTOCOL_MIN};
 
 use super::view::View;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ursula_common::cluster::Cluster;
 use ursula_common::{GroupId, NodeId};
-use ursula_proto::admin::{DescribeRequest, GroupStatus, NodeStatus, Role};
+use ursula_proto::admin::v1::{DescribeRequest, GroupStatus, NodeStatus, Role};
 use ursula_proto::{AdminClient, admin_client, from_status};
 
 use super::failure::Failure;
