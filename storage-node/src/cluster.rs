@@ -11,7 +11,7 @@ mod neighbours;
 mod reconciler;
 mod retire;
 mod step;
-mod topology;
+pub(crate) mod topology;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,8 @@
 //! One core: a thread with a single-threaded runtime that owns some groups. The mailbox is the only
 //! way in, and nothing is shared with other cores on the way of an append.
 
+pub(crate) mod hosting;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,24 +12,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
-use tracing::error;
+use tracing::{debug, error};
 use ursula_common::verb::{Op, ReadFrom, StreamInfo};
-use ursula_common::{BucketName, Clock, Error, GroupId, NodeId, Offset, StreamId, StreamKey, StreamName};
+use ursula_common::{BucketName, Clock, Error, GroupId, Offset, StreamId, StreamKey, StreamName};
 use ursula_wal::RecoveredGroup;
 
 use crate::archive::Archive;
 use crate::data_dir::DataDir;
 use crate::directory::Directory;
-use crate::group::courier::Courier;
-use crate::group::state::GroupState;
 use crate::group::{Group, Proposal};
 use crate::hot::{Hot, Range};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::peers::{Inbound, InboundSnapshot, Peers};
-use crate::raft::{Replica, Storage};
 use crate::reads;
 use crate::tails::Waiter;
+use hosting::{Board, HostingRequest, Replicas};
 use ursula_proto::peer::v1::refused::Reason;
 
 /// Requests that may wait in the mailbox of a core. Each lane frame is one, with up to
@@ -67,6 +67,8 @@ pub(crate) enum RequestKind {
     Peers(Vec<Inbound>),
     /// A snapshot that another node sends.
     Install(InboundSnapshot),
+    /// Something about the replica of a group.
+    Hosting(HostingRequest),
     /// Whether a bucket exists.
     DescribeBucket { bucket: BucketName, reply: oneshot::Sender<Result<(), Error>> },
 }
@@ -105,8 +107,6 @@ pub(crate) struct List {
 /// What a core is started with.
 pub(crate) struct CoreConfig {
     pub(crate) index: usize,
-    pub(crate) node: NodeId,
-    pub(crate) groups: Vec<GroupId>,
     /// Groups that hold streams, on all cores.
     pub(crate) data_groups: u32,
     pub(crate) ring_bytes: usize,
@@ -114,6 +114,7 @@ pub(crate) struct CoreConfig {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) peers: Peers,
+    pub(crate) board: Board,
 }
 
 /// What a core keeps on disk, if it does.
@@ -128,10 +129,15 @@ pub(crate) struct CoreDisk {
 /// A core that runs.
 pub(crate) struct Core {
     index: usize,
-    groups: BTreeMap<GroupId, (Rc<Group>, Rc<Courier>)>,
+    data_groups: u32,
+    replicas: RefCell<Replicas>,
     hot: Rc<RefCell<Hot>>,
     log: Option<Log>,
+    /// What the log has of groups that were not started yet.
+    found: RefCell<BTreeMap<GroupId, RecoveredGroup>>,
     directory: Directory,
+    peers: Peers,
+    board: Board,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -145,13 +151,13 @@ struct Log {
 }
 
 impl Core {
-    /// Starts the groups of this core. Needs a local task set.
+    /// Starts the core, with the groups that it has something of. Needs a local task set.
     ///
     /// # Errors
     /// If a group cannot be started.
-    pub(crate) async fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Core> {
-        let CoreConfig { index, node, groups: ids, data_groups, ring_bytes, disk, clock, metrics, peers } = config;
-        let (hot, log, mut found) = match disk {
+    pub(crate) async fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Rc<Core>> {
+        let CoreConfig { index, data_groups, ring_bytes, disk, clock, metrics, peers, board } = config;
+        let (hot, log, found) = match disk {
             None => (Hot::new(ring_bytes), None, BTreeMap::new()),
             Some(CoreDisk { dir, found, failed }) => {
                 let journal = Journal::start(dir.log().clone(), index as u32, failed)?;
@@ -159,65 +165,47 @@ impl Core {
                 (Hot::evicting(ring_bytes), Some(Log { dir, journal, archive }), found)
             }
         };
-        let hot = Rc::new(RefCell::new(hot));
-        let mut groups = BTreeMap::new();
-        for id in ids {
-            let (state, storage) = match &log {
-                None => (GroupState::in_memory(id, data_groups, hot.clone(), clock.now()), Storage::Memory),
-                Some(Log { dir, journal, archive }) => {
-                    let (dir, journal) = (dir.clone(), journal.clone());
-                    let found = found.remove(&id).unwrap_or_default();
-                    let state = GroupState::on_disk(id, data_groups, hot.clone(), archive.clone());
-                    (state, Storage::Disk { dir, journal, found })
-                }
-            };
-            let state = Rc::new(RefCell::new(state));
-            let replica = Replica::start(id, state.clone(), storage, peers.clone()).await?;
-            replica.initialize([node]).await?;
-            let dir = log.as_ref().map(|log| log.dir.clone());
-            let group = Rc::new(Group::new(id, state, replica, dir, clock.clone(), metrics.clone()));
-            let courier = Courier::new(group.clone(), directory.clone());
-            groups.insert(id, (group, courier));
+        let stored: Vec<GroupId> = found.keys().copied().collect();
+        let (hot, found, replicas) = (Rc::new(RefCell::new(hot)), RefCell::new(found), RefCell::default());
+        let core = Core { index, data_groups, replicas, hot, log, found, directory, peers, board, clock, metrics };
+        for group in stored {
+            core.host(group).await?;
         }
-        for (group, courier) in groups.values() {
-            group.replica.wait_for_leadership().await?;
-            let (group, courier) = (group.clone(), courier.clone());
-            spawn_local(async move { group.run(|| courier.send_new()).await });
-        }
-        let core = Core { index, groups, hot, log, directory, clock, metrics };
-        core.keep_log();
+        let core = Rc::new(core);
+        spawn_local(core.clone().keep_log());
         Ok(core)
     }
 
     /// Looks after what lies on disk, for as long as the core runs.
-    fn keep_log(&self) {
+    async fn keep_log(self: Rc<Self>) {
         let Some(Log { dir, journal, archive }) = self.log.clone() else { return };
-        let index = self.index;
-        let groups: Vec<Rc<Group>> = self.groups.values().map(|(group, _)| group.clone()).collect();
-        spawn_local(async move {
-            loop {
-                tokio::time::sleep(HOUSEKEEPING_INTERVAL).await;
-                journal.mark_if_idle();
-                let is_settled =
-                    |segment| dir.is_full(segment) && groups.iter().all(|group| group.replica.is_settled(segment));
-                if let Err(error) = archive.index_oldest(is_settled).await {
-                    error!(%error, "the index of a segment cannot be written; it is tried again");
-                }
-                for group in &groups {
-                    group.replica.keep_house().await;
-                }
-                dir.release_before(index, archive.oldest());
-                if index == 0
-                    && let Err(error) = dir.keep_house().await
-                {
-                    error!(%error, "the files of the log cannot be looked after; it is tried again");
-                }
+        loop {
+            tokio::time::sleep(HOUSEKEEPING_INTERVAL).await;
+            journal.mark_if_idle();
+            let groups = self.groups();
+            let is_settled =
+                |segment| dir.is_full(segment) && groups.iter().all(|(group, _)| group.replica.is_settled(segment));
+            if let Err(error) = archive.index_oldest(is_settled).await {
+                error!(%error, "the index of a segment cannot be written; it is tried again");
             }
-        });
+            for (group, _) in &groups {
+                group.replica.keep_house().await;
+            }
+            dir.release_before(self.index, archive.oldest());
+            if self.index == 0
+                && let Err(error) = dir.keep_house().await
+            {
+                error!(%error, "the files of the log cannot be looked after; it is tried again");
+            }
+        }
     }
 
     /// Serves the mailbox until every sender is gone or `stop` says so, then stops the groups.
-    pub(crate) async fn run(self, mut mailbox: mpsc::Receiver<Request>, mut stop: tokio::sync::watch::Receiver<bool>) {
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        mut mailbox: mpsc::Receiver<Request>,
+        mut stop: tokio::sync::watch::Receiver<bool>,
+    ) {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING_INTERVAL);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -231,21 +219,20 @@ impl Core {
                 },
             }
         }
-        for (group, _) in self.groups.values() {
-            group.replica.stop().await;
-        }
+        self.stop().await;
     }
 
-    fn serve(&self, request: Request) {
+    fn serve(self: &Rc<Self>, request: Request) {
         let Request { group, kind } = request;
         let kind = match kind {
             RequestKind::Peers(questions) => return questions.into_iter().for_each(|question| self.answer(question)),
             RequestKind::Install(snapshot) => return self.install(snapshot),
+            RequestKind::Hosting(request) => return self.serve_hosting(group, request),
             kind => kind,
         };
-        let Some((group, _)) = self.groups.get(&group) else {
-            // The directory sends only what belongs here; a dropped reply is an error at the other end.
-            error!(%group, "a request for a group of another core was dropped");
+        let Some(group) = self.group(group) else {
+            // It was here a moment ago; a dropped reply is an error at the other end.
+            debug!(%group, "a request for a group that is not here was dropped");
             return;
         };
         let now = self.clock.now();
@@ -274,33 +261,33 @@ impl Core {
             RequestKind::DescribeBucket { bucket, reply } => {
                 spawn_local(reads::describe_bucket(group.clone(), bucket, reply));
             }
-            RequestKind::Peers(_) | RequestKind::Install(_) => {}
+            RequestKind::Peers(_) | RequestKind::Install(_) | RequestKind::Hosting(_) => {}
         }
     }
 
     fn answer(&self, question: Inbound) {
-        match self.groups.get(&question.group) {
-            Some((group, _)) => group.replica.answer(question),
+        match self.group(question.group) {
+            Some(group) => group.replica.answer(question),
             None => question.reply.refuse(Reason::NotHere, not_here(question.group)),
         }
     }
 
     fn install(&self, snapshot: InboundSnapshot) {
-        match self.groups.get(&snapshot.group) {
-            Some((group, _)) => group.replica.install(snapshot),
+        match self.group(snapshot.group) {
+            Some(group) => group.replica.install(snapshot),
             None => drop(snapshot.reply.send(Err(not_here(snapshot.group)))),
         }
     }
 
     fn propose(&self, mut proposal: Proposal) {
-        let Some((group, _)) = self.groups.get(&proposal.group) else {
+        let Some(group) = self.group(proposal.group) else {
             return proposal.reply.send(Err(Error::NOT_HERE));
         };
         let Op::AcquireFork(acquire) = &mut proposal.op else { return group.enqueue(proposal) };
         if acquire.offset.is_none() && acquire.sub_offset == 0 {
             return group.enqueue(proposal);
         }
-        let (group, directory) = (group.clone(), self.directory.clone());
+        let directory = self.directory.clone();
         spawn_local(async move {
             let Op::AcquireFork(acquire) = &mut proposal.op else { return };
             match group.find_cut(acquire, &directory).await {
@@ -311,11 +298,15 @@ impl Core {
     }
 
     fn keep_house(&self, mailbox_requests: usize) {
-        for (group, courier) in self.groups.values() {
-            group.expire_if_due();
-            courier.send_again();
+        for (group, courier) in self.groups() {
             group.state.borrow_mut().forget_abandoned_tails();
-            group.touch_tailed();
+            if group.replica.leads() {
+                group.expire_if_due();
+                courier.send_again();
+                group.touch_tailed();
+            } else {
+                group.rest();
+            }
         }
         self.set_gauges(mailbox_requests);
     }
@@ -323,8 +314,8 @@ impl Core {
     fn set_gauges(&self, mailbox_requests: usize) {
         let gauges = &self.metrics.cores[self.index];
         let (used, budget) = self.hot.borrow().usage();
-        let groups = || self.groups.values().map(|(group, _)| group);
-        let sum = |count: fn(&Group) -> usize| groups().map(|group| count(group)).sum::<usize>() as f64;
+        let groups = self.groups();
+        let sum = |count: fn(&Group) -> usize| groups.iter().map(|(group, _)| count(group)).sum::<usize>() as f64;
         gauges.ring_used_bytes.set(used as f64);
         gauges.ring_budget_bytes.set(budget as f64);
         gauges.mailbox_requests.set(mailbox_requests as f64);

@@ -56,6 +56,20 @@ pub(crate) struct Identity {
     /// The cluster, once the node belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cluster: Option<String>,
+    /// Where the other nodes were when they were last heard of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) peers: Vec<StoredPeer>,
+}
+
+/// Where another node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredPeer {
+    pub(crate) node: u64,
+    pub(crate) address: String,
+    /// The number of its directory.
+    #[serde(with = "hex")]
+    pub(crate) incarnation: u64,
 }
 
 /// Why a directory cannot be used.
@@ -130,12 +144,10 @@ impl DataDir {
     }
 
     /// Whose directory it is.
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked for by operators"))]
     pub(crate) fn identity(&self) -> Identity {
         self.0.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "called when a cluster is formed"))]
     /// Makes the node a member of a cluster, for ever.
     ///
     /// # Errors
@@ -152,6 +164,18 @@ impl DataDir {
                 Ok(())
             }
         }
+    }
+
+    /// Keeps where the other nodes are.
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub(crate) fn remember(&self, peers: Vec<StoredPeer>) -> io::Result<()> {
+        let mut identity = self.0.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Identity { peers, ..identity.clone() };
+        write(&*self.0.io, &self.0.path, IDENTITY, new.to_toml().as_bytes())?;
+        *identity = new;
+        Ok(())
     }
 
     /// The log of all cores.
@@ -208,6 +232,19 @@ impl DataDir {
         Ok(read(&*self.0.io, &self.0.path.join(CHECKPOINTS).join(checkpoint_name(group)))?.map(Bytes::from))
     }
 
+    /// Removes the checkpoint of a group, if there is one. Blocks.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub(crate) fn remove_checkpoint(&self, group: GroupId) -> io::Result<()> {
+        let dir = self.0.path.join(CHECKPOINTS);
+        match self.0.io.remove(&dir.join(checkpoint_name(group))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.0.io.sync_dir(&dir),
+        }
+    }
+
     /// Puts a checkpoint in the place of the one before. Blocks.
     ///
     /// # Errors
@@ -222,7 +259,8 @@ const RECORD_BYTES_MAX: u32 = 22 << 20;
 
 impl Identity {
     fn new(config: &NodeConfig, incarnation: u64) -> Identity {
-        Identity { format: FORMAT, node_id: config.node_id, incarnation, groups: config.groups, cluster: None }
+        let (node_id, groups) = (config.node_id, config.groups);
+        Identity { format: FORMAT, node_id, incarnation, groups, cluster: None, peers: Vec::new() }
     }
 
     fn parse(bytes: &[u8], path: &Path) -> Result<Identity, DataDirError> {

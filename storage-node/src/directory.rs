@@ -8,6 +8,7 @@ use ursula_common::placement::SlotTable;
 use ursula_common::verb::{Op, OpResult};
 use ursula_common::{Error, GroupId, Offset, StreamId, StreamKey};
 
+use crate::core::hosting::Board;
 use crate::core::{Request, RequestKind};
 use crate::group::{Proposal, ReplyTo};
 use crate::peers::{Inbound, InboundSnapshot};
@@ -18,8 +19,9 @@ pub(crate) struct Directory(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// Of a cluster that is not known yet.
     slots: SlotTable,
-    groups: u32,
+    board: Board,
     cores: Vec<mpsc::Sender<Request>>,
 }
 
@@ -30,22 +32,13 @@ pub(crate) fn core_of(group: GroupId, cores: usize) -> usize {
 
 impl Directory {
     /// `groups` counts those that hold streams; the meta group comes on top.
-    pub(crate) fn new(groups: u32, cores: Vec<mpsc::Sender<Request>>) -> Directory {
-        Directory(Arc::new(Inner { slots: SlotTable::spread(groups), groups, cores }))
-    }
-
-    pub(crate) fn slots(&self) -> &SlotTable {
-        &self.0.slots
-    }
-
-    /// All groups, the meta group first.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
-        (0..=self.0.groups).map(GroupId)
+    pub(crate) fn new(groups: u32, board: Board, cores: Vec<mpsc::Sender<Request>>) -> Directory {
+        Directory(Arc::new(Inner { slots: SlotTable::spread(groups), board, cores }))
     }
 
     /// Whether the group is on this node.
     pub(crate) fn has(&self, group: GroupId) -> bool {
-        group.0 <= self.0.groups
+        self.0.board.hosted.borrow().contains(&group)
     }
 
     /// How many cores there are.
@@ -55,7 +48,10 @@ impl Directory {
 
     /// The group of a stream.
     pub(crate) fn group_of(&self, key: &StreamKey) -> GroupId {
-        self.0.slots.group_of(key)
+        match &*self.0.board.cluster.borrow() {
+            Some(cluster) => cluster.slots.group_of(key),
+            None => self.0.slots.group_of(key),
+        }
     }
 
     /// Hands a request to the core of its group; waits while its mailbox is full.
@@ -66,7 +62,15 @@ impl Directory {
         if !self.has(group) {
             return Err(Error::NOT_HERE);
         }
-        let core = &self.0.cores[core_of(group, self.0.cores.len())];
+        self.send_always(group, kind).await
+    }
+
+    /// Hands a request to the core that has the group, or would have it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the core has stopped.
+    pub(crate) async fn send_always(&self, group: GroupId, kind: RequestKind) -> Result<(), Error> {
+        let core = &self.0.cores[self.core_of(group)];
         core.send(Request { group, kind }).await.map_err(|_| Error::Unavailable)
     }
 

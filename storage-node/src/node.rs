@@ -6,15 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use ursula_common::{Clock, GroupId, Millis, NodeId};
+use tonic::service::Routes;
+use ursula_common::{Clock, ClusterId, GroupId, NodeId};
 use ursula_proto::NodeChannel;
 use ursula_wal::RecoveredGroup;
 use ursula_wal::io::SystemIo;
 
+use crate::admin::AdminService;
+use crate::cluster::{ClusterSide, Identity};
 use crate::config::NodeConfig;
+use crate::core::hosting::Board;
 use crate::core::{Core, CoreConfig, CoreDisk, MAILBOX_REQUESTS_MAX, Request};
 use crate::data_dir::DataDir;
 use crate::directory::{Directory, core_of};
+use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::peers::{PeerService, Peers};
 use crate::runtime::{self, spawn_core};
@@ -25,40 +30,57 @@ use crate::service::NodeService;
 pub struct Node(Arc<Inner>);
 
 struct Inner {
-    id: NodeId,
-    started_at: Millis,
     directory: Directory,
     metrics: Arc<Metrics>,
     peers: Peers,
+    side: ClusterSide,
     stop: watch::Sender<bool>,
     log_failed: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Node {
-    /// Starts the cores and waits until every group has a leader.
+    /// Starts a node that goes on in its cluster. One that belongs to none waits to be claimed by
+    /// `ursula cluster`; one without a data directory is a cluster of its own.
     ///
     /// # Errors
-    /// If a thread or a group cannot be started.
+    /// If the data directory cannot be used, or a thread or a group cannot be started.
     pub async fn start(config: &NodeConfig, clock: Arc<dyn Clock>) -> io::Result<Node> {
-        let id = NodeId(config.node_id);
-        let started_at = clock.now();
+        let node = Node::waiting(config, clock).await?;
+        if config.data_dir.is_none() {
+            node.form_alone().await?;
+        }
+        Ok(node)
+    }
+
+    /// Starts a node that is a cluster of its own, unless it was made a part of another one.
+    ///
+    /// # Errors
+    /// If the data directory cannot be used, or a thread or a group cannot be started.
+    pub async fn alone(config: &NodeConfig, clock: Arc<dyn Clock>) -> io::Result<Node> {
+        let node = Node::waiting(config, clock).await?;
+        node.form_alone().await?;
+        Ok(node)
+    }
+
+    async fn waiting(config: &NodeConfig, clock: Arc<dyn Clock>) -> io::Result<Node> {
         let metrics = Metrics::new(config.cores)?;
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
-        let directory = Directory::new(config.groups, mailboxes);
-        let peers = Peers::new(id, 0, None, metrics.clone());
+        let board = Board::new();
+        let directory = Directory::new(config.groups, board.clone(), mailboxes);
+        let (dir, mut found) = open(config).await?.unzip();
+        let identity = identity(config, dir.as_ref())?;
+        let cluster = identity.cluster.map(|cluster| cluster.0);
+        let peers = Peers::new(identity.node, identity.incarnation, cluster, metrics.clone());
         let (stop, _) = watch::channel(false);
         let log_failed = watch::channel(false).0;
-        let (dir, mut found) = open(config).await?.unzip();
         let mut threads = Vec::with_capacity(config.cores);
         let mut started = Vec::with_capacity(config.cores);
         for (index, mailbox) in receivers.into_iter().enumerate() {
             let owned = |group: GroupId| core_of(group, config.cores) == index;
             let core = CoreConfig {
                 index,
-                node: id,
-                groups: directory.groups().filter(|group| owned(*group)).collect(),
                 data_groups: config.groups,
                 ring_bytes: config.ring_bytes / config.cores,
                 disk: dir.clone().map(|dir| CoreDisk {
@@ -69,6 +91,7 @@ impl Node {
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 peers: peers.clone(),
+                board: board.clone(),
             };
             let (report, reported) = oneshot::channel();
             let (directory, stop) = (directory.clone(), stop.subscribe());
@@ -80,12 +103,21 @@ impl Node {
             reported.await.unwrap_or_else(|_| Err(io::Error::other("a core ended while it started")))?;
         }
         let threads = Mutex::new(threads);
-        Ok(Node(Arc::new(Inner { id, started_at, directory, metrics, peers, stop, log_failed, threads })))
+        let engine = Engine::new(identity, dir, directory.clone(), peers.clone(), board);
+        let side = ClusterSide::start(Arc::new(engine));
+        Ok(Node(Arc::new(Inner { directory, metrics, peers, side, stop, log_failed, threads })))
+    }
+
+    /// Makes the node a cluster of its own and waits until it leads every group.
+    async fn form_alone(&self) -> io::Result<()> {
+        let id = u128::from(runtime::random()) << 64 | u128::from(runtime::random());
+        self.0.side.form_alone(ClusterId(id), "").await.map_err(io::Error::other)
     }
 
     /// The way to this node from within the process.
     pub fn channel(&self) -> NodeChannel {
-        ursula_proto::local(ursula_proto::node_server(self.service()))
+        let routes = Routes::new(ursula_proto::node_server(self.service()));
+        ursula_proto::local(routes.add_service(ursula_proto::admin_server(self.admin_service())))
     }
 
     /// The metrics of this node in the text format of Prometheus.
@@ -107,6 +139,7 @@ impl Node {
     /// # Errors
     /// If the log had failed.
     pub async fn stop(&self) -> io::Result<()> {
+        self.0.side.stop();
         let _ = self.0.stop.send(true);
         let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // A join blocks, and a core that panicked has said so already.
@@ -119,13 +152,27 @@ impl Node {
     }
 
     pub(crate) fn service(&self) -> NodeService {
-        let Inner { id, started_at, directory, metrics, .. } = &*self.0;
-        NodeService::new(*id, started_at.0.max(1), directory.clone(), metrics.clone())
+        let Inner { side, directory, metrics, .. } = &*self.0;
+        NodeService::new(side.clone(), directory.clone(), metrics.clone())
+    }
+
+    pub(crate) fn admin_service(&self) -> AdminService {
+        AdminService::new(self.0.side.clone())
     }
 
     pub(crate) fn peer_service(&self) -> PeerService {
         PeerService::new(self.0.peers.clone(), self.0.directory.clone())
     }
+}
+
+/// Who the node is: its data directory says so, if it has one.
+fn identity(config: &NodeConfig, dir: Option<&DataDir>) -> io::Result<Identity> {
+    let (node, groups) = (NodeId(config.node_id), config.groups);
+    let Some(dir) = dir else { return Ok(Identity { node, incarnation: runtime::random(), groups, cluster: None }) };
+    let stored = dir.identity();
+    let cluster = stored.cluster.map(|id| id.parse::<ClusterId>()).transpose();
+    let cluster = cluster.map_err(|error| io::Error::other(format!("identity.toml: {error}")))?;
+    Ok(Identity { node, incarnation: stored.incarnation, groups, cluster })
 }
 
 /// The data directory, if the node has one, and what was found in its log.

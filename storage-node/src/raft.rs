@@ -157,6 +157,7 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// Waits until this replica leads its group.
+    #[cfg(test)]
     pub(crate) async fn wait_for_leadership(&self) -> io::Result<()> {
         let leads = |metrics: &openraft::RaftMetrics<TypeConfig>| metrics.current_leader == Some(metrics.id);
         self.raft.wait(None).metrics(leads, "this node leads").await.map(drop).map_err(io::Error::other)

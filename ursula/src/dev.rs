@@ -100,7 +100,7 @@ async fn serve(settings: DevConfig) -> Result<(), Failure> {
     let node_operations = cli::bind(node_settings.operations_listen).await?;
     let stop = cli::stop_signal()?;
     let clock = Arc::new(SystemClock);
-    let node = Node::start(&node_settings, clock.clone()).await?;
+    let node = Node::alone(&node_settings, clock.clone()).await?;
     let seed = Seed { name: "this process".to_owned(), channel: node.channel() };
     let gateway = Gateway::start(gateway_settings, vec![seed], clock)?;
     let addresses = [listener.local_addr()?, gateway_operations.local_addr()?, node_operations.local_addr()?];

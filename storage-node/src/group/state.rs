@@ -9,8 +9,11 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::watch;
+use ursula_common::cluster::Cluster;
 use ursula_common::verb::{Lifetime, OpResult, StreamInfo};
 use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName};
 use ursula_stream_core::{Answer, Command, Effect, Message, State, Stats};
@@ -30,6 +33,8 @@ pub(crate) struct GroupState {
     tails: Tails,
     outgoing: Vec<Message>,
     finished: Vec<(SagaId, OpResult)>,
+    /// Who hears of the cluster; only of the meta group.
+    cluster: Option<watch::Sender<Option<Arc<Cluster>>>>,
 }
 
 impl GroupState {
@@ -47,7 +52,32 @@ impl GroupState {
 
     fn new(group: GroupId, streams: State, hot: Rc<RefCell<Hot>>, archive: Option<Archive>) -> GroupState {
         let (tails, outgoing, finished) = (Tails::default(), Vec::new(), Vec::new());
-        GroupState { group, streams, hot, archive, tails, outgoing, finished }
+        GroupState { group, streams, hot, archive, tails, outgoing, finished, cluster: None }
+    }
+
+    /// Tells of each change of the cluster, from now on.
+    pub(crate) fn publish_to(&mut self, cluster: watch::Sender<Option<Arc<Cluster>>>) {
+        self.cluster = Some(cluster);
+    }
+
+    fn publish(&self) {
+        let (Some(to), Some(cluster)) = (&self.cluster, self.streams.cluster()) else { return };
+        to.send_if_modified(|known| {
+            let news = known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, cluster));
+            if news {
+                *known = Some(cluster.clone());
+            }
+            news
+        });
+    }
+
+    /// Forgets everything that is held outside of this state: the group is no longer here.
+    pub(crate) fn clear(&mut self) {
+        self.hot.borrow_mut().remove_group(self.group);
+        if let Some(archive) = &self.archive {
+            archive.restore(self.group, Places::default());
+        }
+        self.tails.end_all(&Error::Unavailable);
     }
 
     /// Everything about a stream but its bytes; `inherited` asks on behalf of a fork.
@@ -226,6 +256,7 @@ impl StateMachine for GroupState {
         woken.into_iter().for_each(|stream| self.wake(stream, now));
         ended.into_iter().for_each(|(stream, error)| self.tails.end(stream, &error));
         self.hot.borrow_mut().evict();
+        self.publish();
         answers
     }
 
@@ -244,6 +275,7 @@ impl StateMachine for GroupState {
             archive.restore(self.group, places);
         }
         self.tails.end_all(&Error::Unavailable);
+        self.publish();
         Ok(())
     }
 }

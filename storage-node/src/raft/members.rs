@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
@@ -118,6 +119,23 @@ impl<M: StateMachine> Replica<M> {
         };
         let late = |_| io::Error::other(format!("node {to} did not take over within {TRANSFER_TIMEOUT:?}"));
         timeout(TRANSFER_TIMEOUT, handed_over).await.map_err(late)?
+    }
+
+    /// The node that this replica is on.
+    pub(crate) fn node(&self) -> NodeId {
+        NodeId(self.raft.server_metrics().borrow_watched().id)
+    }
+
+    /// Whether this replica leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.server_metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    /// How long ago the other members answered, if this replica leads.
+    pub(crate) fn heard(&self) -> BTreeMap<NodeId, Duration> {
+        let server = self.raft.server_metrics();
+        let vote = server.borrow_watched().vote;
+        self.acks.heard(&vote).into_iter().map(|(node, ago)| (NodeId(node), ago)).collect()
     }
 
     /// How this replica stands.

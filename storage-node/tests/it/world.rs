@@ -70,7 +70,7 @@ impl World {
     }
 
     pub(crate) async fn configured(config: NodeConfig, clock: Arc<dyn Clock>) -> World {
-        let node = within(Node::start(&config, clock)).await.expect("a node");
+        let node = within(Node::alone(&config, clock)).await.expect("a node");
         let client = node_client(node.channel());
         // A node that was started again remembers the sessions of its last life.
         let caller = Lane::open(&client, NEXT_SESSION.fetch_sub(1, Ordering::Relaxed)).await;

@@ -20,6 +20,7 @@ use ursula_proto::peer::v1::{Frame, Message, SnapshotDone, SnapshotPart};
 use ursula_proto::{local, peer_client, peer_server, refusal};
 
 use super::super::*;
+use crate::core::hosting::Board;
 use crate::core::{Request as Asked, RequestKind};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
@@ -256,7 +257,7 @@ impl World {
         let metrics = Metrics::new(1).expect("metrics");
         let peers = Peers::new(NodeId(id), id << 8, Some(CLUSTER), metrics);
         let (mailbox, mut requests) = mpsc::channel(128);
-        let directory = Directory::new(self.groups, vec![mailbox]);
+        let directory = Directory::new(self.groups, Board::hosting(self.groups), vec![mailbox]);
         let machines: Vec<_> = logs.iter().map(|_| Rc::new(RefCell::new(Journal::default()))).collect();
         let mut replicas = Vec::new();
         for (index, (log, machine)) in logs.iter().zip(&machines).enumerate() {
