@@ -2,8 +2,10 @@
 //!
 //! Knows no HTTP dialect and no gateway: it speaks the gRPC contract of `ursula-proto`.
 
+mod admin;
 mod archive;
 mod checkpoint;
+mod cluster;
 mod config;
 mod core;
 mod data_dir;
