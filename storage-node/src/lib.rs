@@ -22,9 +22,11 @@ mod peers;
 mod raft;
 mod reads;
 mod runtime;
+mod sections;
 mod server;
 mod service;
 mod tails;
+mod transfer;
 
 pub use config::{NodeConfig, NodeFlags};
 pub use node::Node;

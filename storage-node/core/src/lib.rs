@@ -25,7 +25,7 @@ pub use batch::{decode_batch, encode_batch};
 pub use cluster::change_cluster;
 pub use codec::CodecError;
 pub use command::{Answer, Command, Destination, Effect, Message, Origin};
-pub use query::Stats;
+pub use query::{Stats, StoredRange};
 pub use state::State;
 
 #[cfg(test)]

@@ -141,9 +141,9 @@ impl Core {
                     let dir = dir.clone();
                     crate::runtime::blocking(move || dir.remove_checkpoint(id)).await?;
                 }
-                let (dir, journal, found) = (dir.clone(), journal.clone(), found.unwrap_or_default());
+                let (dir, journal, archive) = (dir.clone(), journal.clone(), archive.clone());
                 let state = GroupState::on_disk(id, self.data_groups, self.hot.clone(), archive.clone());
-                (state, Storage::Disk { dir, journal, found })
+                (state, Storage::Disk { dir, journal, archive, found: found.unwrap_or_default() })
             }
         };
         if id == GroupId::META {
