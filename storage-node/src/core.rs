@@ -252,8 +252,15 @@ impl Core {
                 }
             }
             RequestKind::Record { key, id, at, until, reply } => {
-                let (group, directory) = (group.clone(), self.directory.clone());
-                spawn_local(async move { reply.send(group.inherited_record(&key, id, at, until, &directory).await) });
+                let directory = self.directory.clone();
+                spawn_local(async move {
+                    // Another leader may know of a stream that this replica has not heard of yet.
+                    let found = match group.replica.confirm_leadership().await {
+                        Ok(()) => group.inherited_record(&key, id, at, until, &directory).await,
+                        Err(error) => Err(error),
+                    };
+                    drop(reply.send(found));
+                });
             }
             RequestKind::List { list, reply } => {
                 spawn_local(reads::list(group.clone(), list, now, reply));

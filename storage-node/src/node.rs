@@ -19,6 +19,7 @@ use crate::core::hosting::Board;
 use crate::core::{Core, CoreConfig, CoreDisk, MAILBOX_REQUESTS_MAX, Request};
 use crate::data_dir::DataDir;
 use crate::directory::{Directory, core_of};
+use crate::elsewhere::Elsewhere;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::peers::{PeerService, Peers};
@@ -105,6 +106,7 @@ impl Node {
         let threads = Mutex::new(threads);
         let engine = Engine::new(identity, dir, directory.clone(), peers.clone(), board);
         let side = ClusterSide::start(Arc::new(engine));
+        directory.connect(Elsewhere::new(peers.clone(), side.clone()));
         Ok(Node(Arc::new(Inner { directory, metrics, peers, side, stop, log_failed, threads })))
     }
 
