@@ -1,25 +1,27 @@
 //! One core: a thread with a single-threaded runtime that owns some groups. The mailbox is the only
 //! way in, and nothing is shared with other cores on the way of an append.
 
-pub(crate) mod hosting;
+mod hosts;
+mod upkeep;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_local;
-use tracing::{debug, error};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, spawn_local};
 use ursula_common::verb::{Op, ReadFrom, StreamInfo};
 use ursula_common::{BucketName, Clock, Error, GroupId, Offset, StreamId, StreamKey, StreamName};
+use ursula_proto::peer::v1::refused::Reason;
 use ursula_wal::RecoveredGroup;
 
 use crate::archive::Archive;
 use crate::data_dir::DataDir;
 use crate::directory::Directory;
+use crate::group::courier::Courier;
 use crate::group::{Group, Proposal};
 use crate::hot::{Hot, Range};
 use crate::journal::Journal;
@@ -27,8 +29,7 @@ use crate::metrics::Metrics;
 use crate::peers::{Inbound, InboundSnapshot, Peers};
 use crate::reads;
 use crate::tails::Waiter;
-use hosting::{Board, HostingRequest, Replicas};
-use ursula_proto::peer::v1::refused::Reason;
+pub(crate) use hosts::{Notices, Order};
 
 /// Requests that may wait in the mailbox of a core. Each lane frame is one, with up to
 /// `FRAME_BYTES_MAX` of bodies.
@@ -63,12 +64,12 @@ pub(crate) enum RequestKind {
     Record { key: StreamKey, id: StreamId, at: Offset, until: Offset, reply: oneshot::Sender<RecordResult> },
     /// Streams of a bucket.
     List { list: List, reply: oneshot::Sender<Result<Vec<(StreamName, StreamInfo)>, Error>> },
+    /// About the replica itself.
+    Host(Order),
     /// Questions of another node to any of this core's groups.
     Peers(Vec<Inbound>),
     /// A snapshot that another node sends.
     Install(InboundSnapshot),
-    /// Something about the replica of a group.
-    Hosting(HostingRequest),
     /// Whether a bucket exists.
     DescribeBucket { bucket: BucketName, reply: oneshot::Sender<Result<(), Error>> },
 }
@@ -107,14 +108,14 @@ pub(crate) struct List {
 /// What a core is started with.
 pub(crate) struct CoreConfig {
     pub(crate) index: usize,
-    /// Groups that hold streams, on all cores.
+    /// Groups that hold streams, in the whole cluster.
     pub(crate) data_groups: u32,
     pub(crate) ring_bytes: usize,
     pub(crate) disk: Option<CoreDisk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) peers: Peers,
-    pub(crate) board: Board,
+    pub(crate) notices: Notices,
 }
 
 /// What a core keeps on disk, if it does.
@@ -130,16 +131,26 @@ pub(crate) struct CoreDisk {
 pub(crate) struct Core {
     index: usize,
     data_groups: u32,
-    replicas: RefCell<Replicas>,
+    groups: RefCell<BTreeMap<GroupId, Hosted>>,
+    /// Groups whose replica is being started or stopped.
+    changing: RefCell<BTreeSet<GroupId>>,
+    changed: Notify,
+    found: RefCell<BTreeMap<GroupId, RecoveredGroup>>,
     hot: Rc<RefCell<Hot>>,
     log: Option<Log>,
-    /// What the log has of groups that were not started yet.
-    found: RefCell<BTreeMap<GroupId, RecoveredGroup>>,
     directory: Directory,
-    peers: Peers,
-    board: Board,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    peers: Peers,
+    notices: Notices,
+}
+
+/// A group that has a replica on this core.
+#[derive(Clone)]
+struct Hosted {
+    group: Rc<Group>,
+    courier: Rc<Courier>,
+    tasks: Rc<Vec<AbortHandle>>,
 }
 
 /// The log of this core's groups on disk.
@@ -151,12 +162,12 @@ struct Log {
 }
 
 impl Core {
-    /// Starts the core, with the groups that it has something of. Needs a local task set.
+    /// A core without groups. Needs a local task set.
     ///
     /// # Errors
-    /// If a group cannot be started.
-    pub(crate) async fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Rc<Core>> {
-        let CoreConfig { index, data_groups, ring_bytes, disk, clock, metrics, peers, board } = config;
+    /// If the thread of its log cannot be started.
+    pub(crate) fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Rc<Core>> {
+        let CoreConfig { index, data_groups, ring_bytes, disk, clock, metrics, peers, notices } = config;
         let (hot, log, found) = match disk {
             None => (Hot::new(ring_bytes), None, BTreeMap::new()),
             Some(CoreDisk { dir, found, failed }) => {
@@ -165,39 +176,31 @@ impl Core {
                 (Hot::evicting(ring_bytes), Some(Log { dir, journal, archive }), found)
             }
         };
-        let stored: Vec<GroupId> = found.keys().copied().collect();
-        let (hot, found, replicas) = (Rc::new(RefCell::new(hot)), RefCell::new(found), RefCell::default());
-        let core = Core { index, data_groups, replicas, hot, log, found, directory, peers, board, clock, metrics };
-        for group in stored {
-            core.host(group).await?;
-        }
-        let core = Rc::new(core);
+        let core = Rc::new(Core {
+            index,
+            data_groups,
+            groups: RefCell::default(),
+            changing: RefCell::default(),
+            changed: Notify::new(),
+            found: RefCell::new(found),
+            hot: Rc::new(RefCell::new(hot)),
+            log,
+            directory,
+            clock,
+            metrics,
+            peers,
+            notices,
+        });
         spawn_local(core.clone().keep_log());
         Ok(core)
     }
 
-    /// Looks after what lies on disk, for as long as the core runs.
-    async fn keep_log(self: Rc<Self>) {
-        let Some(Log { dir, journal, archive }) = self.log.clone() else { return };
-        loop {
-            tokio::time::sleep(HOUSEKEEPING_INTERVAL).await;
-            journal.mark_if_idle();
-            let groups = self.groups();
-            let is_settled =
-                |segment| dir.is_full(segment) && groups.iter().all(|(group, _)| group.replica.is_settled(segment));
-            if let Err(error) = archive.index_oldest(is_settled).await {
-                error!(%error, "the index of a segment cannot be written; it is tried again");
-            }
-            for (group, _) in &groups {
-                group.replica.keep_house().await;
-            }
-            dir.release_before(self.index, archive.oldest());
-            if self.index == 0
-                && let Err(error) = dir.keep_house().await
-            {
-                error!(%error, "the files of the log cannot be looked after; it is tried again");
-            }
-        }
+    fn hosted(&self, group: GroupId) -> Option<Hosted> {
+        self.groups.borrow().get(&group).cloned()
+    }
+
+    fn all_hosted(&self) -> Vec<Hosted> {
+        self.groups.borrow().values().cloned().collect()
     }
 
     /// Serves the mailbox until every sender is gone or `stop` says so, then stops the groups.
@@ -219,7 +222,9 @@ impl Core {
                 },
             }
         }
-        self.stop().await;
+        for hosted in self.all_hosted() {
+            hosted.group.replica.stop().await;
+        }
     }
 
     fn serve(self: &Rc<Self>, request: Request) {
@@ -227,27 +232,23 @@ impl Core {
         let kind = match kind {
             RequestKind::Peers(questions) => return questions.into_iter().for_each(|question| self.answer(question)),
             RequestKind::Install(snapshot) => return self.install(snapshot),
-            RequestKind::Hosting(request) => return self.serve_hosting(group, request),
+            RequestKind::Propose(proposals) => return proposals.into_iter().for_each(|each| self.propose(each)),
+            RequestKind::Host(order) => return self.take_order(group, order),
             kind => kind,
         };
-        let Some(group) = self.group(group) else {
-            // It was here a moment ago; a dropped reply is an error at the other end.
-            debug!(%group, "a request for a group that is not here was dropped");
-            return;
-        };
+        // Without a replica here the reply is dropped, which is an answer too: not here.
+        let Some(Hosted { group, .. }) = self.hosted(group) else { return };
         let now = self.clock.now();
         match kind {
-            RequestKind::Propose(proposals) => proposals.into_iter().for_each(|proposal| self.propose(proposal)),
             RequestKind::Describe { key, inherited, touch, reply } => {
-                spawn_local(reads::describe(group.clone(), key, inherited, touch, now, reply));
+                spawn_local(reads::describe(group, key, inherited, touch, now, reply));
             }
             RequestKind::Read { read, reply } => {
-                spawn_local(reads::read(group.clone(), read, now, reply));
+                spawn_local(reads::read(group, read, now, reply));
             }
             RequestKind::Wait { key, waiter } => {
                 let behind = group.state.borrow_mut().wait(&key, now, waiter);
                 if let Some((waiter, info)) = behind {
-                    let group = group.clone();
                     spawn_local(async move { group.answer_behind(waiter, info).await });
                 }
             }
@@ -263,31 +264,31 @@ impl Core {
                 });
             }
             RequestKind::List { list, reply } => {
-                spawn_local(reads::list(group.clone(), list, now, reply));
+                spawn_local(reads::list(group, list, now, reply));
             }
             RequestKind::DescribeBucket { bucket, reply } => {
-                spawn_local(reads::describe_bucket(group.clone(), bucket, reply));
+                spawn_local(reads::describe_bucket(group, bucket, reply));
             }
-            RequestKind::Peers(_) | RequestKind::Install(_) | RequestKind::Hosting(_) => {}
+            RequestKind::Peers(_) | RequestKind::Install(_) | RequestKind::Propose(_) | RequestKind::Host(_) => {}
         }
     }
 
     fn answer(&self, question: Inbound) {
-        match self.group(question.group) {
-            Some(group) => group.replica.answer(question),
+        match self.hosted(question.group) {
+            Some(hosted) => hosted.group.replica.answer(question),
             None => question.reply.refuse(Reason::NotHere, not_here(question.group)),
         }
     }
 
     fn install(&self, snapshot: InboundSnapshot) {
-        match self.group(snapshot.group) {
-            Some(group) => group.replica.install(snapshot),
+        match self.hosted(snapshot.group) {
+            Some(hosted) => hosted.group.replica.install(snapshot),
             None => drop(snapshot.reply.send(Err(not_here(snapshot.group)))),
         }
     }
 
     fn propose(&self, mut proposal: Proposal) {
-        let Some(group) = self.group(proposal.group) else {
+        let Some(Hosted { group, .. }) = self.hosted(proposal.group) else {
             return proposal.reply.send(Err(Error::NOT_HERE));
         };
         let Op::AcquireFork(acquire) = &mut proposal.op else { return group.enqueue(proposal) };
@@ -302,38 +303,6 @@ impl Core {
                 Err(error) => proposal.reply.send(Err(error)),
             }
         });
-    }
-
-    fn keep_house(&self, mailbox_requests: usize) {
-        for (group, courier) in self.groups() {
-            group.state.borrow_mut().forget_abandoned_tails();
-            if group.replica.leads() {
-                group.expire_if_due();
-                courier.send_again();
-                group.touch_tailed();
-            } else {
-                group.rest();
-            }
-        }
-        self.set_gauges(mailbox_requests);
-    }
-
-    fn set_gauges(&self, mailbox_requests: usize) {
-        let gauges = &self.metrics.cores[self.index];
-        let (used, budget) = self.hot.borrow().usage();
-        let groups = self.groups();
-        let sum = |count: fn(&Group) -> usize| groups.iter().map(|(group, _)| count(group)).sum::<usize>() as f64;
-        gauges.ring_used_bytes.set(used as f64);
-        gauges.ring_budget_bytes.set(budget as f64);
-        gauges.mailbox_requests.set(mailbox_requests as f64);
-        gauges.queued_ops.set(sum(Group::queue_len));
-        gauges.waiting_tails.set(sum(|group| group.state.borrow().waiting_tails()));
-        gauges.streams.set(sum(|group| group.state.borrow().stats().streams));
-        gauges.sessions.set(sum(|group| group.state.borrow().stats().sessions));
-        if let Some(log) = &self.log {
-            gauges.log_pending_bytes.set(log.journal.pending_bytes() as f64);
-            gauges.log_unindexed_records.set(log.archive.unindexed_records() as f64);
-        }
     }
 }
 

@@ -12,16 +12,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
-use ursula_common::GroupId;
+use ursula_common::{GroupId, NodeId};
 use ursula_wal::io::Lock;
 use ursula_wal::{File, Io, LogDir, OpenError, Options, RecoveredGroup, SegmentId};
 
+use crate::cluster::Peer;
 use crate::config::NodeConfig;
 use crate::runtime;
 
 /// Persisted: the version of the layout of the directory.
 const FORMAT: u32 = 1;
 const IDENTITY: &str = "identity.toml";
+const PEERS: &str = "peers.toml";
 const LOCK: &str = "lock";
 const LOG: &str = "log";
 const CHECKPOINTS: &str = "checkpoints";
@@ -76,20 +78,6 @@ pub(crate) struct Identity {
     /// The cluster, once the node belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cluster: Option<String>,
-    /// Where the other nodes were when they were last heard of.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) peers: Vec<StoredPeer>,
-}
-
-/// Where another node is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StoredPeer {
-    pub(crate) node: u64,
-    pub(crate) address: String,
-    /// The number of its directory.
-    #[serde(with = "hex")]
-    pub(crate) incarnation: u64,
 }
 
 /// Why a directory cannot be used.
@@ -186,16 +174,30 @@ impl DataDir {
         }
     }
 
-    /// Keeps where the other nodes are.
+    /// The other nodes of the cluster, as they were kept last.
     ///
     /// # Errors
-    /// If the directory cannot be written.
-    pub(crate) fn remember(&self, peers: Vec<StoredPeer>) -> io::Result<()> {
-        let mut identity = self.0.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = Identity { peers, ..identity.clone() };
-        write(&*self.0.io, &self.0.path, IDENTITY, new.to_toml().as_bytes())?;
-        *identity = new;
-        Ok(())
+    /// If they cannot be read.
+    pub(crate) fn read_peers(&self) -> io::Result<Vec<Peer>> {
+        let path = self.0.path.join(PEERS);
+        let Some(bytes) = read(&*self.0.io, &path)? else { return Ok(Vec::new()) };
+        let unclear = |reason: String| {
+            let path = path.display();
+            io::Error::other(format!("{path} cannot be understood ({reason}): remove it, the cluster tells it again"))
+        };
+        let text = String::from_utf8(bytes).map_err(|error| unclear(error.to_string()))?;
+        let book: AddressBook = toml::from_str(&text).map_err(|error| unclear(error.message().to_owned()))?;
+        Ok(book.nodes.into_iter().map(Peer::from).collect())
+    }
+
+    /// Keeps the other nodes of the cluster. Blocks.
+    ///
+    /// # Errors
+    /// If they cannot be written; then those before are still there.
+    pub(crate) fn write_peers(&self, peers: &[Peer]) -> io::Result<()> {
+        let book = AddressBook { nodes: peers.iter().map(StoredPeer::from).collect() };
+        let text = toml::to_string(&book).map_err(io::Error::other)?;
+        write(&*self.0.io, &self.0.path, PEERS, text.as_bytes())
     }
 
     /// The log of all cores.
@@ -286,8 +288,7 @@ const RECORD_BYTES_MAX: u32 = 22 << 20;
 
 impl Identity {
     fn new(config: &NodeConfig, incarnation: u64) -> Identity {
-        let (node_id, groups) = (config.node_id, config.groups);
-        Identity { format: FORMAT, node_id, incarnation, groups, cluster: None, peers: Vec::new() }
+        Identity { format: FORMAT, node_id: config.node_id, incarnation, groups: config.groups, cluster: None }
     }
 
     fn parse(bytes: &[u8], path: &Path) -> Result<Identity, DataDirError> {
@@ -318,6 +319,32 @@ impl Identity {
 
     fn to_toml(&self) -> String {
         toml::to_string(self).expect("invariant: an identity is plain values")
+    }
+}
+
+/// Persisted: the other nodes, in `peers.toml`.
+#[derive(Serialize, Deserialize)]
+struct AddressBook {
+    nodes: Vec<StoredPeer>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPeer {
+    id: u64,
+    address: String,
+    #[serde(with = "hex")]
+    incarnation: u64,
+}
+
+impl From<&Peer> for StoredPeer {
+    fn from(peer: &Peer) -> StoredPeer {
+        StoredPeer { id: peer.node.0, address: peer.address.to_string(), incarnation: peer.incarnation }
+    }
+}
+
+impl From<StoredPeer> for Peer {
+    fn from(stored: StoredPeer) -> Peer {
+        Peer { node: NodeId(stored.id), address: stored.address.into(), incarnation: stored.incarnation }
     }
 }
 

@@ -7,7 +7,6 @@ use ursula_common::placement::SlotTable;
 use ursula_common::verb::{Op, OpResult};
 use ursula_common::{Error, GroupId, Offset, StreamId, StreamKey};
 
-use crate::core::hosting::Board;
 use crate::core::{RecordResult, Request, RequestKind};
 use crate::elsewhere::Elsewhere;
 use crate::group::{Proposal, ReplyTo};
@@ -18,9 +17,8 @@ use crate::peers::{Inbound, InboundSnapshot};
 pub(crate) struct Directory(Arc<Inner>);
 
 struct Inner {
-    /// Of a cluster that is not known yet.
     slots: SlotTable,
-    board: Board,
+    groups: u32,
     elsewhere: OnceLock<Elsewhere>,
     cores: Vec<mpsc::Sender<Request>>,
 }
@@ -32,13 +30,13 @@ pub(crate) fn core_of(group: GroupId, cores: usize) -> usize {
 
 impl Directory {
     /// `groups` counts those that hold streams; the meta group comes on top.
-    pub(crate) fn new(groups: u32, board: Board, cores: Vec<mpsc::Sender<Request>>) -> Directory {
-        Directory(Arc::new(Inner { slots: SlotTable::spread(groups), board, elsewhere: OnceLock::new(), cores }))
+    pub(crate) fn new(groups: u32, cores: Vec<mpsc::Sender<Request>>) -> Directory {
+        Directory(Arc::new(Inner { slots: SlotTable::spread(groups), groups, elsewhere: OnceLock::new(), cores }))
     }
 
-    /// Whether the group is on this node.
+    /// Whether there is such a group.
     pub(crate) fn has(&self, group: GroupId) -> bool {
-        self.0.board.hosted.borrow().contains(&group)
+        group.0 <= self.0.groups
     }
 
     /// How many cores there are.
@@ -48,10 +46,7 @@ impl Directory {
 
     /// The group of a stream.
     pub(crate) fn group_of(&self, key: &StreamKey) -> GroupId {
-        match &*self.0.board.cluster.borrow() {
-            Some(cluster) => cluster.slots.group_of(key),
-            None => self.0.slots.group_of(key),
-        }
+        self.0.slots.group_of(key)
     }
 
     /// Hands a request to the core of its group; waits while its mailbox is full.
@@ -62,15 +57,7 @@ impl Directory {
         if !self.has(group) {
             return Err(Error::NOT_HERE);
         }
-        self.send_always(group, kind).await
-    }
-
-    /// Hands a request to the core that has the group, or would have it.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] if the core has stopped.
-    pub(crate) async fn send_always(&self, group: GroupId, kind: RequestKind) -> Result<(), Error> {
-        let core = &self.0.cores[self.core_of(group)];
+        let core = &self.0.cores[core_of(group, self.0.cores.len())];
         core.send(Request { group, kind }).await.map_err(|_| Error::Unavailable)
     }
 
@@ -132,7 +119,7 @@ impl Directory {
     /// The same from a group that this node leads.
     ///
     /// # Errors
-    /// If the incarnation is gone, the group is not led here, or its core has stopped.
+    /// If the incarnation is gone, or the group is not led here.
     pub(crate) async fn record_here(
         &self,
         group: GroupId,
@@ -143,6 +130,7 @@ impl Directory {
         let (reply, answer) = oneshot::channel();
         let kind = RequestKind::Record { key: key.clone(), id, at, until, reply };
         self.send(group, kind).await?;
-        answer.await.unwrap_or(Err(Error::Unavailable))
+        // A core that has no replica of the group drops the question.
+        answer.await.unwrap_or(Err(Error::NOT_HERE))
     }
 }

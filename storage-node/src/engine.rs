@@ -1,4 +1,4 @@
-//! The engine of a node as its cluster side sees it: cores, links to other nodes, the data directory.
+//! The engine as the cluster side of the node uses it: replicas on cores, links to peers, the data directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,162 +12,152 @@ use ursula_common::{ClusterId, Error, GroupId, NodeId};
 use ursula_proto::NodeChannel;
 
 use crate::cluster::{Hosting, Identity, Leads, Peer, ReplicaCommand, ReplicaStatus};
-use crate::core::RequestKind;
-use crate::core::hosting::{Board, HostingRequest};
-use crate::data_dir::{DataDir, StoredPeer};
+use crate::core::{Notices, Order, RequestKind};
+use crate::data_dir::DataDir;
 use crate::directory::Directory;
 use crate::peers::{PeerAddress, Peers};
 use crate::runtime;
 
 /// See the module.
 pub(crate) struct Engine {
-    identity: Mutex<Identity>,
     dir: Option<DataDir>,
+    stored: BTreeSet<GroupId>,
     directory: Directory,
     peers: Peers,
-    board: Board,
-    remembered: Mutex<Vec<Peer>>,
-    connected: Mutex<BTreeMap<NodeId, Connected>>,
+    notices: Notices,
+    state: Mutex<State>,
 }
 
-struct Connected {
-    peer: Peer,
-    channel: NodeChannel,
+struct State {
+    identity: Identity,
+    remembered: Vec<Peer>,
+    channels: BTreeMap<NodeId, (Arc<str>, NodeChannel)>,
 }
 
 impl Engine {
+    /// `stored` are the groups of which something was found in `dir`.
+    ///
+    /// # Errors
+    /// If the addresses of other nodes that were kept cannot be read.
     pub(crate) fn new(
         identity: Identity,
         dir: Option<DataDir>,
+        stored: BTreeSet<GroupId>,
         directory: Directory,
         peers: Peers,
-        board: Board,
-    ) -> Engine {
-        let stored = dir.as_ref().map(|dir| dir.identity().peers).unwrap_or_default();
-        let remembered = stored.into_iter().map(|peer| Peer {
-            node: NodeId(peer.node),
-            address: peer.address.into(),
-            incarnation: peer.incarnation,
-        });
-        let remembered = Mutex::new(remembered.collect());
-        Engine { identity: Mutex::new(identity), dir, directory, peers, board, remembered, connected: Mutex::default() }
+        notices: Notices,
+    ) -> io::Result<Engine> {
+        let remembered = dir.as_ref().map(DataDir::read_peers).transpose()?.unwrap_or_default();
+        let state = Mutex::new(State { identity, remembered, channels: BTreeMap::new() });
+        Ok(Engine { dir, stored, directory, peers, notices, state })
     }
 
-    async fn ask<T>(
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn order(
         &self,
         group: GroupId,
-        request: impl FnOnce(oneshot::Sender<T>) -> HostingRequest,
-    ) -> Result<T, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.directory.send_always(group, RequestKind::Hosting(request(reply))).await?;
-        answer.await.map_err(|_| Error::Unavailable)
+        order: impl FnOnce(oneshot::Sender<Result<(), Error>>) -> Order,
+    ) -> Result<(), Error> {
+        let (reply, done) = oneshot::channel();
+        self.directory.send(group, RequestKind::Host(order(reply))).await?;
+        done.await.unwrap_or(Err(Error::Unavailable))
     }
-
-    /// Writes to the data directory, if there is one.
-    async fn store(&self, write: impl FnOnce(&DataDir) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        match self.dir.clone() {
-            Some(dir) => runtime::blocking(move || write(&dir)).await,
-            None => Ok(()),
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[tonic::async_trait]
 impl Hosting for Engine {
     fn identity(&self) -> Identity {
-        lock(&self.identity).clone()
+        self.state().identity.clone()
     }
 
     async fn claim(&self, cluster: ClusterId) -> io::Result<()> {
-        let own = self.identity().cluster;
-        if let Some(own) = own.filter(|own| *own != cluster) {
-            return Err(io::Error::other(format!("this node belongs to cluster {own}")));
+        let known = self.state().identity.cluster;
+        if let Some(known) = known.filter(|known| *known != cluster) {
+            return Err(io::Error::other(format!("this node belongs to the cluster {known}")));
         }
-        let name = cluster.to_string();
-        self.store(move |dir| dir.join(&name)).await?;
+        if let Some(dir) = self.dir.clone() {
+            runtime::blocking(move || dir.join(&cluster.to_string())).await?;
+        }
+        self.state().identity.cluster = Some(cluster);
         self.peers.join(cluster.0);
-        lock(&self.identity).cluster = Some(cluster);
         Ok(())
     }
 
     fn remembered(&self) -> Vec<Peer> {
-        lock(&self.remembered).clone()
+        self.state().remembered.clone()
     }
 
     async fn remember(&self, peers: Vec<Peer>) -> io::Result<()> {
-        let stored = peers.iter().map(|peer| StoredPeer {
-            node: peer.node.0,
-            address: peer.address.to_string(),
-            incarnation: peer.incarnation,
-        });
-        let stored = stored.collect();
-        self.store(move |dir| dir.remember(stored)).await?;
-        *lock(&self.remembered) = peers;
+        if let Some(dir) = self.dir.clone() {
+            let peers = peers.clone();
+            runtime::blocking(move || dir.write_peers(&peers)).await?;
+        }
+        self.state().remembered = peers;
         Ok(())
     }
 
     fn connect(&self, peers: &[Peer]) {
-        let mut connected = lock(&self.connected);
-        let gone: Vec<NodeId> =
-            connected.keys().filter(|node| !peers.iter().any(|peer| peer.node == **node)).copied().collect();
-        for node in gone {
-            connected.remove(&node);
-            self.peers.remove(node);
-        }
-        for peer in peers {
-            if connected.get(&peer.node).is_some_and(|known| known.peer == *peer) {
-                continue;
-            }
-            let address = PeerAddress::remote(&peer.address, peer.incarnation);
-            match (address, ursula_proto::remote(&peer.address)) {
-                (Ok(address), Ok(channel)) => {
-                    self.peers.set(peer.node, address);
-                    connected.insert(peer.node, Connected { peer: peer.clone(), channel });
+        let mut channels = BTreeMap::new();
+        let before = std::mem::take(&mut self.state().channels);
+        for Peer { node, address, incarnation } in peers {
+            let place = PeerAddress::remote(address, *incarnation);
+            let channel = match before.get(node).filter(|(known, _)| known == address) {
+                Some((_, channel)) => Ok(channel.clone()),
+                None => ursula_proto::remote(address).map_err(io::Error::other),
+            };
+            match (place, channel) {
+                (Ok(place), Ok(channel)) => {
+                    self.peers.set(*node, place);
+                    channels.insert(*node, (address.clone(), channel));
                 }
-                _ => warn!(node = %peer.node, address = %peer.address, "the address of a node cannot be used"),
+                (Err(error), _) | (_, Err(error)) => warn!(%node, %address, %error, "a node has no usable address"),
             }
         }
+        for gone in before.keys().filter(|node| !channels.contains_key(node)) {
+            self.peers.remove(*gone);
+        }
+        self.state().channels = channels;
     }
 
     fn channel(&self, node: NodeId) -> Option<NodeChannel> {
-        lock(&self.connected).get(&node).map(|connected| connected.channel.clone())
+        self.state().channels.get(&node).map(|(_, channel)| channel.clone())
     }
 
     fn cluster(&self) -> watch::Receiver<Option<Arc<Cluster>>> {
-        self.board.cluster.subscribe()
+        self.notices.cluster.subscribe()
     }
 
     fn leads(&self) -> watch::Receiver<Leads> {
-        self.board.leads.subscribe()
+        self.notices.leads.subscribe()
     }
 
     fn stored(&self) -> BTreeSet<GroupId> {
-        // What the directory holds, the cores have started.
-        self.hosted()
+        self.stored.clone()
     }
 
     async fn host(&self, group: GroupId) -> Result<(), Error> {
-        self.ask(group, HostingRequest::Host).await?
+        self.order(group, Order::Host).await
     }
 
     async fn forget(&self, group: GroupId) -> Result<(), Error> {
-        self.ask(group, HostingRequest::Forget).await?
+        self.order(group, Order::Forget).await
     }
 
     fn hosted(&self) -> BTreeSet<GroupId> {
-        self.board.hosted.borrow().clone()
+        self.notices.hosted()
     }
 
     async fn status(&self, group: GroupId) -> Option<ReplicaStatus> {
-        self.ask(group, HostingRequest::Status).await.ok()
+        let (reply, status) = oneshot::channel();
+        self.directory.send(group, RequestKind::Host(Order::Status(reply))).await.ok()?;
+        status.await.ok()
     }
 
     async fn command(&self, group: GroupId, command: ReplicaCommand) -> Result<(), Error> {
-        self.ask(group, |reply| HostingRequest::Command(command, reply)).await?
+        self.order(group, |reply| Order::Command(command, reply)).await
     }
 
     async fn propose(&self, op: ClusterOp) -> OpResult {

@@ -72,12 +72,6 @@ impl Journal {
         self.placed(self.0.appender.borrow_mut().slice(group, stream, at, bytes))
     }
 
-    /// Makes everything void that was written about a group.
-    pub(crate) fn forget_group(&self, group: GroupId) {
-        self.0.appender.borrow_mut().forget_group(group);
-        self.0.unmarked.set(true);
-    }
-
     /// Notes the latest state of something about a group, to be written with the next batch.
     pub(crate) fn put(&self, group: GroupId, fact: Fact, payload: &[u8]) {
         self.0.appender.borrow_mut().put(group, fact, payload);
@@ -87,6 +81,12 @@ impl Journal {
     /// Voids the entries of a group after `index`, before anything that is added from now on.
     pub(crate) fn truncate_after(&self, group: GroupId, index: Option<u64>) {
         self.0.appender.borrow_mut().truncate_after(group, index);
+        self.0.unmarked.set(true);
+    }
+
+    /// Makes everything void that was said about a group.
+    pub(crate) fn forget_group(&self, group: GroupId) {
+        self.0.appender.borrow_mut().forget_group(group);
         self.0.unmarked.set(true);
     }
 

@@ -30,6 +30,6 @@ mod tails;
 mod transfer;
 
 pub use config::{NodeConfig, NodeFlags};
-pub use node::Node;
+pub use node::{Formation, Node};
 pub use ops::serve as serve_operations;
 pub use server::serve;

@@ -10,10 +10,10 @@ mod disk;
 mod lease;
 mod log;
 mod machine;
-#[allow(dead_code, reason = "what only the cluster uses")]
 mod members;
 mod messages;
 mod network;
+mod orders;
 mod snapshot;
 mod types;
 

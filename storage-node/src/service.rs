@@ -14,7 +14,7 @@ use ursula_common::limits::{LIST_ITEMS_MAX, PAGE_BYTES_MAX};
 use ursula_common::{BucketName, Error, GroupId, Offset, StreamId, pieces};
 use ursula_proto::{TargetRef, read_from, to_status, v1};
 
-use crate::cluster::{ClusterSide, topology};
+use crate::cluster::{self, ClusterSide};
 use crate::core::{List, Read, ReadDone, RequestKind};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
@@ -25,16 +25,16 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// One node's services. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct NodeService {
-    side: ClusterSide,
     directory: Directory,
+    cluster: ClusterSide,
     metrics: Arc<Metrics>,
 }
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl NodeService {
-    pub(crate) fn new(side: ClusterSide, directory: Directory, metrics: Arc<Metrics>) -> NodeService {
-        NodeService { side, directory, metrics }
+    pub(crate) fn new(directory: Directory, cluster: ClusterSide, metrics: Arc<Metrics>) -> NodeService {
+        NodeService { directory, cluster, metrics }
     }
 
     /// Asks a core for something that changes nothing: a lost answer only means that it has stopped.
@@ -120,7 +120,7 @@ impl v1::node_server::Node for NodeService {
         &self,
         _: Request<v1::WatchTopologyRequest>,
     ) -> Result<Response<Self::WatchTopologyStream>, Status> {
-        let topologies = topology::watch(&self.side).map_err(to_status)?;
+        let topologies = cluster::watch_topology(&self.cluster).map_err(to_status)?;
         Ok(Response::new(topologies.map(Ok).boxed()))
     }
 }

@@ -9,14 +9,14 @@ use ursula_common::placement::SlotTable;
 use ursula_common::{ClusterId, Error, GroupId};
 
 use super::ClusterSide;
-use super::hosting::{Leads, ReplicaCommand};
+use super::hosting::ReplicaCommand;
 
 /// Pause before the meta group is asked again.
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl ClusterSide {
-    /// Makes this node a cluster of its own, unless it belongs to one already, and waits until it leads every
-    /// group, if it is alone. `address` may be empty if all who ask are in this process.
+    /// Makes this node a cluster of its own, unless it belongs to one already. `address` may be empty if all
+    /// who ask are in this process.
     ///
     /// # Errors
     /// If the engine cannot.
@@ -46,16 +46,6 @@ impl ClusterSide {
                 Err(error) => return Err(error),
             }
         }
-        self.lead_all().await
-    }
-
-    async fn lead_all(&self) -> Result<(), Error> {
-        let (mut cluster, mut leads) = (self.hosting().cluster(), self.hosting().leads());
-        let known = cluster.wait_for(Option::is_some).await.map_err(|_| Error::Unavailable)?.clone();
-        let Some(known) = known.filter(|known| known.members().count() == 1) else { return Ok(()) };
-        let me = Some(self.me());
-        let led =
-            |leads: &Leads| known.groups.keys().all(|group| leads.get(group).is_some_and(|lead| lead.leader == me));
-        leads.wait_for(led).await.map(drop).map_err(|_| Error::Unavailable)
+        Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct GroupState {
     tails: Tails,
     outgoing: Vec<Message>,
     finished: Vec<(SagaId, OpResult)>,
-    /// Who hears of the cluster; only of the meta group.
+    /// Who hears of changes of the cluster, if this is the meta group.
     cluster: Option<watch::Sender<Option<Arc<Cluster>>>>,
 }
 
@@ -55,29 +55,31 @@ impl GroupState {
         GroupState { group, streams, hot, archive, tails, outgoing, finished, cluster: None }
     }
 
-    /// Tells of each change of the cluster, from now on.
-    pub(crate) fn publish_to(&mut self, cluster: watch::Sender<Option<Arc<Cluster>>>) {
-        self.cluster = Some(cluster);
+    /// Lets `listener` hear of every change of the cluster.
+    pub(crate) fn tell_cluster(&mut self, listener: watch::Sender<Option<Arc<Cluster>>>) {
+        self.cluster = Some(listener);
     }
 
-    fn publish(&self) {
-        let (Some(to), Some(cluster)) = (&self.cluster, self.streams.cluster()) else { return };
-        to.send_if_modified(|known| {
-            let news = known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, cluster));
-            if news {
-                *known = Some(cluster.clone());
-            }
-            news
-        });
-    }
-
-    /// Forgets everything that is held outside of this state: the group is no longer here.
+    /// Lets go of everything, because the replica is no longer here.
     pub(crate) fn clear(&mut self) {
         self.hot.borrow_mut().remove_group(self.group);
         if let Some(archive) = &self.archive {
             archive.restore(self.group, Places::default());
         }
-        self.tails.end_all(&Error::Unavailable);
+        self.tails.end_all(&Error::NOT_HERE);
+    }
+
+    fn tell_cluster_news(&self) {
+        let Some(listener) = &self.cluster else { return };
+        let now = self.streams.cluster();
+        let version = |cluster: Option<&Arc<Cluster>>| cluster.map(|cluster| cluster.version);
+        listener.send_if_modified(|known| {
+            let news = version(known.as_ref()) != version(now);
+            if news {
+                *known = now.cloned();
+            }
+            news
+        });
     }
 
     /// Everything about a stream but its bytes; `inherited` asks on behalf of a fork.
@@ -256,7 +258,7 @@ impl StateMachine for GroupState {
         woken.into_iter().for_each(|stream| self.wake(stream, now));
         ended.into_iter().for_each(|(stream, error)| self.tails.end(stream, &error));
         self.hot.borrow_mut().evict();
-        self.publish();
+        self.tell_cluster_news();
         answers
     }
 
@@ -275,7 +277,7 @@ impl StateMachine for GroupState {
             archive.restore(self.group, places);
         }
         self.tails.end_all(&Error::Unavailable);
-        self.publish();
+        self.tell_cluster_news();
         Ok(())
     }
 }

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use openraft::alias::VoteOf;
 use tokio::sync::Notify;
@@ -54,12 +53,6 @@ impl Acks {
             since = since.min(one(voters)?);
         }
         Some(since)
-    }
-
-    /// How long ago the questions of the leadership `vote` were sent that each node answered last.
-    pub(super) fn heard(&self, vote: &VoteOf<TypeConfig>) -> BTreeMap<u64, Duration> {
-        let latest = self.latest.borrow();
-        latest.iter().filter(|(_, (by, _))| by == vote).map(|(node, (_, sent))| (*node, sent.elapsed())).collect()
     }
 
     /// Waits for the next answer; must be created before looking at [`Acks::since`].

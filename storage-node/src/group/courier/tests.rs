@@ -11,7 +11,6 @@ use ursula_common::verb::{Create, ForkFrom, Lifetime, OpResult};
 use ursula_common::{Error, GroupId, Millis, NodeId, StreamKey};
 
 use super::*;
-use crate::core::hosting::Board;
 use crate::core::{Request, RequestKind};
 use crate::group::state::GroupState;
 use crate::group::{Proposal, ReplyTo};
@@ -40,7 +39,7 @@ async fn with_group(test: impl AsyncFnOnce(World)) {
         replica.wait_for_leadership().await.expect("a leader");
         let group = Rc::new(Group::new(GROUP, state, replica, None, Arc::new(SystemClock), metrics));
         let (mailbox, others) = mpsc::channel(8);
-        let courier = Courier::new(group.clone(), Directory::new(1, Board::hosting(1), vec![mailbox]));
+        let courier = Courier::new(group.clone(), Directory::new(1, vec![mailbox]));
         test(World { group, courier, others }).await;
     };
     LocalSet::new().run_until(run).await;

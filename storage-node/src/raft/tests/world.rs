@@ -20,7 +20,6 @@ use ursula_proto::peer::v1::{Delivered, Delivery, Frame, Message, Record, Record
 use ursula_proto::{local, peer_client, peer_server, refusal};
 
 use super::super::*;
-use crate::core::hosting::Board;
 use crate::core::{Request as Asked, RequestKind};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
@@ -265,7 +264,7 @@ impl World {
         let metrics = Metrics::new(1).expect("metrics");
         let peers = Peers::new(NodeId(id), id << 8, Some(CLUSTER), metrics);
         let (mailbox, mut requests) = mpsc::channel(128);
-        let directory = Directory::new(self.groups, Board::hosting(self.groups), vec![mailbox]);
+        let directory = Directory::new(self.groups, vec![mailbox]);
         let machines: Vec<_> = logs.iter().map(|_| Rc::new(RefCell::new(Journal::default()))).collect();
         let mut replicas = Vec::new();
         for (index, (log, machine)) in logs.iter().zip(&machines).enumerate() {
@@ -346,7 +345,7 @@ impl World {
         let found = async {
             loop {
                 for (id, node) in &self.nodes {
-                    if node.replicas[group].status().leads && node.replicas[group].confirm_leadership().await.is_ok() {
+                    if node.replicas[group].leads() && node.replicas[group].confirm_leadership().await.is_ok() {
                         return *id;
                     }
                 }
