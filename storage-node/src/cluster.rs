@@ -14,7 +14,7 @@ mod step;
 mod topology;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -29,6 +29,17 @@ pub(crate) use topology::watch as watch_topology;
 /// The cluster side of a node. Cheap to clone; every clone is the same one.
 #[derive(Clone)]
 pub(crate) struct ClusterSide(Arc<Inner>);
+
+/// The cluster side of a node that may have ended.
+#[derive(Clone)]
+pub(crate) struct WeakSide(Weak<Inner>);
+
+impl WeakSide {
+    /// See [`ClusterSide::leader`].
+    pub(crate) fn leader(&self, group: GroupId) -> Option<NodeId> {
+        ClusterSide(self.0.upgrade()?).leader(group)
+    }
+}
 
 struct Inner {
     hosting: Arc<dyn Hosting>,
@@ -61,6 +72,11 @@ impl ClusterSide {
         let agent = tokio::spawn(agent::run(side.clone())).abort_handle();
         *side.0.agent.lock().unwrap_or_else(PoisonError::into_inner) = Some(agent);
         side
+    }
+
+    /// A handle that does not keep the node alive.
+    pub(crate) fn downgrade(&self) -> WeakSide {
+        WeakSide(Arc::downgrade(&self.0))
     }
 
     /// Ends everything that was started; replicas go on.

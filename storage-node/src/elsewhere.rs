@@ -12,7 +12,7 @@ use ursula_common::{Error, GroupId, NodeId, Offset, StreamId, StreamKey, wire};
 use ursula_proto::from_status;
 use ursula_proto::peer::v1;
 
-use crate::cluster::ClusterSide;
+use crate::cluster::WeakSide;
 use crate::core::RecordResult;
 use crate::peers::Peers;
 
@@ -25,7 +25,8 @@ const HOPS_MAX: usize = 3;
 #[derive(Clone)]
 pub(crate) struct Elsewhere {
     peers: Peers,
-    side: ClusterSide,
+    /// The engine below it has the directory, which has this.
+    side: WeakSide,
 }
 
 /// What is asked of the leader of a group.
@@ -41,7 +42,7 @@ enum Answer {
 }
 
 impl Elsewhere {
-    pub(crate) fn new(peers: Peers, side: ClusterSide) -> Elsewhere {
+    pub(crate) fn new(peers: Peers, side: WeakSide) -> Elsewhere {
         Elsewhere { peers, side }
     }
 

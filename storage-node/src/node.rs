@@ -99,7 +99,7 @@ impl Node {
         }
         let engine = Engine::new(identity, dir, stored, directory.clone(), peers.clone(), notices.clone())?;
         let cluster = ClusterSide::start(Arc::new(engine));
-        directory.connect(Elsewhere::new(peers.clone(), cluster.clone()));
+        directory.connect(Elsewhere::new(peers.clone(), cluster.downgrade()));
         let threads = Mutex::new(threads);
         let node = Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, threads }));
         if formation == Formation::Alone {
