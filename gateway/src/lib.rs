@@ -11,6 +11,7 @@ mod lane;
 mod link;
 mod metrics;
 mod pages;
+pub mod process;
 mod server;
 
 pub use app::Gateway;
