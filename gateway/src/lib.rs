@@ -7,7 +7,7 @@ mod cluster;
 mod config;
 mod handlers;
 mod hub;
-mod lane;
+mod lanes;
 mod link;
 mod metrics;
 mod pages;

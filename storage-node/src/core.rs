@@ -73,6 +73,8 @@ pub(crate) struct Read {
     pub(crate) until: Option<Offset>,
     pub(crate) bytes_max: usize,
     pub(crate) touch: bool,
+    /// Whether a replica may answer that cannot prove that it leads.
+    pub(crate) applied_is_enough: bool,
 }
 
 /// A range that was read.
@@ -81,6 +83,8 @@ pub(crate) struct ReadDone {
     pub(crate) info: StreamInfo,
     pub(crate) start: Offset,
     pub(crate) range: Range,
+    /// Whether `info` is certainly the newest.
+    pub(crate) proven: bool,
 }
 
 /// A page of names to list.
@@ -126,6 +130,7 @@ impl Core {
         for id in ids {
             let state = Rc::new(RefCell::new(GroupState::new(id, data_groups, hot.clone(), clock.now())));
             let replica = Replica::start(node, id, state.clone()).await?;
+            state.borrow_mut().prove_with(replica.prover());
             let group = Rc::new(Group::new(id, state, replica, clock.clone(), metrics.clone()));
             let courier = Courier::new(group.clone(), directory.clone());
             groups.insert(id, (group, courier));

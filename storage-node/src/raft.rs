@@ -11,11 +11,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::alias::LogIdOf;
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::ReadPolicy;
-use openraft::{Config, SnapshotPolicy};
+use openraft::{Config, Instant, SnapshotPolicy};
 use tracing::error;
 use ursula_common::{Error, GroupId, NodeId};
 use ursula_stream_core::{Answer, Command};
@@ -23,7 +26,7 @@ use ursula_stream_core::{Answer, Command};
 use log::MemoryLog;
 use machine::Machine;
 use network::NoPeers;
-use types::{Batch, Raft};
+use types::{Batch, Raft, TypeConfig};
 
 /// What a group does with committed commands. Called on the group's core, never concurrently.
 pub(crate) trait StateMachine: 'static {
@@ -66,7 +69,7 @@ impl<M: StateMachine> Replica<M> {
 
     /// Waits until this replica leads its group.
     pub(crate) async fn wait_for_leadership(&self) -> std::io::Result<()> {
-        let leads = |metrics: &openraft::RaftMetrics<types::TypeConfig>| metrics.current_leader == Some(metrics.id);
+        let leads = |metrics: &openraft::RaftMetrics<TypeConfig>| metrics.current_leader == Some(metrics.id);
         self.raft.wait(None).metrics(leads, "this node leads").await.map(drop).map_err(std::io::Error::other)
     }
 
@@ -82,7 +85,9 @@ impl<M: StateMachine> Replica<M> {
         }
         match written {
             Ok(response) => Ok(response.data.into_inner()),
-            Err(failed) if failed.forward_to_leader().is_some() => Err(self.not_leader()),
+            // Only this one says that nothing was proposed. An entry that was, and was discarded when another
+            // leader took over, may be in that leader's log.
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(self.not_leader()),
             Err(failed) => {
                 error!(error = %failed, "a proposal failed");
                 Err(Error::OutcomeUnknown)
@@ -99,13 +104,26 @@ impl<M: StateMachine> Replica<M> {
         self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await.map(drop).map_err(|_| self.not_leader())
     }
 
-    /// That this replica does not lead, and who does as far as it knows. One that has lost touch with the
-    /// others may still take itself for the leader: that is no news to whoever it cannot serve.
+    /// A function that tells, without asking anybody, whether what this replica has applied is certainly all that
+    /// was acknowledged: it leads, has applied an entry of its own term, and its lease runs.
+    ///
+    /// The function fails with [`Error::NotLeader`].
+    pub(crate) fn prover(&self) -> impl Fn() -> Result<(), Error> + use<M> {
+        let raft = self.raft.clone();
+        let lease = Duration::from_millis(raft.config().election_timeout_max);
+        move || {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let own_term = |id: &LogIdOf<TypeConfig>| id.committed_leader_id().term == metrics.current_term;
+            let leads = metrics.state.is_leader() && metrics.last_applied.as_ref().is_some_and(own_term);
+            let alone = || metrics.membership_config.membership().voter_ids().eq([metrics.id]);
+            let leased = || metrics.last_quorum_acked.is_some_and(|acked| acked.into_inner().elapsed() < lease);
+            if leads && (alone() || leased()) { Ok(()) } else { Err(not_leader(&metrics)) }
+        }
+    }
+
     fn not_leader(&self) -> Error {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let leader = metrics.current_leader.filter(|id| *id != metrics.id).map(NodeId);
-        Error::NotLeader { leader, term: metrics.current_term }
+        not_leader(&self.raft.metrics().borrow_watched())
     }
 
     /// Stops the replica.
@@ -123,6 +141,13 @@ impl<M: StateMachine> Replica<M> {
             let _ = self.raft.trigger().purge_log(applied).await;
         }
     }
+}
+
+/// That a replica does not lead, and who does as far as it knows. One that has lost touch with the others may
+/// still take itself for the leader: that is no news to whoever it cannot serve.
+fn not_leader(metrics: &openraft::RaftMetrics<TypeConfig>) -> Error {
+    let leader = metrics.current_leader.filter(|id| *id != metrics.id).map(NodeId);
+    Error::NotLeader { leader, term: metrics.current_term }
 }
 
 /// Snapshots and purges are triggered by [`Replica::propose`], by size.

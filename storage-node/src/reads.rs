@@ -29,9 +29,12 @@ pub(crate) async fn describe(
 }
 
 pub(crate) async fn read(group: Rc<Group>, read: Read, now: Millis, reply: Reply<ReadDone>) {
-    let confirmed = group.replica.confirm_leadership().await;
-    let done = confirmed.and_then(|()| range(&group, &read, now));
-    if read.touch && done.is_ok() {
+    let done = match group.replica.confirm_leadership().await {
+        Ok(()) => range(&group, &read, now),
+        Err(error) if read.applied_is_enough => applied_range(&group, &read, now).ok_or(error),
+        Err(error) => Err(error),
+    };
+    if read.touch && done.as_ref().is_ok_and(|done| done.proven) {
         group.touch(&read.key);
     }
     drop(reply.send(done));
@@ -61,11 +64,19 @@ fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Error> {
     }
     let elsewhere = info.fork.as_ref().is_some_and(|fork| start < fork.at);
     if elsewhere || start == info.tail {
-        return Ok(ReadDone { info, start, range: Range { pieces: Vec::new(), next: start } });
+        return Ok(ReadDone { info, start, range: Range { pieces: Vec::new(), next: start }, proven: true });
     }
     let start = if is_divisible(&info) { start } else { state.record_start(info.id, start) };
     let range = state.read(info.id, start, read.until, read.bytes_max);
-    Ok(ReadDone { info, start, range })
+    Ok(ReadDone { info, start, range, proven: true })
+}
+
+/// What a replica can say that may lag behind: bytes that it has, or where inherited bytes are. That a stream
+/// is not there, or ends here, may have changed.
+fn applied_range(group: &Group, read: &Read, now: Millis) -> Option<ReadDone> {
+    let done = range(group, read, now).ok()?;
+    let inherits = done.info.fork.as_ref().is_some_and(|fork| done.start < fork.at);
+    (inherits || done.range.next > done.start).then_some(ReadDone { proven: false, ..done })
 }
 
 /// Whether a read may begin inside a record. Only text may: an event ends before a character whose rest

@@ -5,6 +5,7 @@ mod tail;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -20,6 +21,9 @@ use crate::metrics::Metrics;
 
 /// Bytes in one message of a read.
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// How often those who watch the topology are told that the node is there.
+const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One node's services. Cheap to clone.
 #[derive(Clone)]
@@ -70,7 +74,7 @@ impl v1::node_server::Node for NodeService {
     }
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let v1::ReadRequest { target, from, bytes_max, until, touch } = request.into_inner();
+        let v1::ReadRequest { target, from, bytes_max, until, touch, applied_is_enough } = request.into_inner();
         let TargetRef { group, key, inherited } = target.try_into().map_err(to_status)?;
         let read = Read {
             key,
@@ -79,6 +83,7 @@ impl v1::node_server::Node for NodeService {
             until: until.map(Offset),
             bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX).min(PAGE_BYTES_MAX),
             touch,
+            applied_is_enough,
         };
         let done = self.ask(group, |reply| RequestKind::Read { read, reply }).await?;
         Ok(Response::new(stream::iter(chunks(done).map(Ok)).boxed()))
@@ -124,7 +129,11 @@ impl v1::node_server::Node for NodeService {
         // The topology of a single node does not change while it runs: one version is sent, and the call
         // stays open so that its end tells that the node has gone.
         let news = (request.into_inner().have_version != self.topology_version).then(|| self.topology());
-        Ok(Response::new(stream::iter(news.map(Ok)).chain(stream::pending()).boxed()))
+        let signs = stream::unfold((), |()| async {
+            tokio::time::sleep(SIGN_OF_LIFE_INTERVAL).await;
+            Some((Ok(v1::Topology::default()), ()))
+        });
+        Ok(Response::new(stream::iter(news.map(Ok)).chain(signs).boxed()))
     }
 }
 
@@ -144,8 +153,8 @@ impl NodeService {
 
 /// A read as messages: small pieces stand together, large ones alone.
 fn chunks(done: ReadDone) -> impl Iterator<Item = v1::ReadChunk> {
-    let ReadDone { info, start, range } = done;
-    let head = v1::ReadHead { info: Some(info.into()), start: start.0, next: range.next.0 };
+    let ReadDone { info, start, range, proven } = done;
+    let head = v1::ReadHead { info: Some(info.into()), start: start.0, next: range.next.0, proven };
     let mut parts = join_small(range.pieces).into_iter();
     let first = v1::ReadChunk { head: Some(head), data: parts.next().unwrap_or_default() };
     std::iter::once(first).chain(parts.map(|data| v1::ReadChunk { head: None, data }))

@@ -76,6 +76,14 @@ impl Tails {
         }
     }
 
+    /// Answers all waiters with an error.
+    pub(crate) fn end_all(&mut self, error: &Error) {
+        self.sliding.clear();
+        for waiter in self.streams.drain().flat_map(|(_, tailed)| tailed.waiters) {
+            waiter.answer(Err(error.clone()));
+        }
+    }
+
     /// Drops the waiters whose reader has gone.
     pub(crate) fn forget_abandoned(&mut self) {
         self.streams.retain(|stream, tailed| {

@@ -16,7 +16,7 @@ use ursula_protocol::cursor;
 use ursula_protocol::sse::DataKind;
 
 use super::frame::{Frame, frameable};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Tail};
 use crate::metrics::Metrics;
 
 /// Framed events that a feed keeps for readers that are a little behind.
@@ -25,6 +25,18 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 const LINGER: Duration = Duration::from_secs(1);
 /// Pause before a lost tail is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// A tail that a replica serves in place of the leader is given back to the leader after so long.
+const RETURN_AFTER: Duration = Duration::from_secs(5);
+
+/// How a tail was left.
+enum Drained {
+    /// The stream has ended.
+    Ended,
+    /// Another node is to serve it.
+    Moved,
+    Failed(Error),
+}
 
 /// What all readers of one stream share.
 pub(crate) struct Feed {
@@ -127,24 +139,26 @@ impl Feed {
         clock: &dyn Clock,
         metrics: &Metrics,
     ) -> bool {
+        let mut not_at = None;
         loop {
-            let from = {
-                let kept = self.lock();
-                Offset(kept.next.0 + kept.rest.len() as u64)
-            };
-            let failed = match cluster.tail(key, *stream, from).await {
-                Ok(mut events) => {
+            let opened = cluster.tail(key, *stream, self.next(), not_at.take()).await;
+            let failed = match opened {
+                Ok(tail) => {
                     metrics.tail_upstreams_opened.increment(1);
                     let _open = OpenGauge::new(metrics.tail_upstreams.clone());
-                    loop {
-                        match events.message().await {
-                            Ok(Some(event)) => {
-                                if self.take(event, clock) {
-                                    return true;
-                                }
+                    let place = tail.place;
+                    match self.drain(cluster, tail, clock).await {
+                        Drained::Ended => return true,
+                        Drained::Moved => {
+                            metrics.tails_moved.increment(1);
+                            continue;
+                        }
+                        Drained::Failed(error) => {
+                            if let Error::NotLeader { leader, term } = error {
+                                cluster.hear(&place, leader, term);
                             }
-                            Ok(None) => break Error::Unavailable,
-                            Err(status) => break from_status(&status),
+                            not_at = Some(place.node);
+                            error
                         }
                     }
                 }
@@ -160,6 +174,43 @@ impl Feed {
                     self.tell();
                     return true;
                 }
+            }
+        }
+    }
+
+    /// Where the tail goes on.
+    fn next(&self) -> Offset {
+        let kept = self.lock();
+        Offset(kept.next.0 + kept.rest.len() as u64)
+    }
+
+    /// Frames the events of one tail, for as long as it is the right one.
+    async fn drain(&self, cluster: &Cluster, tail: Tail, clock: &dyn Clock) -> Drained {
+        let Tail { mut events, place } = tail;
+        let moved = cluster.moved(&place);
+        let back = async {
+            match place.stands_in() {
+                true => sleep(RETURN_AFTER).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::pin!(moved, back);
+        loop {
+            tokio::select! {
+                biased;
+                event = events.message() => match event {
+                    // Never a gap, and never a repeat, whoever serves it.
+                    Ok(Some(event)) if event.start != self.next().0 => return Drained::Failed(Error::Unavailable),
+                    Ok(Some(event)) => {
+                        if self.take(event, clock) {
+                            return Drained::Ended;
+                        }
+                    }
+                    Ok(None) => return Drained::Failed(Error::Unavailable),
+                    Err(status) => return Drained::Failed(from_status(&status)),
+                },
+                () = &mut moved => return Drained::Moved,
+                () = &mut back => return Drained::Moved,
             }
         }
     }

@@ -26,6 +26,8 @@ pub(crate) struct GroupState {
     tails: Tails,
     outgoing: Vec<Message>,
     finished: Vec<(SagaId, OpResult)>,
+    /// Whether what is applied is all there is; see [`GroupState::prove_with`].
+    proof: Box<dyn Fn() -> Result<(), Error>>,
 }
 
 impl GroupState {
@@ -40,7 +42,13 @@ impl GroupState {
             tails: Tails::default(),
             outgoing: Vec::new(),
             finished: Vec::new(),
+            proof: Box::new(|| Err(Error::NOT_HERE)),
         }
+    }
+
+    /// What tails are told of the end of a stream is true while `proof` succeeds. Until this is called nothing is.
+    pub(crate) fn prove_with(&mut self, proof: impl Fn() -> Result<(), Error> + 'static) {
+        self.proof = Box::new(proof);
     }
 
     /// Everything about a stream but its bytes; `inherited` asks on behalf of a fork.
@@ -118,15 +126,16 @@ impl GroupState {
     /// Answers `waiter` as soon as the stream has bytes from its offset on, has ended, or is gone.
     pub(crate) fn wait(&mut self, key: &StreamKey, now: Millis, waiter: Waiter) {
         let info = match self.streams.info(key, now) {
-            Ok(info) => info,
-            Err(error) => return waiter.answer(Err(error)),
+            Ok(info) if waiter.stream != info.id => Err(Error::StreamNotFound),
+            Ok(info) if waiter.from > info.tail => Err(Error::OffsetInvalid),
+            Ok(info) if info.fork.as_ref().is_some_and(|fork| waiter.from < fork.at) => Err(Error::OffsetInvalid),
+            info => info,
         };
-        if waiter.stream != info.id {
-            return waiter.answer(Err(Error::StreamNotFound));
-        }
-        if waiter.from > info.tail || info.fork.as_ref().is_some_and(|fork| waiter.from < fork.at) {
-            return waiter.answer(Err(Error::OffsetInvalid));
-        }
+        let info = match info {
+            Ok(info) => info,
+            // A replica that lags may not have heard of the stream yet, nor of its last bytes.
+            Err(error) => return waiter.answer(Err((self.proof)().err().unwrap_or(error))),
+        };
         if waiter.from < info.tail || info.closed {
             let page = self.page(info.id, waiter.from, info.tail, info.closed, waiter.bytes_max);
             return waiter.answer(Ok(page));
@@ -156,8 +165,11 @@ impl GroupState {
 
     fn page(&self, stream: StreamId, from: Offset, tail: Offset, closed: bool, bytes_max: usize) -> TailPage {
         let range = self.read(stream, from, None, bytes_max);
-        let up_to_date = range.next == tail;
-        TailPage { start: from, pieces: range.pieces, next: range.next, closed: closed && up_to_date, up_to_date }
+        let whole = range.next == tail;
+        // What was closed has its end on every replica that knows of it.
+        let closed = closed && whole;
+        let up_to_date = closed || (whole && (self.proof)().is_ok());
+        TailPage { start: from, pieces: range.pieces, next: range.next, closed, up_to_date }
     }
 
     fn wake(&mut self, stream: StreamId, now: Millis) {
@@ -211,6 +223,8 @@ impl StateMachine for GroupState {
 
     fn restore(&mut self, snapshot: Bytes) -> io::Result<()> {
         self.streams = State::decode(snapshot).map_err(io::Error::other)?;
+        // What they wait for may have come with it.
+        self.tails.end_all(&Error::NOT_HERE);
         Ok(())
     }
 }

@@ -1,0 +1,92 @@
+//! Follows the topology that one node tells, and moves on to another one when that node is gone, silent or behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::view::Views;
+use crate::link::Link;
+
+/// Pause before the next node is asked.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Nodes give a sign of life every second. One that was silent for so long is not there.
+const SILENCE: Duration = Duration::from_secs(3);
+/// A node is followed for so long before another one is asked for news that this one does not seem to have.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Who is followed, and why no longer.
+pub(super) struct Follower {
+    pub(super) seeds: Vec<Link>,
+    pub(super) views: Views,
+    /// Whether a node tells of changes at this moment.
+    pub(super) followed: Arc<AtomicBool>,
+    /// Tells that a group has no leader, as far as is known here.
+    pub(super) lost: Arc<Notify>,
+}
+
+impl Follower {
+    /// Follows one node after the other, for ever.
+    pub(super) async fn run(self) {
+        loop {
+            // The seeds are for the first contact, and for when every node that is known has moved away.
+            let known: Vec<Link> = self.views.get().links().map(|(_, link)| link.clone()).collect();
+            if !self.follow_each(&known).await {
+                self.follow_each(&self.seeds).await;
+            }
+        }
+    }
+
+    /// Returns whether one of them told anything.
+    async fn follow_each(&self, links: &[Link]) -> bool {
+        let mut heard = false;
+        for link in links {
+            heard |= self.follow(link).await;
+            self.followed.store(false, Ordering::Relaxed);
+            sleep(PAUSE).await;
+        }
+        heard
+    }
+
+    /// Follows a node until there is a reason to ask another one. Returns whether it told anything.
+    async fn follow(&self, link: &Link) -> bool {
+        let Ok(Ok(mut news)) = timeout(SILENCE, link.watch_topology(0)).await else { return false };
+        let since = Instant::now();
+        let mut heard = false;
+        loop {
+            let message = tokio::select! {
+                message = timeout(SILENCE, news.message()) => message,
+                () = self.lost.notified() => {
+                    if since.elapsed() > PATIENCE && self.views.get().links().count() > 1 {
+                        debug!(node = link.address(), "another node is asked who leads");
+                        return heard;
+                    }
+                    continue;
+                }
+            };
+            let Ok(Ok(Some(message))) = message else { return heard };
+            // A sign of life.
+            if message.version == 0 {
+                continue;
+            }
+            heard = true;
+            let known = self.views.get().version();
+            match self.views.merge(&message, link) {
+                Ok(()) if message.version < known => {
+                    debug!(node = link.address(), message.version, known, "an old topology");
+                    return heard;
+                }
+                Ok(()) => {
+                    self.followed.store(true, Ordering::Relaxed);
+                    if message.version > known {
+                        info!(node = link.address(), message.version, groups = message.groups.len(), "topology");
+                    }
+                }
+                Err(error) => warn!(node = link.address(), %error, "a topology was not understood"),
+            }
+        }
+    }
+}
