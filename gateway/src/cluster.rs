@@ -16,6 +16,7 @@ use ursula_common::verb::{Op, OpResult, StreamInfo};
 use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamId, StreamKey, StreamName};
 use ursula_proto::{NodeChannel, TargetRef, v1};
 
+use crate::jitter::Jitter;
 use crate::lanes::Lanes;
 use crate::link::{Link, RangeRequest, ReadRange};
 use crate::metrics::Metrics;
@@ -41,6 +42,7 @@ struct Inner {
     followed: Arc<AtomicBool>,
     follower: JoinHandle<()>,
     op_timeout: Duration,
+    jitter: Jitter,
     metrics: Arc<Metrics>,
 }
 
@@ -75,24 +77,25 @@ impl Cluster {
         op_bytes_max: usize,
         metrics: Arc<Metrics>,
     ) -> Cluster {
-        Cluster::reach(seeds, Arc::new(ursula_proto::remote), op_timeout, op_bytes_max, metrics)
+        Cluster::reach(seeds, Arc::new(ursula_proto::remote), rand::random(), op_timeout, op_bytes_max, metrics)
     }
 
-    /// The same; `connect` makes the ways to nodes that are not seeds.
+    /// The same; `connect` makes the ways to nodes that are not seeds, and all randomness comes from `seed`.
     pub(crate) fn reach(
         seeds: Vec<Seed>,
         connect: Arc<Connect>,
+        seed: u64,
         op_timeout: Duration,
         op_bytes_max: usize,
         metrics: Arc<Metrics>,
     ) -> Cluster {
-        let views = Views::new(connect);
+        let (views, jitter) = (Views::new(connect), Jitter::new(seed));
         let (followed, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
         let seeds = seeds.into_iter().map(|seed| Link::new(seed.name, seed.channel)).collect();
         let follower = Follower { seeds, views: views.clone(), followed: followed.clone(), lost: lost.clone() };
         let follower = tokio::spawn(follower.run());
-        let lanes = Lanes::start(views.clone(), op_bytes_max, lost, metrics.clone());
-        Cluster(Arc::new(Inner { views, lanes, followed, follower, op_timeout, metrics }))
+        let lanes = Lanes::start(views.clone(), op_bytes_max, lost, jitter.clone(), metrics.clone());
+        Cluster(Arc::new(Inner { views, lanes, followed, follower, op_timeout, jitter, metrics }))
     }
 
     /// Whether a topology is known, and a node there that would tell of a change.
@@ -227,9 +230,9 @@ impl Cluster {
     where
         F: Future<Output = Result<T, Error>> + Send + 'a,
     {
-        let Inner { views, metrics, .. } = &*self.0;
+        let Inner { views, jitter, metrics, .. } = &*self.0;
         let put = |asked| put(asked).boxed();
-        Question { views, group, deadline: self.deadline(), metrics, put: &put }.answer().await
+        Question { views, group, deadline: self.deadline(), jitter, metrics, put: &put }.answer().await
     }
 
     fn deadline(&self) -> Instant {

@@ -24,6 +24,7 @@ use ursula_common::{Error, GroupId, NodeId};
 use ursula_proto::v1;
 
 use crate::cluster::{View, Views};
+use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use budget::Budget;
 use lane::{Event, Events, Lane, LaneId, Room};
@@ -70,10 +71,16 @@ impl Pace {
 impl Lanes {
     /// Sends ops to the nodes that `views` tells of, up to `bytes_max` at a time. `lost` hears when a group has no
     /// leader for a while.
-    pub(crate) fn start(views: Views, bytes_max: usize, lost: Arc<Notify>, metrics: Arc<Metrics>) -> Lanes {
+    pub(crate) fn start(
+        views: Views,
+        bytes_max: usize,
+        lost: Arc<Notify>,
+        jitter: Jitter,
+        metrics: Arc<Metrics>,
+    ) -> Lanes {
         let (queue, ops) = mpsc::unbounded_channel();
         let budget = Budget::new(bytes_max, metrics.window_ops.clone(), metrics.window_bytes.clone());
-        tokio::spawn(Task::new(views, budget.clone(), lost, metrics).run(ops));
+        tokio::spawn(Task::new(views, budget.clone(), lost, jitter, metrics).run(ops));
         Lanes { queue, budget }
     }
 
@@ -105,12 +112,13 @@ struct Task {
     room: Arc<Room>,
     budget: Budget,
     lost: Arc<Notify>,
+    jitter: Jitter,
     metrics: Arc<Metrics>,
     ticks: u32,
 }
 
 impl Task {
-    fn new(views: Views, budget: Budget, lost: Arc<Notify>, metrics: Arc<Metrics>) -> Task {
+    fn new(views: Views, budget: Budget, lost: Arc<Notify>, jitter: Jitter, metrics: Arc<Metrics>) -> Task {
         let mut news = views.subscribe();
         // It takes in what is known already before anything else.
         news.mark_changed();
@@ -127,6 +135,7 @@ impl Task {
             room: Arc::default(),
             budget,
             lost,
+            jitter,
             metrics,
             ticks: 0,
         }
@@ -162,7 +171,7 @@ impl Task {
 
     fn push(&mut self, key: SessionKey, pending: Pending, now: Instant) {
         let index = *self.by_key.entry(key).or_insert_with(|| {
-            let session = Session::new(key.0);
+            let session = Session::new(key.0, self.jitter.clone());
             self.by_id.insert(session.id().0, self.sessions.len());
             self.sessions.push(session);
             self.sessions.len() - 1

@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod handlers;
 mod hub;
+mod jitter;
 mod lanes;
 mod link;
 mod metrics;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use rand::Rng;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use ursula_common::{Error, GroupId, NodeId};
 
 use super::view::{View, Views};
+use crate::jitter::Jitter;
 use crate::link::Link;
 use crate::metrics::Metrics;
 
@@ -34,6 +34,7 @@ pub(super) struct Question<'a, T> {
     pub(super) views: &'a Views,
     pub(super) group: GroupId,
     pub(super) deadline: Instant,
+    pub(super) jitter: &'a Jitter,
     pub(super) metrics: &'a Metrics,
     pub(super) put: &'a (dyn Fn(Asked) -> BoxFuture<'a, Result<T, Error>> + Sync),
 }
@@ -77,7 +78,7 @@ impl<T> Question<'_, T> {
                     let Some(asked) = round.next(&view, self.group)? else {
                         // Everybody was asked, or is being asked.
                         round.begin_again();
-                        next_at = now + if running.is_empty() { rand::rng().random_range(PAUSE) } else { HEDGE_AFTER };
+                        next_at = now + if running.is_empty() { self.jitter.within(&PAUSE) } else { HEDGE_AFTER };
                         continue;
                     };
                     if !running.is_empty() {

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::time::Instant;
 use ursula_common::verb::OpResult;
 use ursula_common::{Error, GroupId, NodeId, SessionId, error::Retry};
@@ -15,6 +14,7 @@ use ursula_proto::v1;
 use super::lane::LaneId;
 use super::window::Window;
 use crate::cluster::{Placement, View};
+use crate::jitter::Jitter;
 
 /// A node that has not answered an op for so long is silent.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -48,6 +48,7 @@ pub(super) struct Session {
     calm_until: Option<Instant>,
     last_answer: Option<Instant>,
     search: Option<Search>,
+    jitter: Jitter,
 }
 
 /// Scouts are sent.
@@ -92,10 +93,10 @@ impl Search {
 }
 
 impl Session {
-    pub(super) fn new(group: GroupId) -> Session {
+    pub(super) fn new(group: GroupId, jitter: Jitter) -> Session {
         Session {
             group,
-            id: SessionId(rand::random()),
+            id: SessionId(jitter.next()),
             window: Window::default(),
             queued: None,
             target: None,
@@ -105,6 +106,7 @@ impl Session {
             calm_until: None,
             last_answer: None,
             search: None,
+            jitter,
         }
     }
 
@@ -150,7 +152,7 @@ impl Session {
     }
 
     fn rest(&mut self, now: Instant) {
-        self.calm_until = Some(now + pause());
+        self.calm_until = Some(now + self.pause());
     }
 
     /// The node does not lead, or cannot be reached. Returns how many ops are to be sent again.
@@ -171,12 +173,13 @@ impl Session {
 
     /// Takes note of the answer of a connection to one of the ops.
     pub(super) fn judge(&mut self, lane: LaneId, seq: u64, verdict: Verdict, now: Instant) -> Judgement {
+        let pause = self.pause();
         let scout = self.search.as_mut().filter(|search| search.out == Some((lane, seq)));
         let scouted = scout.is_some();
         if let Some(search) = scout {
             search.out = None;
             if self.target.is_none() {
-                search.next_at = search.next_at.min(now + pause());
+                search.next_at = search.next_at.min(now + pause);
             }
         }
         let Some(pending) = self.window.get_mut(seq) else { return Judgement::default() };
@@ -242,6 +245,7 @@ impl Session {
 
     /// The next replica to send a scout to, when it is time.
     pub(super) fn next_scout(&mut self, view: &View, now: Instant) -> Option<NodeId> {
+        let pause = self.pause();
         let search = self.search.as_mut().filter(|search| search.next_at <= now)?;
         let replicas = &view.placement(self.group)?.replicas;
         let replica = *replicas.get(search.asked % replicas.len().max(1))?;
@@ -251,7 +255,7 @@ impl Session {
             return None;
         }
         let factor = if self.target.is_some() { 1 << (search.asked / replicas.len()).min(6) } else { 1 };
-        search.next_at = now + (factor * pause()).min(PAUSE_MAX);
+        search.next_at = now + (factor * pause).min(PAUSE_MAX);
         Some(replica)
     }
 
@@ -262,6 +266,10 @@ impl Session {
             search.out = Some((lane, seq));
             search.next_at = search.next_at.max(now + SCOUT_PATIENCE);
         }
+    }
+
+    fn pause(&self) -> Duration {
+        self.jitter.within(&PAUSE)
     }
 
     /// Whether a pause is over since this was asked last.
@@ -279,8 +287,4 @@ pub(super) struct Judgement {
     pub(super) leads: bool,
     /// The op is to be sent again.
     pub(super) again: bool,
-}
-
-fn pause() -> Duration {
-    rand::rng().random_range(PAUSE)
 }

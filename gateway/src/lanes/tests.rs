@@ -11,6 +11,7 @@ use ursula_common::verb::{Append, Reply};
 use super::*;
 use crate::tests::{FakeLane, FakeNode, SentOp, quiet, topology};
 
+mod chaos;
 mod replicas;
 
 const GROUP: GroupId = GroupId(1);
@@ -41,7 +42,7 @@ impl World {
 }
 
 fn start(views: Views) -> Lanes {
-    Lanes::start(views, 64 << 20, Arc::default(), Metrics::new().expect("metrics"))
+    Lanes::start(views, 64 << 20, Arc::default(), Jitter::new(1), Metrics::new().expect("metrics"))
 }
 
 fn append(bytes: usize) -> Op {

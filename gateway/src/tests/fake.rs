@@ -119,7 +119,7 @@ impl FakeNode {
         loop {
             let call = self.lane_call().await;
             // One that was not taken in for too long was given up.
-            if !call.accept.is_closed() {
+            if !call.is_given_up() {
                 let lane = call.accept();
                 lane.grant(credit_ops);
                 return lane;
@@ -154,6 +154,10 @@ impl FakeNode {
 
     pub(crate) fn play(&self, role: Role) {
         self.inner.role.send_replace(role);
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        *self.inner.mode.borrow() == Mode::Alive
     }
 
     /// How many follow its topology.
@@ -203,8 +207,14 @@ pub(crate) struct LaneCall {
 impl LaneCall {
     pub(crate) fn accept(self) -> FakeLane {
         let (replies, outgoing) = mpsc::unbounded_channel();
-        self.accept.send(Ok(outgoing)).expect("the gateway waits for its lane");
+        // The gateway may have given up at this moment.
+        drop(self.accept.send(Ok(outgoing)));
         FakeLane { frames: self.frames, replies, seen: BTreeMap::new() }
+    }
+
+    /// Whether the gateway has stopped to wait for it.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.accept.is_closed()
     }
 
     pub(crate) fn refuse(self) {
