@@ -31,24 +31,20 @@ pub(super) struct Follower {
 impl Follower {
     /// Follows one node after the other, for ever.
     pub(super) async fn run(self) {
+        let mut last: Option<Link> = None;
+        let mut in_vain = 0;
         loop {
+            let view = self.views.get();
+            let known: Vec<&Link> = view.links().map(|(_, link)| link).collect();
+            let seeds: Vec<&Link> = self.seeds.iter().collect();
             // The seeds are for the first contact, and for when every node that is known has moved away.
-            let known: Vec<Link> = self.views.get().links().map(|(_, link)| link.clone()).collect();
-            if !self.follow_each(&known).await {
-                self.follow_each(&self.seeds).await;
-            }
-        }
-    }
-
-    /// Returns whether one of them told anything.
-    async fn follow_each(&self, links: &[Link]) -> bool {
-        let mut heard = false;
-        for link in links {
-            heard |= self.follow(link).await;
+            let turn = in_vain % (known.len() + seeds.len()).max(1);
+            let Some(link) = next_after(if turn < known.len() { known } else { seeds }, last.as_ref()) else { return };
+            in_vain = if self.follow(&link).await { 0 } else { in_vain + 1 };
             self.followed.store(false, Ordering::Relaxed);
+            last = Some(link);
             sleep(PAUSE).await;
         }
-        heard
     }
 
     /// Follows a node until there is a reason to ask another one. Returns whether it told anything.
@@ -89,4 +85,11 @@ impl Follower {
             }
         }
     }
+}
+
+/// The way that stands behind the one that was taken last.
+fn next_after(links: Vec<&Link>, last: Option<&Link>) -> Option<Link> {
+    let place = last.and_then(|last| links.iter().position(|link| link.is(last)));
+    let next = place.map_or(0, |place| (place + 1) % links.len());
+    links.get(next).map(|link| (*link).clone())
 }

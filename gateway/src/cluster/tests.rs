@@ -9,6 +9,8 @@ use ursula_common::wire;
 use super::*;
 use crate::tests::{FakeLane, FakeNode, SentOp, quiet, topology};
 
+mod replicas;
+
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 struct World {

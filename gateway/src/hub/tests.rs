@@ -10,6 +10,8 @@ use super::*;
 use crate::pages::{self, PageBudget};
 use crate::tests::{FakeNode, Stored, quiet, within};
 
+mod replicas;
+
 const NAME: &str = "stream";
 const TEXT: &str = "text/plain";
 const BINARY: &str = "application/octet-stream";

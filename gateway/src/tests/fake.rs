@@ -396,6 +396,8 @@ impl v1::node_server::Node for Service {
                 Err(_) => Some((Ok(v1::Topology::default()), (known, told))),
             }
         };
-        Ok(Response::new(self.guard(stream::unfold((self.0.topologies.subscribe(), 0), next).boxed())))
+        let known = self.0.topologies.subscribe();
+        let newest = known.borrow().len().saturating_sub(1);
+        Ok(Response::new(self.guard(stream::unfold((known, newest), next).boxed())))
     }
 }

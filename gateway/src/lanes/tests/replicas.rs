@@ -82,8 +82,8 @@ async fn all(callers: Vec<JoinHandle<OpResult>>) -> Vec<OpResult> {
 }
 
 /// Without what the sender knows of earlier answers.
-fn core(ops: &[SentOp]) -> Vec<(u32, u64, u64, Bytes)> {
-    ops.iter().map(|op| (op.group, op.session, op.seq, op.op.clone())).collect()
+fn core<'a>(ops: impl IntoIterator<Item = &'a SentOp>) -> Vec<(u32, u64, u64, Bytes)> {
+    ops.into_iter().map(|op| (op.group, op.session, op.seq, op.op.clone())).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +101,7 @@ async fn ops_of_a_leader_that_died_go_to_its_successor_as_they_were() {
     while searching.elapsed() < Duration::from_secs(1) {
         for node in [2, 3] {
             for op in cluster.sent(node).await {
-                assert_eq!(core(&[op.clone()]), core(&sent[..1]));
+                assert_eq!(core([&op]), core(&sent[..1]));
                 cluster.answer(node, &op, not_leader(Some(1), 1));
                 scouts += 1;
             }
@@ -110,7 +110,7 @@ async fn ops_of_a_leader_that_died_go_to_its_successor_as_they_were() {
     assert!((10..=60).contains(&scouts), "{scouts} scouts in a second");
     cluster.announce(&topology_of(1, &[1, 2, 3], Some(3), 2));
     let again = cluster.sent(3).await;
-    assert_eq!(core(&again), core(&[sent[0].clone(), sent[2].clone(), sent[3].clone()]));
+    assert_eq!(core(&again), core([&sent[0], &sent[2], &sent[3]]));
     for op in &again {
         cluster.answer(3, op, answer(op.seq));
     }
@@ -124,7 +124,7 @@ async fn a_hint_is_followed_at_once() {
     let sent = cluster.sent(1).await;
     cluster.answer(1, &sent[0], not_leader(Some(3), 2));
     let (again, took) = cluster.next(3).await;
-    assert_eq!((core(&[again.clone()]), took), (core(&sent), Duration::ZERO));
+    assert_eq!((core([&again]), took), (core(&sent), Duration::ZERO));
     cluster.answer(3, &again, answer(7));
     assert_eq!(caller.await.expect("no panic"), answer(7));
     // The next one goes there straight away.
@@ -146,7 +146,7 @@ async fn without_a_hint_the_others_are_asked_in_turn() {
     let (scout, _) = cluster.next(2).await;
     cluster.answer(2, &scout, not_leader(None, 2));
     let (scout, _) = cluster.next(3).await;
-    assert_eq!(core(&[scout.clone()]), core(&sent[..1]));
+    assert_eq!(core([&scout]), core(&sent[..1]));
     cluster.answer(3, &scout, answer(0));
     let rest = cluster.sent(3).await;
     assert_eq!(core(&rest), core(&sent[1..]));
@@ -241,7 +241,7 @@ async fn a_refusal_counts_only_if_no_other_try_may_have_been_done() {
     cluster.announce(&topology_of(1, &[1, 2, 3], Some(2), 2));
     for _ in 0..3 {
         let (op, _) = cluster.next(2).await;
-        assert_eq!(core(&[op.clone()]), core(&sent[..1]));
+        assert_eq!(core([&op]), core(&sent[..1]));
         cluster.answer(2, &op, Err(Error::Overloaded));
     }
     // Nor is what nobody knows the last word.
