@@ -155,12 +155,14 @@ impl Cluster {
     }
 
     /// Follows one incarnation of a stream, at its leader or, if that is `not_at` or cannot be reached, at another
-    /// replica: what it has applied was acknowledged, or soon will be.
+    /// replica: what it has applied was acknowledged, or soon will be. With `tell_up_to_date` a leader says at once
+    /// if there is nothing.
     pub(crate) async fn tail(
         &self,
         key: &StreamKey,
         stream: StreamId,
         from: Offset,
+        tell_up_to_date: bool,
         not_at: Option<NodeId>,
     ) -> Result<Tail, Error> {
         let target = self.locate(key, None).await?;
@@ -172,7 +174,11 @@ impl Cluster {
             // Unless there is nobody else.
             let skip = not_at == Some(asked.node) && !skipped.swap(true, Ordering::Relaxed);
             async move {
-                let opened = if skip { Err(Error::Unavailable) } else { asked.link.tail(target, stream, from).await };
+                let opened = if skip {
+                    Err(Error::Unavailable)
+                } else {
+                    asked.link.tail(target, stream, from, tell_up_to_date).await
+                };
                 opened.map(|events| (asked.node, events))
             }
         };

@@ -99,8 +99,10 @@ impl Link {
         target: TargetRef,
         stream: StreamId,
         from: Offset,
+        tell_up_to_date: bool,
     ) -> Result<Streaming<v1::TailEvent>, Error> {
-        let request = v1::TailRequest { target: Some(target.into()), from: from.0, stream_id: stream.0 };
+        let request =
+            v1::TailRequest { target: Some(target.into()), from: from.0, stream_id: stream.0, tell_up_to_date };
         Ok(self.client().tail(request).await.map_err(|status| from_status(&status))?.into_inner())
     }
 

@@ -90,12 +90,13 @@ impl v1::node_server::Node for NodeService {
     }
 
     async fn tail(&self, request: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        let v1::TailRequest { target, from, stream_id } = request.into_inner();
+        let v1::TailRequest { target, from, stream_id, tell_up_to_date } = request.into_inner();
         let target: TargetRef = target.try_into().map_err(to_status)?;
         Ok(Response::new(tail::open(
             target,
             StreamId(stream_id),
             Offset(from),
+            tell_up_to_date,
             self.directory.clone(),
             self.metrics.clone(),
         )))

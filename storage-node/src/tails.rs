@@ -28,6 +28,8 @@ pub(crate) struct Waiter {
     pub(crate) stream: StreamId,
     pub(crate) from: Offset,
     pub(crate) bytes_max: usize,
+    /// Whether it does not wait if it is certain that there is nothing yet.
+    pub(crate) tell_up_to_date: bool,
     pub(crate) reply: oneshot::Sender<Result<TailPage, Error>>,
 }
 

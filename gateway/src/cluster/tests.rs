@@ -197,8 +197,9 @@ async fn a_question_without_an_answer_ends_in_the_time_for_an_op() {
     read().await.expect("a range");
     stored.fall_silent(true);
     let started = Instant::now();
-    let asked =
-        async { tokio::join!(world.cluster.describe(&key), read(), world.cluster.tail(&key, id, Offset(0), None)) };
+    let asked = async {
+        tokio::join!(world.cluster.describe(&key), read(), world.cluster.tail(&key, id, Offset(0), false, None))
+    };
     let (info, range, tail) = tokio::time::timeout(2 * TIMEOUT, asked).await.expect("in time");
     assert_eq!(info, Err(Error::Unavailable));
     assert_eq!(range.map(drop), Err(Error::Unavailable));

@@ -73,6 +73,11 @@ struct Kept {
     next: Offset,
     /// Bytes after `next` that cannot be framed yet.
     rest: BytesMut,
+    /// Whether the last frame said that nothing more was there, as far as it went. A replica that stood in for the
+    /// leader cannot say so; then the leader is asked when the tail is back there.
+    told_up_to_date: bool,
+    /// What it said, for readers that have had the last frame.
+    up_to_date: Option<Arc<Frame>>,
     /// Why nothing comes any more.
     ended: Option<Error>,
 }
@@ -92,6 +97,8 @@ pub(crate) struct Reader {
     feed: Arc<Feed>,
     news: watch::Receiver<u64>,
     next: Offset,
+    /// Whether the last frame, or the page before it, said that nothing more was there.
+    told_up_to_date: bool,
 }
 
 impl Feed {
@@ -101,7 +108,15 @@ impl Feed {
         budget: Arc<KeptBudget>,
         metrics: Arc<Metrics>,
     ) -> Feed {
-        let kept = Kept { frames: VecDeque::new(), bytes: 0, next: from, rest: BytesMut::new(), ended: None };
+        let kept = Kept {
+            frames: VecDeque::new(),
+            bytes: 0,
+            next: from,
+            rest: BytesMut::new(),
+            told_up_to_date: true,
+            up_to_date: None,
+            ended: None,
+        };
         Feed {
             content_type: content_type.clone(),
             kept: Mutex::new(kept),
@@ -141,7 +156,8 @@ impl Feed {
     ) -> bool {
         let mut not_at = None;
         loop {
-            let opened = cluster.tail(key, *stream, self.next(), not_at.take()).await;
+            let tell = !self.lock().told_up_to_date;
+            let opened = cluster.tail(key, *stream, self.next(), tell, not_at.take()).await;
             let failed = match opened {
                 Ok(tail) => {
                     metrics.tail_upstreams_opened.increment(1);
@@ -227,12 +243,21 @@ impl Feed {
         let whole = frameable(&self.content_type, &data, event.closed);
         kept.rest.extend_from_slice(&data[whole..]);
         let data = data.slice(..whole);
-        if data.is_empty() && !event.closed {
+        let told = std::mem::replace(&mut kept.told_up_to_date, event.up_to_date);
+        let is_news = event.closed || (event.up_to_date && !told);
+        if data.is_empty() && !is_news {
             return false;
         }
         let kind = DataKind::of(&self.content_type);
         let cursor = cursor::next(clock.now(), None, 1);
         let frame = Frame::new(kind, kept.next, data, cursor, event.up_to_date, event.closed);
+        kept.up_to_date = None;
+        if frame.data.is_empty() && !frame.closed {
+            kept.up_to_date = Some(Arc::new(frame));
+            drop(kept);
+            self.tell();
+            return false;
+        }
         self.metrics.tail_frames.increment(1);
         kept.next = frame.next;
         self.keep(&mut kept, frame);
@@ -308,7 +333,7 @@ impl Reader {
         feed.readers.fetch_add(1, Ordering::SeqCst);
         feed.metrics.tail_readers.increment(1.0);
         // Subscribed before the first look, so that nothing is missed in between.
-        Reader { news: feed.news.subscribe(), feed, next: from }
+        Reader { news: feed.news.subscribe(), feed, next: from, told_up_to_date: true }
     }
 
     /// The offset after what was sent.
@@ -333,10 +358,12 @@ impl Reader {
         let kept = self.feed.lock();
         let frame = kept.frame_at(self.next).cloned();
         let (next, ended) = (kept.next, kept.ended.clone());
+        let told = kept.up_to_date.clone().filter(|told| !self.told_up_to_date && told.next == self.next);
         drop(kept);
-        match frame {
+        match frame.or(told) {
             Some(frame) if frame.start <= self.next => {
                 self.next = frame.next;
+                self.told_up_to_date = frame.up_to_date;
                 self.feed.metrics.tail_deliveries.increment(1);
                 Some(Step::Frame(frame))
             }

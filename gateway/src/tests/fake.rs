@@ -366,9 +366,9 @@ impl v1::node_server::Node for Service {
     }
 
     async fn tail(&self, request: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        let v1::TailRequest { target, from, stream_id } = request.into_inner();
+        let v1::TailRequest { target, from, stream_id, tell_up_to_date } = request.into_inner();
         let stored = self.stored(target.as_ref()).await?;
-        let tail = Tail::open(stored, stream_id, from, self.role())?;
+        let tail = Tail::open(stored, stream_id, from, tell_up_to_date, self.role())?;
         Ok(Response::new(self.guard(stream::unfold(tail, Tail::next).boxed())))
     }
 

@@ -173,18 +173,20 @@ pub(super) struct Tail {
     id: u64,
     breaks: u64,
     at: Offset,
+    tells: bool,
     ended: bool,
 }
 
 impl Tail {
-    pub(super) fn open(stored: Arc<Stored>, id: u64, from: u64, role: Role) -> Result<Tail, Status> {
+    pub(super) fn open(stored: Arc<Stored>, id: u64, from: u64, tells: bool, role: Role) -> Result<Tail, Status> {
         let state = stored.state.subscribe();
         let (breaks, unreachable) = (state.borrow().breaks, state.borrow().unreachable);
         if unreachable {
             return Err(broken());
         }
         stored.tails.lock().expect("no panic").push(from);
-        Ok(Tail { stored, proven: role == Role::Leads, state, id, breaks, at: Offset(from), ended: false })
+        let proven = role == Role::Leads;
+        Ok(Tail { stored, proven, state, id, breaks, at: Offset(from), tells: tells && proven, ended: false })
     }
 
     pub(super) async fn next(mut self) -> Option<(Result<v1::TailEvent, Status>, Tail)> {
@@ -193,8 +195,9 @@ impl Tail {
         }
         let base = self.stored.base();
         let (id, breaks, at) = (self.id, self.breaks, (self.at.0 - base) as usize);
+        let tells = std::mem::take(&mut self.tells);
         let changed = |state: &State| {
-            state.breaks > breaks || state.deleted || state.id != id || state.bytes.len() > at || state.closed
+            tells || state.breaks > breaks || state.deleted || state.id != id || state.bytes.len() > at || state.closed
         };
         let state = self.state.wait_for(changed).await.ok()?.clone();
         if state.breaks > breaks {

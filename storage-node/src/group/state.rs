@@ -136,7 +136,8 @@ impl GroupState {
             // A replica that lags may not have heard of the stream yet, nor of its last bytes.
             Err(error) => return waiter.answer(Err((self.proof)().err().unwrap_or(error))),
         };
-        if waiter.from < info.tail || info.closed {
+        let tell = || waiter.tell_up_to_date && (self.proof)().is_ok();
+        if waiter.from < info.tail || info.closed || tell() {
             let page = self.page(info.id, waiter.from, info.tail, info.closed, waiter.bytes_max);
             return waiter.answer(Ok(page));
         }
@@ -228,3 +229,6 @@ impl StateMachine for GroupState {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

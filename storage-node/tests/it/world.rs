@@ -174,7 +174,8 @@ impl World {
     }
 
     pub(crate) async fn tail_of(&self, key: &StreamKey, stream: StreamId, from: u64) -> Tail {
-        let request = v1::TailRequest { target: Some(self.target(key, None)), from, stream_id: stream.0 };
+        let target = Some(self.target(key, None));
+        let request = v1::TailRequest { target, from, stream_id: stream.0, tell_up_to_date: false };
         Tail(within(self.client.clone().tail(request)).await.expect("a tail").into_inner())
     }
 

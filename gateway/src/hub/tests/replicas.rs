@@ -76,8 +76,10 @@ async fn a_tail_leaves_a_node_that_died_or_froze() {
         }
         let (bytes, pages) = nodes.world.read_to(&mut reader, 19).await;
         assert_eq!((&bytes[..], pages), (&b"meanwhile, "[..], 0));
-        nodes.lead(2, 2);
-        tokio::time::sleep(Duration::from_secs(6)).await;
+        if mode == Mode::Dead {
+            nodes.lead(2, 2);
+            assert!(frame(&mut reader).await.up_to_date, "which nobody could say before");
+        }
         assert!(nodes.append(&mut reader, "after").await.up_to_date);
     }
 }
@@ -91,7 +93,10 @@ async fn a_replica_serves_tails_while_nobody_leads_and_claims_nothing() {
     assert!(!nodes.append(&mut reader, "two").await.up_to_date, "there may be more");
     // The leader comes back, and so does the tail, without news of anybody.
     nodes.turn(1, Mode::Alive);
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    let told = frame(&mut reader).await;
+    assert!(told.up_to_date && !told.closed && told.data.is_empty(), "it was not told before");
+    assert_eq!((told.start, told.next), (Offset(6), Offset(6)));
+    assert!(waits(&mut reader).await, "once is enough");
     assert!(nodes.append(&mut reader, "three").await.up_to_date);
     // The end is the end, whoever tells.
     nodes.turn(1, Mode::Dead);
