@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 use ursula_common::verb::{ReadFrom, StreamInfo};
-use ursula_common::{BucketName, Error, Millis, StreamId, StreamKey, StreamName};
+use ursula_common::{BucketName, Error, Millis, Offset, StreamId, StreamKey, StreamName};
 
 use crate::core::{List, Read, ReadDone};
 use crate::group::Group;
@@ -29,9 +29,10 @@ pub(crate) async fn describe(
 }
 
 pub(crate) async fn read(group: Rc<Group>, read: Read, now: Millis, reply: Reply<ReadDone>) {
-    let done = match group.replica.confirm_leadership().await {
-        Ok(()) => range(&group, &read, now),
-        Err(error) if read.applied_is_enough => applied_range(&group, &read, now).ok_or(error),
+    let confirmed = group.replica.confirm_leadership().await;
+    let done = match confirmed {
+        Ok(()) => range(&group, &read, now).await,
+        Err(error) if read.applied_is_enough => applied_range(&group, &read, now).await.ok_or(error),
         Err(error) => Err(error),
     };
     if read.touch && done.as_ref().is_ok_and(|done| done.proven) {
@@ -51,9 +52,8 @@ pub(crate) async fn describe_bucket(group: Rc<Group>, bucket: BucketName, reply:
     drop(reply.send(confirmed.and_then(|()| group.state.borrow().bucket(&bucket))));
 }
 
-fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Error> {
-    let state = group.state.borrow();
-    let info = state.info(&read.key, read.inherited, now)?;
+async fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Error> {
+    let info = group.state.borrow().info(&read.key, read.inherited, now)?;
     let start = match read.from {
         ReadFrom::Start => info.earliest,
         ReadFrom::Now => info.tail,
@@ -66,17 +66,29 @@ fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Error> {
     if elsewhere || start == info.tail {
         return Ok(ReadDone { info, start, range: Range { pieces: Vec::new(), next: start }, proven: true });
     }
-    let start = if is_divisible(&info) { start } else { state.record_start(info.id, start) };
-    let range = state.read(info.id, start, read.until, read.bytes_max);
+    let start = if is_divisible(&info) { start } else { record_start(group, &info, start).await? };
+    let range = group.bytes(&info, start, read.until, read.bytes_max).await?;
+    if range.next == start {
+        // The stream has ended meanwhile, and its bytes with it; or they are damaged.
+        return Err(group.state.borrow().info(&read.key, read.inherited, now).err().unwrap_or(Error::Unavailable));
+    }
     Ok(ReadDone { info, start, range, proven: true })
 }
 
 /// What a replica can say that may lag behind: bytes that it has, or where inherited bytes are. That a stream
 /// is not there, or ends here, may have changed.
-fn applied_range(group: &Group, read: &Read, now: Millis) -> Option<ReadDone> {
-    let done = range(group, read, now).ok()?;
+async fn applied_range(group: &Group, read: &Read, now: Millis) -> Option<ReadDone> {
+    let done = range(group, read, now).await.ok()?;
     let inherits = done.info.fork.as_ref().is_some_and(|fork| done.start < fork.at);
     (inherits || done.range.next > done.start).then_some(ReadDone { proven: false, ..done })
+}
+
+async fn record_start(group: &Group, info: &StreamInfo, at: Offset) -> Result<Offset, Error> {
+    let hot = group.state.borrow().hot_record(info.id, at);
+    match hot {
+        Some((start, _)) => Ok(start),
+        None => Ok(group.record_at(info, at, None).await?.map_or(at, |(start, _)| start)),
+    }
 }
 
 /// Whether a read may begin inside a record. Only text may: an event ends before a character whose rest

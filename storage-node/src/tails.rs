@@ -7,7 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use ursula_common::verb::StreamInfo;
 use ursula_common::{Error, Offset, StreamId, StreamKey};
+
+use crate::hot::Range;
 
 /// The bytes after an offset, as far as they are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,17 @@ pub(crate) struct TailPage {
     pub(crate) closed: bool,
     /// Nothing more is stored at this moment.
     pub(crate) up_to_date: bool,
+}
+
+impl TailPage {
+    /// The page of a stream from `start` on with these bytes. `proof` tells whether `info` says all there is.
+    pub(crate) fn new(start: Offset, range: Range, info: &StreamInfo, proof: impl FnOnce() -> bool) -> TailPage {
+        let whole = range.next == info.tail;
+        // What was closed has its end on every replica that knows of it.
+        let closed = info.closed && whole;
+        let up_to_date = closed || (whole && proof());
+        TailPage { start, pieces: range.pieces, next: range.next, closed, up_to_date }
+    }
 }
 
 /// One reader that waits.
@@ -80,10 +94,8 @@ impl Tails {
 
     /// Answers all waiters with an error.
     pub(crate) fn end_all(&mut self, error: &Error) {
-        self.sliding.clear();
-        for waiter in self.streams.drain().flat_map(|(_, tailed)| tailed.waiters) {
-            waiter.answer(Err(error.clone()));
-        }
+        let streams: Vec<StreamId> = self.streams.keys().copied().collect();
+        streams.into_iter().for_each(|stream| self.end(stream, error));
     }
 
     /// Drops the waiters whose reader has gone.

@@ -15,6 +15,7 @@ impl From<Error> for Failure {
             Error::Overloaded => code(5),
             Error::MemoryFull => code(6),
             Error::ResultForgotten => code(7),
+            Error::DiskFull => code(8),
             Error::BucketNotFound => code(16),
             Error::BucketNotEmpty => code(17),
             Error::BucketBusy => code(18),
@@ -39,6 +40,7 @@ impl From<Error> for Failure {
             Error::ForkOffsetInvalid { tail } => number(67, tail.0),
             Error::ForkSubOffsetInvalid => code(68),
             Error::TooManyForks => code(69),
+            Error::ClusterRefused { reason } => Failure { text: reason.to_string(), ..code(80) },
         }
     }
 }
@@ -55,6 +57,7 @@ impl From<Failure> for Error {
             5 => Error::Overloaded,
             6 => Error::MemoryFull,
             7 => Error::ResultForgotten,
+            8 => Error::DiskFull,
             16 => Error::BucketNotFound,
             17 => Error::BucketNotEmpty,
             18 => Error::BucketBusy,
@@ -79,6 +82,7 @@ impl From<Failure> for Error {
             67 => Error::ForkOffsetInvalid { tail: Offset(a) },
             68 => Error::ForkSubOffsetInvalid,
             69 => Error::TooManyForks,
+            80 => Error::ClusterRefused { reason: text.into() },
             _ => Error::Malformed,
         }
     }

@@ -18,6 +18,17 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// A node is followed for so long before another one is asked for news that this one does not seem to have.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// So often every node may tell an older topology than is known here, one after the other, before it is believed.
+const OLD_ROUNDS: usize = 3;
+
+/// What a node told before it was left.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Nothing,
+    News,
+    OldNews,
+}
+
 /// Who is followed, and why no longer.
 pub(super) struct Follower {
     pub(super) seeds: Vec<Link>,
@@ -32,7 +43,7 @@ impl Follower {
     /// Follows one node after the other, for ever.
     pub(super) async fn run(self) {
         let mut last: Option<Link> = None;
-        let mut in_vain = 0;
+        let (mut in_vain, mut behind) = (0, 0);
         loop {
             let view = self.views.get();
             let known: Vec<&Link> = view.links().map(|(_, link)| link).collect();
@@ -40,18 +51,28 @@ impl Follower {
             // The seeds are for the first contact, and for when every node that is known has moved away.
             let turn = in_vain % (known.len() + seeds.len()).max(1);
             let Some(link) = next_after(if turn < known.len() { known } else { seeds }, last.as_ref()) else { return };
-            in_vain = if self.follow(&link).await { 0 } else { in_vain + 1 };
+            let told = self.follow(&link).await;
+            (in_vain, behind) = match told {
+                Told::News => (0, 0),
+                Told::OldNews => (0, behind + 1),
+                Told::Nothing => (in_vain + 1, behind),
+            };
+            if behind > OLD_ROUNDS * self.views.get().links().count() {
+                // Nobody knows what is known here: the cluster has begun anew.
+                self.views.forget_version();
+                behind = 0;
+            }
             self.followed.store(false, Ordering::Relaxed);
             last = Some(link);
             sleep(PAUSE).await;
         }
     }
 
-    /// Follows a node until there is a reason to ask another one. Returns whether it told anything.
-    async fn follow(&self, link: &Link) -> bool {
-        let Ok(Ok(mut news)) = timeout(SILENCE, link.watch_topology(0)).await else { return false };
+    /// Follows a node until there is a reason to ask another one.
+    async fn follow(&self, link: &Link) -> Told {
+        let Ok(Ok(mut news)) = timeout(SILENCE, link.watch_topology(0)).await else { return Told::Nothing };
         let since = Instant::now();
-        let mut heard = false;
+        let mut heard = Told::Nothing;
         loop {
             let message = tokio::select! {
                 message = timeout(SILENCE, news.message()) => message,
@@ -68,14 +89,14 @@ impl Follower {
             if message.version == 0 {
                 continue;
             }
-            heard = true;
             let known = self.views.get().version();
             match self.views.merge(&message, link) {
                 Ok(()) if message.version < known => {
                     debug!(node = link.address(), message.version, known, "an old topology");
-                    return heard;
+                    return Told::OldNews;
                 }
                 Ok(()) => {
+                    heard = Told::News;
                     self.followed.store(true, Ordering::Relaxed);
                     if message.version > known {
                         info!(node = link.address(), message.version, groups = message.groups.len(), "topology");

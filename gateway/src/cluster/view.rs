@@ -63,6 +63,11 @@ impl Views {
         Ok(())
     }
 
+    /// Whatever is told next is news.
+    pub(crate) fn forget_version(&self) {
+        self.current.send_modify(|view| Arc::make_mut(view).version = 0);
+    }
+
     /// Takes in that `from` says not to lead a group, and who does.
     pub(crate) fn hear(&self, group: GroupId, from: NodeId, leader: Option<NodeId>, term: u64) {
         self.change(group, |placement| placement.hear(from, leader, term));

@@ -167,7 +167,7 @@ async fn two_nodes_in_one_process_know_nothing_of_each_other() {
     assert_eq!(other.content(&key, 0).await, b"of the other");
     one.delete(&key).await;
     assert_eq!(other.content(&key, 0).await, b"of the other");
-    within(one.node.stop()).await;
+    within(one.node.stop()).await.expect("a stop");
     assert_eq!(other.content(&key, 0).await, b"of the other");
     let asked = one.describe(&key).await;
     assert_eq!(asked, Err(Error::Unavailable), "a node that has stopped answers all the same");

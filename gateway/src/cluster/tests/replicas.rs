@@ -124,6 +124,20 @@ async fn a_node_with_old_news_is_not_followed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cluster_that_began_anew_is_believed_when_all_nodes_say_so() {
+    let nodes = Nodes::new().await;
+    nodes.announce(&topology_of(50, &[1, 2, 3], Some(1), 9));
+    quiet().await;
+    let anew = topology_of(2, &[1, 2], Some(2), 1);
+    nodes.announce(&anew);
+    quiet().await;
+    assert_eq!(nodes.version(), 50);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(nodes.version(), 2);
+    assert!(nodes.cluster.is_ready());
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_node_is_asked_for_news_when_a_group_is_lost() {
     let mut nodes = Nodes::new().await;
     let mut lanes = Vec::new();

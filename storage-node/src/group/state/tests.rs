@@ -29,7 +29,7 @@ impl World {
     fn new() -> World {
         let hot = Rc::new(RefCell::new(Hot::new(1 << 20)));
         let leads = Rc::new(Cell::new(true));
-        let mut state = GroupState::new(GROUP, 1, hot, Millis(0));
+        let mut state = GroupState::in_memory(GROUP, 1, hot, Millis(0));
         let proof = leads.clone();
         state.prove_with(move || if proof.get() { Ok(()) } else { Err(not_leader()) });
         let mut world = World { state, leads };
@@ -41,7 +41,7 @@ impl World {
     }
 
     fn apply(&mut self, op: Op) {
-        self.state.apply(vec![Command { at: Millis(1), origin: None, op }]);
+        self.state.apply(vec![Command { at: Millis(1), origin: None, op }], None);
     }
 
     fn append(&mut self, body: &'static str, close: bool) {
@@ -60,7 +60,7 @@ impl World {
         let (reply, answer) = oneshot::channel();
         let known = self.state.info(&key("stream"), None, Millis(1)).expect("a stream");
         let waiter = Waiter { stream: known.id, from: Offset(from), bytes_max: 1000, tell_up_to_date, reply };
-        self.state.wait(&key(name), Millis(1), waiter);
+        assert!(self.state.wait(&key(name), Millis(1), waiter).is_none(), "everything is in memory");
         answer
     }
 
@@ -122,8 +122,8 @@ fn a_leader_tells_at_once_that_there_is_nothing_if_it_is_asked() {
 fn tails_begin_again_when_the_state_is_replaced() {
     let mut world = World::new();
     let waiting = world.wait("stream", 5, false);
-    let snapshot = world.state.snapshot();
-    world.state.restore(snapshot.into()).expect("a snapshot");
-    assert_eq!(told(waiting), Err(Error::NOT_HERE));
+    let (snapshot, places) = (world.state.snapshot(), world.state.places());
+    world.state.restore(snapshot.into(), places).expect("a snapshot");
+    assert_eq!(told(waiting), Err(Error::Unavailable));
     assert_eq!(world.state.waiting_tails(), 0);
 }
