@@ -258,7 +258,14 @@ impl Core {
             }
             RequestKind::Record { key, id, at, until, reply } => {
                 let directory = self.directory.clone();
-                spawn_local(async move { reply.send(group.inherited_record(&key, id, at, until, &directory).await) });
+                spawn_local(async move {
+                    // Another leader may know of a stream that this replica has not heard of yet.
+                    let found = match group.replica.confirm_leadership().await {
+                        Ok(()) => group.inherited_record(&key, id, at, until, &directory).await,
+                        Err(error) => Err(error),
+                    };
+                    drop(reply.send(found));
+                });
             }
             RequestKind::List { list, reply } => {
                 spawn_local(reads::list(group, list, now, reply));

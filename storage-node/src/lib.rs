@@ -10,6 +10,7 @@ mod config;
 mod core;
 mod data_dir;
 mod directory;
+mod elsewhere;
 mod engine;
 mod group;
 mod hot;

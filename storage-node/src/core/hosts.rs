@@ -118,7 +118,13 @@ impl Core {
                 (GroupState::in_memory(id, self.data_groups, self.hot.clone(), now), Storage::Memory)
             }
             Some(Log { dir, journal, archive }) => {
-                let found = self.found.borrow().get(&id).cloned().unwrap_or_default();
+                let found = self.found.borrow().get(&id).cloned();
+                if found.is_none() {
+                    // A process that ended while it forgot the group may have left the checkpoint.
+                    let dir = dir.clone();
+                    runtime::blocking(move || dir.remove_checkpoint(id)).await?;
+                }
+                let found = found.unwrap_or_default();
                 let (dir, journal, archive) = (dir.clone(), journal.clone(), archive.clone());
                 let state = GroupState::on_disk(id, self.data_groups, self.hot.clone(), archive.clone());
                 (state, Storage::Disk { dir, journal, archive, found })
@@ -160,6 +166,7 @@ impl Core {
         if let Some(Hosted { group, tasks, .. }) = hosted {
             self.notices.remove(id);
             group.replica.stop().await;
+            group.close();
             tasks.iter().for_each(|task| task.abort());
             group.state.borrow_mut().clear();
         }
