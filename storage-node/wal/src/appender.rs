@@ -6,10 +6,14 @@ use std::sync::Arc;
 use ursula_common::{GroupId, Offset, StreamId};
 
 use crate::dir::Shared;
-use crate::fact::{FACT_BYTES_MAX, Fact, Facts};
-use crate::record::{self, Header, Kind, Location, StateEnd};
+use crate::fact::{FACT_BYTES_MAX, Fact};
+use crate::record::{self, Header, Kind, Location};
 use crate::segment::{self, SegmentId};
+use crate::state::{GroupLog, STATE_BYTES_MAX};
 use crate::table::Note;
+
+/// What a disk loses as a whole.
+const SECTOR_BYTES: usize = 512;
 
 /// Says what comes into the log of one core; one for each [`crate::Writer`].
 ///
@@ -50,18 +54,6 @@ struct Open {
     at: u32,
     /// Where the current batch began.
     batch: u32,
-}
-
-/// What the log knows of one group.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct GroupLog {
-    pub(crate) since: SegmentId,
-    /// Entries are `first..next`.
-    pub(crate) first: u64,
-    pub(crate) next: u64,
-    /// The payload of the last entry; zeros if there is none, or its place is not known.
-    pub(crate) last: (SegmentId, u32),
-    pub(crate) facts: Facts,
 }
 
 impl Appender {
@@ -116,6 +108,7 @@ impl Appender {
         let next = index.map_or(0, |index| index + 1);
         self.touch(group);
         self.record(Kind::Truncate, group, next, 0, &[]);
+        self.note(group).truncate(next);
         let log = self.touch(group);
         if next < log.next {
             let purged = log.facts.purged.as_ref().map_or(0, |(index, _)| index + 1);
@@ -138,7 +131,7 @@ impl Appender {
     pub fn forget_group(&mut self, group: GroupId) {
         self.touch(group);
         self.record(Kind::Forget, group, 0, 0, &[]);
-        *self.note(group) = Note { reset: true, forgotten: true, ..Note::default() };
+        *self.note(group) = Note::forgotten();
         self.groups.remove(&group);
         self.shared.release(group);
     }
@@ -150,6 +143,10 @@ impl Appender {
         if !self.batch.bytes.is_empty() || self.marked == Some((open.id, open.at)) {
             return false;
         }
+        // Twice, in two sectors: one that is lost with the end of the log would take the proof with it.
+        let end = (open.at + record::HEADER_BYTES) as usize;
+        let rest = end.next_multiple_of(SECTOR_BYTES) - end;
+        self.record(Kind::Mark, GroupId::META, 0, 0, &[0; SECTOR_BYTES][..rest]);
         self.record(Kind::Mark, GroupId::META, 0, 0, &[]);
         self.marked = self.open.as_ref().map(|open| (open.id, open.at));
         true
@@ -197,7 +194,7 @@ impl Appender {
 
     /// A record where there is room for it.
     fn record(&mut self, kind: Kind, group: GroupId, index: u64, extra: u64, payload: &[u8]) -> Location {
-        let most = self.shared.options.record_bytes_max as usize;
+        let most = (self.shared.options.record_bytes_max as usize).max(STATE_BYTES_MAX);
         assert!(payload.len() <= most, "a record of {} bytes of at most {most}", payload.len());
         let header = Header::new(kind, group, index, extra, payload);
         let size = self.shared.options.segment_bytes;
@@ -211,15 +208,13 @@ impl Appender {
 
     /// The group as it is now, so that no older segment is needed to know it.
     fn state(&mut self, group: GroupId) {
-        let log = self.groups.get(&group).expect("a group that was touched").clone();
-        let end = StateEnd { since: log.since, last: log.last }.encode();
-        self.record(Kind::State, group, log.first, log.next, &end);
-        for (kind, index, payload) in log.facts.iter() {
-            self.record(kind, group, index, 0, payload);
-        }
+        let log = self.groups.get(&group).expect("a group that was touched");
+        let (first, next, payload) = (log.first, log.next, log.encode());
+        let purged = log.facts.purged.as_ref().map(|(index, _)| *index);
+        self.record(Kind::State, group, first, next, &payload);
         let note = self.note(group);
         note.forgotten = false;
-        note.purged = log.facts.purged.map(|(index, _)| index);
+        note.purged = purged;
     }
 
     /// Seals the segment and begins another one with the state of every group.

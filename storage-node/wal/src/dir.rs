@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crc32c::crc32c;
 use ursula_common::GroupId;
 
-use crate::appender::{Appender, GroupLog};
+use crate::appender::Appender;
 use crate::io::{File, Io, Lock};
 use crate::open::{self, OpenError};
 use crate::options::Options;
@@ -19,6 +19,7 @@ use crate::record::{self, Header, Location};
 use crate::recover::Recovered;
 use crate::segment::{self, SegmentId};
 use crate::spare::Pool;
+use crate::state::GroupLog;
 use crate::table::Table;
 use crate::writer::Writer;
 

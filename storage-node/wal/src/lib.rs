@@ -24,6 +24,7 @@ mod remove;
 mod scan;
 mod segment;
 mod spare;
+mod state;
 mod table;
 mod writer;
 

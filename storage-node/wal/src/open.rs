@@ -250,9 +250,8 @@ impl Opening {
     /// Brings the files into the state that a new life of the process begins with.
     fn settle(&self, ends: &BTreeMap<SegmentId, End>) -> Result<Pool, OpenError> {
         for (id, header) in &self.segments {
-            let end = ends[id];
-            if !end.sealed {
-                self.with_segment(*id, |file| scan::seal(&*file, header, end))?;
+            if !self.is_complete(header) {
+                self.with_segment(*id, |file| scan::settle(&*file, header, ends[id]))?;
             }
         }
         let mut pool = Pool::after(self.spares.last().copied().unwrap_or_default());
@@ -290,9 +289,7 @@ impl Opening {
             self.io.remove(&path)?;
             return Ok(false);
         }
-        if scan::read_header(&*file)? != Some(Found::Blank) {
-            spare::blank(&*file)?;
-        }
+        spare::blank(&*file)?;
         Ok(true)
     }
 

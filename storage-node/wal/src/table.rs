@@ -11,11 +11,30 @@ use crate::segment::{Header, SegmentId};
 pub(crate) struct Note {
     /// The highest entry.
     pub(crate) last: Option<u64>,
+    /// Entries of older batches from here on are void.
+    void_from: Option<u64>,
     pub(crate) purged: Option<u64>,
     /// All that older segments say is void.
     pub(crate) reset: bool,
     /// And nothing came after that.
     pub(crate) forgotten: bool,
+}
+
+impl Note {
+    pub(crate) fn forgotten() -> Note {
+        Note { reset: true, forgotten: true, ..Note::default() }
+    }
+
+    /// Entries from `next` on are void.
+    pub(crate) fn truncate(&mut self, next: u64) {
+        self.void_from = Some(self.void_from.map_or(next, |void| void.min(next)));
+        self.last = before(self.last, next);
+    }
+}
+
+/// The highest entry, when those from `next` on are void.
+fn before(last: Option<u64>, next: u64) -> Option<u64> {
+    last.zip(next.checked_sub(1)).map(|(last, before)| last.min(before))
 }
 
 /// A segment that is on disk.
@@ -59,7 +78,11 @@ impl Table {
         known.forgotten = note.forgotten;
         if note.reset {
             known.purged = None;
-            self.segments.values_mut().filter_map(|each| each.groups.get_mut(&group)).for_each(|last| *last = None);
+        }
+        let void_from = if note.reset { Some(0) } else { note.void_from };
+        if let Some(next) = void_from {
+            let lasts = self.segments.values_mut().filter_map(|segment| segment.groups.get_mut(&group));
+            lasts.for_each(|last| *last = before(*last, next));
         }
         known.purged = known.purged.max(note.purged);
         if let Some(segment) = self.segments.get_mut(&id) {

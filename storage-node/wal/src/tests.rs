@@ -9,6 +9,12 @@ use ursula_common::GroupId;
 use crate::*;
 
 mod basics;
+mod crash;
+mod faults;
+mod flips;
+mod life;
+mod refuse;
+mod world;
 
 /// Where the logs of tests lie.
 pub(crate) const DIR: &str = "/log";
@@ -18,7 +24,7 @@ pub(crate) fn options(salt: u64) -> Options {
     Options {
         segment_bytes: 16 << 10,
         record_bytes_max: 1500,
-        groups_max: 4,
+        groups_max: 6,
         identity: 7,
         salt,
         spares: 2,

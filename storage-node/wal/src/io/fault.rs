@@ -74,6 +74,12 @@ impl<F: FnMut(u64, Call, &Path) -> Option<Fault> + Send> Watch for F {
 
 type Watcher = Arc<Mutex<Box<dyn Watch>>>;
 
+/// A watcher that looks away.
+pub struct Paused {
+    watch: Option<Watcher>,
+    calls: u64,
+}
+
 struct FaultFile {
     io: FaultIo,
     path: PathBuf,
@@ -113,6 +119,19 @@ impl FaultIo {
     /// Nobody decides about calls any more.
     pub fn unwatch(&self) {
         self.disk().watch = None;
+    }
+
+    /// Nobody decides about calls, and none is counted, until [`FaultIo::resume`].
+    pub fn pause(&self) -> Paused {
+        let mut disk = self.disk();
+        Paused { watch: disk.watch.take(), calls: disk.calls }
+    }
+
+    /// Goes on as before.
+    pub fn resume(&self, paused: Paused) {
+        let mut disk = self.disk();
+        disk.watch = paused.watch;
+        disk.calls = paused.calls;
     }
 
     /// Calls so far.
