@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use crc32c::crc32c;
 use ursula_common::GroupId;
 
 use crate::appender::Appender;
+use crate::index::{IndexError, IndexReader, Row};
 use crate::io::{File, Io, Lock};
 use crate::open::{self, OpenError};
 use crate::options::Options;
-use crate::record::{self, Header, Location};
+use crate::read::{Content, ReadError, Recent};
+use crate::record::Location;
 use crate::recover::Recovered;
-use crate::segment::{self, SegmentId};
+use crate::segment::SegmentId;
 use crate::spare::Pool;
 use crate::state::GroupLog;
 use crate::table::Table;
@@ -40,30 +41,6 @@ pub struct Space {
     pub high_water: bool,
 }
 
-/// Bytes that cannot be had from this log.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The segment was removed.
-    #[error("segment {0} is not there any more")]
-    Gone(SegmentId),
-    /// The bytes are not those that were written.
-    #[error("bytes of segment {segment} at {at} are damaged")]
-    Damaged {
-        /// Where.
-        segment: SegmentId,
-        /// Where in it.
-        at: u32,
-    },
-    /// The disk failed.
-    #[error("segment {segment} cannot be read: {error}")]
-    Io {
-        /// Where.
-        segment: SegmentId,
-        /// How.
-        error: io::Error,
-    },
-}
-
 pub(crate) struct Shared {
     pub(crate) io: Arc<dyn Io>,
     pub(crate) path: PathBuf,
@@ -71,7 +48,8 @@ pub(crate) struct Shared {
     pub(crate) next: AtomicU64,
     pub(crate) table: Mutex<Table>,
     pub(crate) pool: Mutex<Pool>,
-    pub(crate) files: Mutex<Files>,
+    pub(crate) files: Mutex<Recent<Arc<dyn File>>>,
+    pub(crate) indexes: Mutex<Recent<IndexReader>>,
     pub(crate) claims: Mutex<BTreeMap<GroupId, Claim>>,
     pub(crate) _lock: Box<dyn Lock>,
 }
@@ -91,10 +69,6 @@ impl Claim {
     }
 }
 
-/// Open segments, those used last at the end.
-#[derive(Default)]
-pub(crate) struct Files(Vec<(SegmentId, Arc<dyn File>)>);
-
 impl LogDir {
     /// Opens the log in `dir`, making it if need be: reads all segments, judges them, and only then writes.
     ///
@@ -112,22 +86,32 @@ impl LogDir {
 
     /// The payload of a record; blocks.
     pub fn read(&self, at: Location) -> Result<Bytes, ReadError> {
-        let Location { segment, at, len } = at;
-        let Some(start) = at.checked_sub(record::HEADER_BYTES) else {
-            return Err(ReadError::Damaged { segment, at });
-        };
-        let (bytes, seed) = self.shared.read(segment, start, len as usize + record::HEADER_BYTES as usize)?;
-        let bytes = Bytes::from(bytes);
-        let payload = bytes.slice(record::HEADER_BYTES as usize..);
-        let whole = Header::decode(&bytes, seed, start)
-            .is_some_and(|header| header.len == len && header.payload_crc == crc32c(&payload));
-        if whole { Ok(payload) } else { Err(self.shared.unless_gone(segment, at)) }
+        self.shared.read_record(at)
     }
 
     /// Bytes inside a record, with a checksum (CRC32C) of their own; blocks.
     pub fn read_part(&self, segment: SegmentId, at: u32, len: u32, crc: u32) -> Result<Bytes, ReadError> {
-        let (bytes, _) = self.shared.read(segment, at, len as usize)?;
-        if crc32c(&bytes) == crc { Ok(Bytes::from(bytes)) } else { Err(self.shared.unless_gone(segment, at)) }
+        self.shared.read_part(segment, at, len, crc)
+    }
+
+    /// Shows the entries and slices of a segment that is complete, in the order they were written, so that its index
+    /// can be made again; blocks for long.
+    pub fn contents(&self, segment: SegmentId, visit: &mut dyn FnMut(Content)) -> Result<(), ReadError> {
+        self.shared.contents(segment, visit)
+    }
+
+    /// Writes the index of a segment, over an older one if there is one; blocks. The row at place `n` of `rows` has
+    /// the number `n`. It goes with its segment.
+    ///
+    /// # Panics
+    /// If the rows are not sorted by group and stream, or the extents of a row not by offset.
+    pub fn write_index(&self, segment: SegmentId, rows: &[Row]) -> io::Result<()> {
+        self.shared.write_index(segment, rows)
+    }
+
+    /// The index of a segment; blocks.
+    pub fn index(&self, segment: SegmentId) -> Result<IndexReader, IndexError> {
+        self.shared.index(segment)
     }
 
     /// Makes a file ready for a coming segment; blocks for long. Returns false when there is nothing to do.
@@ -171,8 +155,12 @@ impl Shared {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn files(&self) -> MutexGuard<'_, Files> {
+    pub(crate) fn files(&self) -> MutexGuard<'_, Recent<Arc<dyn File>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn indexes(&self) -> MutexGuard<'_, Recent<IndexReader>> {
+        self.indexes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn next_segment(&self) -> SegmentId {
@@ -193,60 +181,6 @@ impl Shared {
     pub(crate) fn release(&self, group: GroupId) {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         claims.entry(group).or_default().held = false;
-    }
-
-    /// Bytes of a segment, and the seed of its checksums.
-    fn read(&self, segment: SegmentId, at: u32, len: usize) -> Result<(Vec<u8>, u32), ReadError> {
-        let header = self.table().segments.get(&segment).map(|segment| segment.header);
-        let header = header.ok_or(ReadError::Gone(segment))?;
-        if at as usize + len > header.size as usize {
-            return Err(ReadError::Damaged { segment, at });
-        }
-        let failed = |error| match self.is_there(segment) {
-            true => ReadError::Io { segment, error },
-            false => ReadError::Gone(segment),
-        };
-        let file = self.file(segment).map_err(failed)?;
-        let mut bytes = vec![0; len];
-        file.read_at(&mut bytes, u64::from(at)).map_err(failed)?;
-        Ok((bytes, record::seed(header.salt, segment)))
-    }
-
-    /// A file that was removed while it was read may hold another segment by now.
-    fn unless_gone(&self, segment: SegmentId, at: u32) -> ReadError {
-        if self.is_there(segment) { ReadError::Damaged { segment, at } } else { ReadError::Gone(segment) }
-    }
-
-    fn is_there(&self, segment: SegmentId) -> bool {
-        self.table().segments.contains_key(&segment)
-    }
-
-    fn file(&self, segment: SegmentId) -> io::Result<Arc<dyn File>> {
-        if let Some(file) = self.files().get(segment) {
-            return Ok(file);
-        }
-        let file = self.io.open(&self.path.join(segment::file_name(segment)))?;
-        self.files().keep(segment, file.clone(), self.options.files_max);
-        Ok(file)
-    }
-}
-
-impl Files {
-    fn get(&mut self, segment: SegmentId) -> Option<Arc<dyn File>> {
-        let at = self.0.iter().position(|(id, _)| *id == segment)?;
-        self.0[at..].rotate_left(1);
-        self.0.last().map(|(_, file)| file.clone())
-    }
-
-    fn keep(&mut self, segment: SegmentId, file: Arc<dyn File>, most: usize) {
-        self.close(segment);
-        let excess = (self.0.len() + 1).saturating_sub(most.max(1));
-        self.0.drain(..excess);
-        self.0.push((segment, file));
-    }
-
-    pub(crate) fn close(&mut self, segment: SegmentId) {
-        self.0.retain(|(id, _)| *id != segment);
     }
 }
 

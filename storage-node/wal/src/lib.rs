@@ -14,10 +14,13 @@
 
 mod appender;
 mod dir;
+pub mod dump;
 mod fact;
+pub mod index;
 pub mod io;
 mod open;
 mod options;
+mod read;
 mod record;
 mod recover;
 mod remove;
@@ -29,11 +32,12 @@ mod table;
 mod writer;
 
 pub use appender::{Appender, Batch};
-pub use dir::{LogDir, ReadError, Space};
+pub use dir::{LogDir, Space};
 pub use fact::{FACT_BYTES_MAX, Fact};
 pub use io::{File, Io};
 pub use open::OpenError;
 pub use options::{Options, OptionsError};
+pub use read::{Content, ReadError};
 pub use record::Location;
 pub use recover::{Damage, Recovered, RecoveredGroup, Slice};
 pub use segment::SegmentId;

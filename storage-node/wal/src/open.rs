@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use crate::dir::{Claim, Files, Shared};
+use crate::dir::{Claim, Shared};
+use crate::index;
 use crate::io::{File, Io};
 use crate::options::{Options, OptionsError};
 use crate::recover::{Gap, Outcome, Recovered, Replay};
@@ -119,6 +120,9 @@ struct Opening {
     /// Segments that were begun, and nothing was written.
     blank: Vec<SegmentId>,
     spares: Vec<u64>,
+    /// Indexes, and segments they are of.
+    indexes: Vec<SegmentId>,
+    /// Files that were being made.
     unfinished: Vec<String>,
 }
 
@@ -149,7 +153,8 @@ pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Sh
         next: AtomicU64::new(highest + 1),
         table: Mutex::new(table),
         pool: Mutex::new(pool),
-        files: Mutex::new(Files::default()),
+        files: Mutex::default(),
+        indexes: Mutex::default(),
         claims: Mutex::new(claims),
         _lock: lock,
     };
@@ -159,8 +164,16 @@ pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Sh
 impl Opening {
     /// Looks at every file. The number is that of the highest segment that was ever begun, as far as names tell.
     fn list(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Opening, u64), OpenError> {
-        let (segments, blank, spares, unfinished) = Default::default();
-        let mut opening = Opening { io, path: path.to_owned(), options, segments, blank, spares, unfinished };
+        let mut opening = Opening {
+            io,
+            path: path.to_owned(),
+            options,
+            segments: BTreeMap::new(),
+            blank: Vec::new(),
+            spares: Vec::new(),
+            indexes: Vec::new(),
+            unfinished: Vec::new(),
+        };
         let names = opening.io.list(path).map_err(|error| opening.failed("", error))?;
         let mut highest = 0;
         for name in names {
@@ -169,7 +182,10 @@ impl Opening {
                     highest = highest.max(id.0);
                     opening.look(id)?;
                 }
-                Name::Index(id) => highest = highest.max(id.0),
+                Name::Index(id) => {
+                    highest = highest.max(id.0);
+                    opening.indexes.push(id);
+                }
                 Name::Spare(number) => opening.spares.push(number),
                 Name::Unfinished => opening.unfinished.push(name),
                 Name::Foreign => return Err(OpenError::Foreign { path: path.join(name) }),
@@ -226,20 +242,13 @@ impl Opening {
         Ok(())
     }
 
-    /// Whether something was written only because this segment was complete and on disk.
-    fn is_complete(&self, of: &Header) -> bool {
-        let newer = self.segments.range(of.id..).skip(1);
-        let proof = |header: &Header| header.salt != of.salt || header.writer == of.writer;
-        newer.into_iter().any(|(_, header)| proof(header))
-    }
-
     fn replay(&self) -> Result<(Outcome, BTreeMap<SegmentId, End>), OpenError> {
         let mut replay = Replay::default();
         let mut ends = BTreeMap::new();
         for (id, header) in &self.segments {
             replay.begin(header);
             let scan = |file: Arc<dyn File>| {
-                Scan::new(&*file, header, self.is_complete(header)).run(&mut |item| replay.item(item))
+                Scan::new(&*file, header, is_complete(&self.segments, header)).run(&mut |item| replay.item(item))
             };
             ends.insert(*id, self.with_segment(*id, scan)?);
         }
@@ -250,14 +259,15 @@ impl Opening {
     /// Brings the files into the state that a new life of the process begins with.
     fn settle(&self, ends: &BTreeMap<SegmentId, End>) -> Result<Pool, OpenError> {
         for (id, header) in &self.segments {
-            if !self.is_complete(header) {
+            if !is_complete(&self.segments, header) {
                 self.with_segment(*id, |file| scan::settle(&*file, header, ends[id]))?;
             }
         }
         let mut pool = Pool::after(self.spares.last().copied().unwrap_or_default());
         let mut ready = self.spares.clone();
-        for name in &self.unfinished {
-            self.io.remove(&self.path.join(name)).map_err(|error| self.failed(name, error))?;
+        let orphans = self.indexes.iter().filter(|id| !self.segments.contains_key(id));
+        for name in self.unfinished.iter().cloned().chain(orphans.map(|id| index::file_name(*id))) {
+            self.io.remove(&self.path.join(&name)).map_err(|error| self.failed(&name, error))?;
         }
         for id in &self.blank {
             pool.next += 1;
@@ -297,4 +307,10 @@ impl Opening {
         let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
         OpenError::Io { path, error }
     }
+}
+
+/// Whether something was written only because this segment was complete and on disk.
+pub(crate) fn is_complete(segments: &BTreeMap<SegmentId, Header>, of: &Header) -> bool {
+    let proof = |header: &Header| header.salt != of.salt || header.writer == of.writer;
+    segments.range(of.id..).skip(1).any(|(_, header)| proof(header))
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::dir::Shared;
+use crate::index;
 use crate::segment::{self, SegmentId};
 use crate::spare;
 
@@ -25,6 +26,7 @@ impl Shared {
         let mut recycled = Vec::new();
         for (id, size) in &removed {
             self.files().close(*id);
+            self.indexes().close(*id);
             let path = self.path.join(segment::file_name(*id));
             let wanted = {
                 let pool = self.pool();
@@ -41,6 +43,13 @@ impl Shared {
         if !removed.is_empty() {
             // Before the files are touched: under its old name a crash must find a segment whole, or not at all.
             self.io.sync_dir(&self.path)?;
+        }
+        for (id, _) in &removed {
+            // After the segment: one without its index would have to be read again.
+            match self.io.remove(&self.path.join(index::file_name(*id))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         for number in recycled {
             let file = self.io.open(&self.path.join(segment::spare_name(number)))?;

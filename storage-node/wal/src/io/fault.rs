@@ -78,6 +78,7 @@ type Watcher = Arc<Mutex<Box<dyn Watch>>>;
 pub struct Paused {
     watch: Option<Watcher>,
     calls: u64,
+    crashed: bool,
 }
 
 struct FaultFile {
@@ -121,10 +122,11 @@ impl FaultIo {
         self.disk().watch = None;
     }
 
-    /// Nobody decides about calls, and none is counted, until [`FaultIo::resume`].
+    /// Nobody decides about calls, none is counted, and even a machine that is down answers, until
+    /// [`FaultIo::resume`].
     pub fn pause(&self) -> Paused {
         let mut disk = self.disk();
-        Paused { watch: disk.watch.take(), calls: disk.calls }
+        Paused { watch: disk.watch.take(), calls: disk.calls, crashed: std::mem::take(&mut disk.crashed) }
     }
 
     /// Goes on as before.
@@ -132,6 +134,7 @@ impl FaultIo {
         let mut disk = self.disk();
         disk.watch = paused.watch;
         disk.calls = paused.calls;
+        disk.crashed = paused.crashed;
     }
 
     /// Calls so far.

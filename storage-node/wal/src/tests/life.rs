@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use ursula_common::{Offset, StreamId};
 
-use super::world::{GroupWorld, Op, World};
+use super::world::{GroupWorld, Op, World, rows};
 use super::*;
 
 /// Writers of a life: as many as the cores, which may be other ones in each life.
@@ -116,7 +116,8 @@ impl Life<'_> {
             24 => self.slice(group),
             25 => return self.forget(group),
             26 => return self.remove(),
-            27..=28 => {
+            27 => self.index(),
+            28 => {
                 let _ = self.log.prepare_spare();
             }
             29 => {
@@ -235,6 +236,20 @@ impl Life<'_> {
             assert!(!removed.contains(&slice.at.segment), "removed before it was written");
         }
         Ok(())
+    }
+
+    fn index(&mut self) {
+        let complete: Vec<_> = self.log.segments().into_iter().filter(|(_, complete)| *complete).collect();
+        if complete.is_empty() {
+            return;
+        }
+        let (segment, _) = complete[self.rng.below(complete.len() as u64) as usize];
+        let quiet = self.io.pause();
+        let rows = rows(&self.log, segment);
+        self.io.resume(quiet);
+        if self.log.write_index(segment, &rows).is_ok() {
+            lock(self.world).indexed.insert(segment);
+        }
     }
 
     fn write(&mut self, writer: usize) -> Result<(), Ended> {

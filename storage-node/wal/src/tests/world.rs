@@ -1,8 +1,12 @@
 //! What a log should say: a model of groups, and the comparison with what was recovered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crc32c::crc32c;
+use ursula_common::{Offset, StreamId};
 
 use super::*;
+use crate::index::{Extent, IndexError, Row, RowHead, RowRef};
 
 #[derive(Debug, Clone)]
 pub(super) enum Op {
@@ -51,6 +55,8 @@ pub(super) struct World {
     pub(super) groups: BTreeMap<GroupId, GroupWorld>,
     /// Written, and not acknowledged: a prefix may be there.
     pub(super) in_flight: Vec<(GroupId, Op)>,
+    /// Segments whose indexes were written.
+    pub(super) indexed: BTreeSet<SegmentId>,
     /// Slices of segments before this may be gone.
     pub(super) kept_from: SegmentId,
 }
@@ -67,6 +73,9 @@ impl World {
     pub(super) fn settle(&mut self, log: &LogDir, found: &Recovered) -> Result<(), String> {
         if !found.damage.is_empty() {
             return Err(format!("damage without a cause: {:?}", found.damage));
+        }
+        for (segment, _) in log.segments() {
+            self.check_index(log, segment)?;
         }
         let mut recovered = BTreeMap::new();
         for (id, group) in &found.groups {
@@ -85,6 +94,22 @@ impl World {
         Err(format!("no prefix of {} fits: {}\nshould be {}", ops.len(), brief(&recovered), brief(&self.groups)))
     }
 
+    fn check_index(&self, log: &LogDir, segment: SegmentId) -> Result<(), String> {
+        let index = match log.index(segment) {
+            Ok(index) => index,
+            Err(IndexError::Missing(_)) if !self.indexed.contains(&segment) => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let should = rows(log, segment);
+        let mut is = Vec::new();
+        for row in 0..index.rows() {
+            let RowHead { group, stream, first, prev, .. } = index.row(row).map_err(|error| error.to_string())?;
+            let extents = index.extents_from(row, first, 1000).map_err(|error| error.to_string())?;
+            is.push(Row { group, stream, prev, extents });
+        }
+        if is == should { Ok(()) } else { Err(format!("the index of {segment} is {is:?} and should be {should:?}")) }
+    }
+
     /// What was recovered, if it is what should be, except for slices that may be gone.
     fn same(&self, recovered: &BTreeMap<GroupId, GroupWorld>) -> Option<BTreeMap<GroupId, GroupWorld>> {
         let nothing = GroupWorld::default();
@@ -100,6 +125,25 @@ impl World {
         }
         Some(groups)
     }
+}
+
+/// What is said of a segment in its index: as if each entry held bytes of a stream.
+pub(super) fn rows(log: &LogDir, segment: SegmentId) -> Vec<Row> {
+    let mut rows: BTreeMap<(GroupId, StreamId), BTreeMap<u64, Extent>> = BTreeMap::new();
+    let mut add = |content: Content| {
+        let Content::Entry { group, index, at } = content else { return };
+        let crc = crc32c(&log.read(at).unwrap());
+        let extent = Extent { offset: Offset(index * 2000), at: at.at, len: at.len, crc };
+        if at.len > 0 {
+            rows.entry((group, StreamId(index % 3))).or_default().insert(index, extent);
+        }
+    };
+    log.contents(segment, &mut add).unwrap();
+    let row = |((group, stream), extents): ((GroupId, StreamId), BTreeMap<u64, Extent>)| {
+        let prev = (segment.0 > 3).then(|| RowRef { segment: SegmentId(segment.0 - 3), row: group.0 });
+        Row { group, stream, prev, extents: extents.into_values().collect() }
+    };
+    rows.into_iter().map(row).collect()
 }
 
 fn read(log: &LogDir, group: &RecoveredGroup) -> Result<GroupWorld, String> {
