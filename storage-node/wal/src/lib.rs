@@ -34,7 +34,9 @@ mod writer;
 pub use appender::{Appender, Batch};
 pub use dir::{LogDir, Space};
 pub use fact::{FACT_BYTES_MAX, Fact};
-pub use io::{File, Io};
+#[cfg(any(test, feature = "fault"))]
+pub use io::FaultIo;
+pub use io::{File, Io, SystemIo};
 pub use open::OpenError;
 pub use options::{Options, OptionsError};
 pub use read::{Content, ReadError};

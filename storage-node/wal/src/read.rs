@@ -80,13 +80,13 @@ impl<T> Default for Recent<T> {
 }
 
 impl<T: Clone> Recent<T> {
-    fn get(&mut self, segment: SegmentId) -> Option<T> {
+    pub(crate) fn get(&mut self, segment: SegmentId) -> Option<T> {
         let at = self.0.iter().position(|(id, _)| *id == segment)?;
         self.0[at..].rotate_left(1);
         self.0.last().map(|(_, file)| file.clone())
     }
 
-    fn keep(&mut self, segment: SegmentId, file: T, most: usize) {
+    pub(crate) fn keep(&mut self, segment: SegmentId, file: T, most: usize) {
         self.close(segment);
         let excess = (self.0.len() + 1).saturating_sub(most.max(1));
         self.0.drain(..excess);

@@ -10,9 +10,11 @@ use crate::*;
 
 mod basics;
 mod crash;
+mod disks;
 mod faults;
 mod flips;
 mod life;
+mod reads;
 mod refuse;
 mod world;
 
@@ -44,5 +46,3 @@ pub(crate) fn payloads(log: &LogDir, group: &RecoveredGroup) -> Vec<(u64, Bytes)
 }
 
 pub(crate) const G: GroupId = GroupId(1);
-
-pub(crate) use crate::io::FaultIo;
