@@ -64,7 +64,7 @@ impl Appender {
     /// Appends an entry of a group.
     ///
     /// # Panics
-    /// If the index does not follow that of the group's last entry (the first entry of all may have any), or the
+    /// If the group is damaged, the index does not follow that of the group's last entry (the first entry of all may have any), or the
     /// payload is longer than the options allow.
     pub fn append(&mut self, group: GroupId, index: u64, payload: &[u8]) -> Location {
         let log = self.touch(group);
@@ -127,9 +127,14 @@ impl Appender {
         self.record(Kind::Slice, group, offset.0, stream.0, payload)
     }
 
-    /// Makes all that was said about a group void. Another appender may have it from now on.
+    /// Makes all that was said about a group void, also of one that is damaged. Another appender may have it from now on.
     pub fn forget_group(&mut self, group: GroupId) {
-        self.touch(group);
+        if !self.groups.contains_key(&group) {
+            let (_, moved) = self.shared.claim(group, self.writer, true);
+            if moved {
+                self.roll();
+            }
+        }
         self.record(Kind::Forget, group, 0, 0, &[]);
         *self.note(group) = Note::forgotten();
         self.groups.remove(&group);
@@ -171,7 +176,7 @@ impl Appender {
     /// The group, stated in the segment that is open.
     fn touch(&mut self, group: GroupId) -> &mut GroupLog {
         if !self.groups.contains_key(&group) {
-            let (mut log, moved) = self.shared.claim(group, self.writer);
+            let (mut log, moved) = self.shared.claim(group, self.writer, false);
             assert!(self.groups.len() < self.shared.options.groups_max as usize, "too many groups for a segment");
             // Segments are ordered, places in segments of two writers are not.
             if moved || self.open.is_none() {

@@ -58,14 +58,16 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Claim {
     pub(crate) log: GroupLog,
+    /// It may not be gone on with: it can only be forgotten.
+    damaged: bool,
     /// The last that had it in this life of the process.
     writer: Option<u32>,
     held: bool,
 }
 
 impl Claim {
-    pub(crate) fn recovered(log: GroupLog) -> Claim {
-        Claim { log, writer: None, held: false }
+    pub(crate) fn recovered(log: GroupLog, damaged: bool) -> Claim {
+        Claim { log, damaged, writer: None, held: false }
     }
 }
 
@@ -140,7 +142,7 @@ impl LogDir {
         let Options { segment_bytes, reserve, free_bytes_min, .. } = self.shared.options;
         let free = self.shared.io.free(&self.shared.path)?;
         let spares = self.shared.pool().ready.len() as u64 * u64::from(segment_bytes);
-        let segments: u64 = self.shared.table().segments.values().map(|each| u64::from(each.header.size)).sum();
+        let segments: u64 = self.shared.table().segments.values().map(|segment| segment.len).sum();
         let keep = (u64::from(reserve) * u64::from(segment_bytes)).saturating_add(free_bytes_min);
         Ok(Space { used: segments + spares, free, high_water: free.saturating_add(spares) < keep })
     }
@@ -167,11 +169,12 @@ impl Shared {
         SegmentId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A group for a writer, and whether another one had it before.
-    pub(crate) fn claim(&self, group: GroupId, writer: u32) -> (GroupLog, bool) {
+    /// A group for a writer, and whether another one had it before. One that is damaged can only be had to `forget` it.
+    pub(crate) fn claim(&self, group: GroupId, writer: u32, forget: bool) -> (GroupLog, bool) {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         let claim = claims.entry(group).or_default();
         assert!(!claim.held, "group {group} has a writer already");
+        assert!(forget || !claim.damaged, "group {group} is damaged: forget it before it is written again");
         let moved = claim.writer.is_some_and(|last| last != writer);
         claim.held = true;
         claim.writer = Some(writer);
@@ -180,7 +183,8 @@ impl Shared {
 
     pub(crate) fn release(&self, group: GroupId) {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.entry(group).or_default().held = false;
+        let claim = claims.entry(group).or_default();
+        (claim.held, claim.damaged) = (false, false);
     }
 }
 

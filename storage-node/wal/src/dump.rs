@@ -143,7 +143,8 @@ fn show(
     let segment::Header { id, writer, previous, identity, size, .. } = *header;
     visit(&Line::Segment { id, writer, previous, identity, size });
     let file = io.open(&dir.join(segment::file_name(id)))?;
-    let end = Scan::new(&*file, header, complete).run(&mut |item| {
+    let len = file.len()?.min(size.into()) as u32;
+    let end = Scan::new(&*file, header, len, complete).run(&mut |item| {
         visit(&match item {
             Item::Record { at, header, .. } => {
                 Line::Record { at, says: Says::of(&header), len: header.len, batch: header.batch }

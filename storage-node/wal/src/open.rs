@@ -65,7 +65,7 @@ pub enum OpenError {
     },
     /// Shorter than it was written.
     #[error(
-        "{path} has {len} bytes and should have at least {expected}: it was cut off. Restore the file, or replace this \
+        "{path} has {len} bytes of {expected}: it was cut off. Restore the file, or replace this \
          replica: remove its directory and add the node again under another id"
     )]
     Truncated {
@@ -117,6 +117,8 @@ struct Opening {
     path: PathBuf,
     options: Options,
     segments: BTreeMap<SegmentId, Header>,
+    /// Bytes in their files.
+    lens: BTreeMap<SegmentId, u32>,
     /// Segments that were begun, and nothing was written.
     blank: Vec<SegmentId>,
     spares: Vec<u64>,
@@ -140,12 +142,15 @@ pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Sh
     recovered.torn = ends.iter().filter(|(_, end)| !end.sealed).map(|(id, end)| (*id, end.at)).collect();
     let mut table = Table::default();
     for header in opening.segments.values() {
-        table.add(*header, false);
+        let len = opening.with_segment(header.id, |file| file.len())?;
+        table.add(*header, len, false);
     }
     for ((segment, group), note) in &notes {
         table.note(*segment, *group, note);
     }
-    let claims = logs.into_iter().map(|(group, log)| (group, Claim::recovered(log))).collect();
+    let damaged = |group: &_| recovered.groups.get(group).is_some_and(|group| group.damage.is_some());
+    let claim = |(group, log)| (group, Claim::recovered(log, damaged(&group)));
+    let claims = logs.into_iter().map(claim).collect();
     let shared = Shared {
         io: opening.io,
         path: opening.path,
@@ -169,6 +174,7 @@ impl Opening {
             path: path.to_owned(),
             options,
             segments: BTreeMap::new(),
+            lens: BTreeMap::new(),
             blank: Vec::new(),
             spares: Vec::new(),
             indexes: Vec::new(),
@@ -221,9 +227,8 @@ impl Opening {
         if header.id != id {
             return Err(OpenError::Misnamed { path, segment: header.id });
         }
-        if len < u64::from(header.size) {
-            return Err(truncated(path, header.size));
-        }
+        // A segment may be as short as what is in it; whether this one is, its seal will tell.
+        self.lens.insert(id, len.min(header.size.into()) as u32);
         self.segments.insert(id, header);
         Ok(())
     }
@@ -247,10 +252,16 @@ impl Opening {
         let mut ends = BTreeMap::new();
         for (id, header) in &self.segments {
             replay.begin(header);
-            let scan = |file: Arc<dyn File>| {
-                Scan::new(&*file, header, is_complete(&self.segments, header)).run(&mut |item| replay.item(item))
-            };
-            ends.insert(*id, self.with_segment(*id, scan)?);
+            let len = self.lens[id];
+            let complete = is_complete(&self.segments, header);
+            let scan =
+                |file: Arc<dyn File>| Scan::new(&*file, header, len, complete).run(&mut |item| replay.item(item));
+            let end = self.with_segment(*id, scan)?;
+            if len < header.size && !end.sealed {
+                let path = self.path.join(segment::file_name(*id));
+                return Err(OpenError::Truncated { path, len: len.into(), expected: header.size.into() });
+            }
+            ends.insert(*id, end);
         }
         let gap = |Gap { group, index }| OpenError::Gap { path: self.path.clone(), group, index };
         Ok((replay.finish().map_err(gap)?, ends))

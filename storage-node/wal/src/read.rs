@@ -118,11 +118,12 @@ impl Shared {
     }
 
     pub(crate) fn contents(&self, segment: SegmentId, visit: &mut dyn FnMut(Content)) -> Result<(), ReadError> {
-        let complete = self.table().segments.get(&segment).filter(|known| !known.active).map(|known| known.header);
-        let header = complete.ok_or(ReadError::Gone(segment))?;
+        let complete =
+            self.table().segments.get(&segment).filter(|known| !known.active).map(|known| (known.header, known.len));
+        let (header, len) = complete.ok_or(ReadError::Gone(segment))?;
         let failed = |error| ReadError::Io { segment, error };
         let file = self.file(segment).map_err(failed)?;
-        let scanned = Scan::new(&*file, &header, true).run(&mut |item| {
+        let scanned = Scan::new(&*file, &header, len.min(header.size.into()) as u32, true).run(&mut |item| {
             let place = |at: u32, header: &Header| Location { segment, at: at + record::HEADER_BYTES, len: header.len };
             visit(match item {
                 Item::Record { at, header, .. } => match header.kind {
@@ -164,9 +165,9 @@ impl Shared {
 
     /// Bytes of a segment, and the seed of its checksums.
     fn read(&self, segment: SegmentId, at: u32, len: usize) -> Result<(Vec<u8>, u32), ReadError> {
-        let header = self.table().segments.get(&segment).map(|segment| segment.header);
-        let header = header.ok_or(ReadError::Gone(segment))?;
-        if at as usize + len > header.size as usize {
+        let known = self.table().segments.get(&segment).map(|segment| (segment.header, segment.len));
+        let (header, size) = known.ok_or(ReadError::Gone(segment))?;
+        if u64::from(at) + len as u64 > size {
             return Err(ReadError::Damaged { segment, at });
         }
         let failed = |error| match self.is_there(segment) {

@@ -17,14 +17,14 @@ impl Shared {
             for id in ids {
                 // One after the other: who mentions a forgotten group depends on those before.
                 if unneeded(id) && table.is_free(id) {
-                    let size = table.segments[&id].header.size;
+                    let len = table.segments[&id].len;
                     table.remove(id);
-                    removed.push((id, size));
+                    removed.push((id, len));
                 }
             }
         }
         let mut recycled = Vec::new();
-        for (id, size) in &removed {
+        for (id, len) in &removed {
             self.files().close(*id);
             self.indexes().close(*id);
             let path = self.path.join(segment::file_name(*id));
@@ -32,7 +32,7 @@ impl Shared {
                 let pool = self.pool();
                 pool.wants(self.options.spares.saturating_sub(recycled.len() as u32))
             };
-            if wanted && *size == self.options.segment_bytes {
+            if wanted && *len == u64::from(self.options.segment_bytes) {
                 let number = self.next_spare();
                 self.io.rename(&path, &self.path.join(segment::spare_name(number)))?;
                 recycled.push(number);

@@ -50,9 +50,10 @@ pub(crate) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(file: &'a dyn File, header: &segment::Header, complete: bool) -> Scan<'a> {
-        let window = Window { file, bytes: Vec::new(), start: 0, end: header.size };
-        Scan { window, seed: record::seed(header.salt, header.id), size: header.size, complete, claim: None }
+    /// The first `len` bytes of a file.
+    pub(crate) fn new(file: &'a dyn File, header: &segment::Header, len: u32, complete: bool) -> Scan<'a> {
+        let window = Window { file, bytes: Vec::new(), start: 0, end: len };
+        Scan { window, seed: record::seed(header.salt, header.id), size: len, complete, claim: None }
     }
 
     /// Shows all items to `visit`.
@@ -88,7 +89,7 @@ impl<'a> Scan<'a> {
                 None => {
                     visit(Item::Lost { at });
                     let Some((next, _)) = self.next_header(at + record::ALIGN)? else {
-                        return Ok(End { at: self.size, batch, sealed: true });
+                        return Ok(End { at: self.size, batch, sealed: false });
                     };
                     at = next;
                 }
@@ -203,5 +204,8 @@ pub(crate) fn settle(file: &dyn File, header: &segment::Header, end: End) -> io:
     let mut seal = Header::new(Kind::Seal, Default::default(), 0, 0, &[]);
     seal.batch = end.at;
     file.write_at(&seal.encode(record::seed(header.salt, header.id), end.at), u64::from(end.at))?;
+    file.sync_data()?;
+    // A process that starts again and again must not fill the disk with segments that are nearly empty.
+    file.set_len(u64::from(end.at + record::HEADER_BYTES).next_multiple_of(segment::HEADER_BYTES.into()))?;
     file.sync_data()
 }

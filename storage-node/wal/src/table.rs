@@ -41,6 +41,8 @@ fn before(last: Option<u64>, next: u64) -> Option<u64> {
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) header: Header,
+    /// Bytes in its file.
+    pub(crate) len: u64,
     /// Its writer may still add to it.
     pub(crate) active: bool,
     /// The highest entry of each group that it speaks of.
@@ -64,11 +66,11 @@ pub(crate) struct Table {
 
 impl Table {
     /// A segment that is on disk now; the one that its writer wrote before is complete.
-    pub(crate) fn add(&mut self, header: Header, active: bool) {
+    pub(crate) fn add(&mut self, header: Header, len: u64, active: bool) {
         if let Some(previous) = self.segments.get_mut(&header.previous) {
             previous.active = false;
         }
-        self.segments.insert(header.id, Segment { header, active, groups: BTreeMap::new() });
+        self.segments.insert(header.id, Segment { header, len, active, groups: BTreeMap::new() });
     }
 
     /// What a segment was found to say, or says now that a batch is durable. In the order of the segments.

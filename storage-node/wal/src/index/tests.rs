@@ -37,7 +37,7 @@ fn rows(streams: u64, extents: u64) -> Vec<Row> {
     let row = |stream: u64| Row {
         group: GroupId((stream / 50) as u32),
         stream: StreamId(stream),
-        prev: (stream % 3 == 0).then_some(RowRef { segment: SegmentId(5 + stream % 70), row: stream as u32 }),
+        prev: stream.is_multiple_of(3).then_some(RowRef { segment: SegmentId(5 + stream % 70), row: stream as u32 }),
         extents: (0..1 + (stream * 7 + 3) % extents).map(|n| extent(stream, n)).collect(),
     };
     (0..streams).map(row).collect()

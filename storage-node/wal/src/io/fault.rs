@@ -44,6 +44,8 @@ pub enum Call {
     Read,
     /// [`File::write_at`]
     Write,
+    /// [`File::set_len`]
+    SetLen,
     /// [`File::sync_data`]
     Sync,
     /// [`File::len`]
@@ -301,8 +303,9 @@ impl File for FaultFile {
     fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
         match self.io.enter(Call::Write, &self.path) {
             Err(fault @ Fault::Fail(_)) => {
-                // Half of it got there.
-                let half = &buf[..(buf.len() / 2)];
+                // Half of it got there, in whole sectors.
+                let half = (at as usize + buf.len() / 2) / SECTOR_BYTES * SECTOR_BYTES;
+                let half = &buf[..half.saturating_sub(at as usize)];
                 let _ = self.io.disk().write(self.id, half, at);
                 Err(error(fault))
             }
@@ -315,6 +318,10 @@ impl File for FaultFile {
                 disk.write(self.id, buf, at)
             }
         }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.call(Call::SetLen, |disk| disk.set_len(self.id, len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
