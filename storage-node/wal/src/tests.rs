@@ -10,6 +10,7 @@ use crate::*;
 
 mod basics;
 mod crash;
+mod damage;
 mod disks;
 mod faults;
 mod flips;
