@@ -3,7 +3,9 @@
 //! Every error answers two questions: may I send the same request again ([`Error::retry`]), and did
 //! anything happen ([`Error::outcome`])? Knows no status of HTTP or gRPC: the edges translate.
 
-use crate::{ContentType, Offset};
+use std::sync::Arc;
+
+use crate::{ContentType, NodeId, Offset};
 
 /// Whether a failed request changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,9 +137,19 @@ pub enum Error {
     #[error("the stream has as many forks as it may")]
     TooManyForks,
 
+    /// A change of the cluster that breaks a rule. Only operators hear of it, never clients of streams.
+    #[error("{reason}")]
+    ClusterRefused {
+        /// Which rule, and what to do.
+        reason: Arc<str>,
+    },
+
     /// Memory for recent bytes is used up; reads go on.
     #[error("the server's memory for stream data is full: delete streams, or raise ring_bytes")]
     MemoryFull,
+    /// The disk of the log is nearly full; reads go on.
+    #[error("the server's disk is nearly full: delete streams, or give it more room")]
+    DiskFull,
     /// A queue on the way is full.
     #[error("the server is busy: try again in a moment")]
     Overloaded,
@@ -147,9 +159,14 @@ pub enum Error {
     /// The request was sent, and the answer was lost.
     #[error("the request may or may not have been applied: look at the stream before sending it again")]
     OutcomeUnknown,
-    /// The group is led elsewhere.
+    /// The group is led elsewhere, or by nobody at this moment.
     #[error("this node does not lead the group")]
-    NotLeader,
+    NotLeader {
+        /// Who leads it, as far as the node knows that answers.
+        leader: Option<NodeId>,
+        /// The term of which it knows that, or the newest that it has seen; 0 if the group is not on it.
+        term: u64,
+    },
     /// The result of this op is no longer remembered.
     #[error("the request was answered before, and the answer is no longer kept")]
     ResultForgotten,
@@ -159,6 +176,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// The answer of a node that does not have the group, and knows nothing of it.
+    pub const NOT_HERE: Error = Error::NotLeader { leader: None, term: 0 };
+
     /// A stable name for programs.
     pub fn code(&self) -> &'static str {
         match self {
@@ -186,11 +206,13 @@ impl Error {
             Error::ForkOffsetInvalid { .. } => "fork_offset_invalid",
             Error::ForkSubOffsetInvalid => "fork_sub_offset_invalid",
             Error::TooManyForks => "too_many_forks",
+            Error::ClusterRefused { .. } => "cluster_refused",
             Error::MemoryFull => "memory_full",
+            Error::DiskFull => "disk_full",
             Error::Overloaded => "overloaded",
             Error::Unavailable => "unavailable",
             Error::OutcomeUnknown => "outcome_unknown",
-            Error::NotLeader => "not_leader",
+            Error::NotLeader { .. } => "not_leader",
             Error::ResultForgotten => "result_forgotten",
             Error::Malformed => "malformed_message",
         }
@@ -209,9 +231,10 @@ impl Error {
         match self {
             Error::BucketBusy
             | Error::MemoryFull
+            | Error::DiskFull
             | Error::Overloaded
             | Error::Unavailable
-            | Error::NotLeader
+            | Error::NotLeader { .. }
             | Error::TooManyProducers => Retry::Later,
             Error::OutcomeUnknown | Error::ResultForgotten => Retry::OnlyIfIdempotent,
             _ => Retry::Useless,

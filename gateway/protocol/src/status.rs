@@ -46,16 +46,20 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         | Error::StreamFull
         | Error::ForkSourceGone
         | Error::ForkContentTypeMismatch { .. }
-        | Error::TooManyForks => StatusCode::CONFLICT,
+        | Error::TooManyForks
+        | Error::ClusterRefused { .. } => StatusCode::CONFLICT,
         Error::StreamGone | Error::OffsetGone { .. } => StatusCode::GONE,
         // Clients repeat a 5xx by themselves, without end. What would be applied twice must not look
         // like one, nor like a conflict, which promises that nothing was applied.
         Error::OutcomeUnknown | Error::ResultForgotten if context.repeatable => StatusCode::FAILED_DEPENDENCY,
         Error::OutcomeUnknown | Error::ResultForgotten => StatusCode::GATEWAY_TIMEOUT,
         Error::TooManyProducers => StatusCode::TOO_MANY_REQUESTS,
-        Error::BucketBusy | Error::MemoryFull | Error::Overloaded | Error::Unavailable | Error::NotLeader => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Error::BucketBusy
+        | Error::MemoryFull
+        | Error::DiskFull
+        | Error::Overloaded
+        | Error::Unavailable
+        | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Error::Malformed => StatusCode::BAD_GATEWAY,
     }
 }

@@ -8,31 +8,101 @@ use futures_util::{Stream, TryStreamExt};
 use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StoredMembership};
+use ursula_common::GroupId;
 
-use super::StateMachine;
-use super::types::{Answers, TypeConfig};
+use super::disk::DiskLog;
+use super::types::{Answers, Batch, TypeConfig};
+use super::{SnapshotData, StateMachine, codec};
+use crate::archive::{Archive, Places, Stored};
+use crate::checkpoint::Checkpoint;
+use crate::data_dir::DataDir;
+use crate::journal::Journal;
+use crate::runtime;
+use crate::transfer::{self, Outgoing};
 
 /// Adds what Raft has to know of a state machine: how far it has come, and with which members.
 pub(crate) struct Machine<M> {
     state: Rc<RefCell<M>>,
+    disk: Option<Disk>,
     applied: Option<LogIdOf<TypeConfig>>,
     membership: StoredMembershipOf<TypeConfig>,
     /// How far the log is no longer needed to rebuild the state.
     snapshot: Option<SnapshotMetaOf<TypeConfig>>,
 }
 
-impl<M> Machine<M> {
-    pub(super) fn new(state: Rc<RefCell<M>>) -> Machine<M> {
-        Machine { state, applied: None, membership: StoredMembership::default(), snapshot: None }
+/// Where a group with a data directory keeps its log and its checkpoint.
+#[derive(Clone)]
+pub(super) struct Disk {
+    pub(super) group: GroupId,
+    pub(super) dir: DataDir,
+    pub(super) journal: Journal,
+    pub(super) archive: Archive,
+    pub(super) log: DiskLog,
+}
+
+impl Disk {
+    async fn checkpoint(&self) -> io::Result<Option<Checkpoint>> {
+        let (dir, group) = (self.dir.clone(), self.group);
+        let read = move || dir.read_checkpoint(group)?.map(Checkpoint::decode).transpose();
+        runtime::blocking(read).await
+    }
+
+    /// Puts a checkpoint in the place of the one before; what it speaks of is on disk.
+    async fn write_checkpoint(&self, index: u64, checkpoint: Checkpoint) -> io::Result<()> {
+        let (dir, group) = (self.dir.clone(), self.group);
+        let write = move || {
+            let file = checkpoint.encode();
+            dir.write_checkpoint(group, &file).map(|()| file.len() as u64)
+        };
+        let bytes = runtime::blocking(write).await?;
+        self.log.checkpointed(index, bytes);
+        Ok(())
+    }
+}
+
+impl<M: StateMachine> Machine<M> {
+    pub(super) fn in_memory(state: Rc<RefCell<M>>) -> Machine<M> {
+        Machine { state, disk: None, applied: None, membership: StoredMembership::default(), snapshot: None }
+    }
+
+    /// A state machine that goes on from its last checkpoint, if there is one.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be read.
+    pub(super) async fn open(state: Rc<RefCell<M>>, disk: Disk) -> io::Result<Machine<M>> {
+        let checkpoint = disk.checkpoint().await?;
+        let mut machine = Machine { disk: Some(disk), ..Machine::in_memory(state) };
+        if let Some(Checkpoint { meta, state, places }) = checkpoint {
+            let meta = codec::decode_snapshot_meta(meta)?;
+            machine.state.borrow_mut().restore(state, places)?;
+            machine.continue_after(meta);
+        }
+        Ok(machine)
+    }
+
+    fn continue_after(&mut self, meta: SnapshotMetaOf<TypeConfig>) {
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.snapshot = Some(meta);
     }
 
     fn meta(&self) -> SnapshotMetaOf<TypeConfig> {
         SnapshotMetaOf::<TypeConfig> { last_log_id: self.applied, last_membership: self.membership.clone() }
     }
+
+    fn apply_batch(&mut self, index: u64, batch: &Batch) -> io::Result<Answers> {
+        let stored = self.disk.as_ref().map(|disk| {
+            let place = disk.log.place(index).expect("invariant: what is applied is in the log");
+            let bytes = batch.encoded().clone();
+            // The batch is the end of the entry.
+            Stored { segment: place.segment, at: place.at + place.len - bytes.len() as u32, bytes }
+        });
+        Ok(Answers::new(self.state.borrow_mut().apply(batch.commands()?, stored.as_ref())))
+    }
 }
 
 impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = Builder;
 
     async fn applied_state(
@@ -48,15 +118,15 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
         while let Some((entry, responder)) = entries.try_next().await? {
             self.applied = Some(entry.log_id);
             let answers = match entry.payload {
-                EntryPayload::Blank => Vec::new(),
-                EntryPayload::Normal(batch) => self.state.borrow_mut().apply(batch.commands().to_vec()),
+                EntryPayload::Blank => Answers::default(),
+                EntryPayload::Normal(batch) => self.apply_batch(entry.log_id.index, &batch)?,
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                    Vec::new()
+                    Answers::default()
                 }
             };
             if let Some(responder) = responder {
-                responder.send(Answers::new(answers));
+                responder.send(answers);
             }
         }
         Ok(())
@@ -65,37 +135,67 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
     async fn get_snapshot_builder(&mut self) -> Builder {
         let meta = self.meta();
         self.snapshot = Some(meta.clone());
-        Builder(meta)
+        let file = self.disk.clone().map(|disk| {
+            let state = self.state.borrow();
+            let encoded_meta = codec::encode_snapshot_meta(&meta).into();
+            (disk, Checkpoint { meta: encoded_meta, state: state.snapshot().into(), places: state.places() })
+        });
+        Builder { meta, file }
     }
 
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMetaOf<TypeConfig>,
-        snapshot: Vec<u8>,
+        snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        self.state.borrow_mut().restore(snapshot.into())?;
-        self.applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
-        self.snapshot = Some(meta.clone());
+        let (state, places) = match &self.disk {
+            None => (snapshot.into_bytes().await?, Places::default()),
+            Some(disk) => {
+                let (state, places) = transfer::install(disk.group, &disk.journal, snapshot).await?;
+                let encoded_meta = codec::encode_snapshot_meta(meta).into();
+                let checkpoint = Checkpoint { meta: encoded_meta, state: state.clone(), places: places.clone() };
+                disk.write_checkpoint(index_of(meta), checkpoint).await?;
+                (state, places)
+            }
+        };
+        self.state.borrow_mut().restore(state, places)?;
+        self.continue_after(meta.clone());
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>, io::Error> {
-        if self.snapshot.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(Snapshot { meta: self.meta(), snapshot: self.state.borrow().snapshot() }))
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
+        let Some(disk) = &self.disk else {
+            let snapshot =
+                |_| Snapshot { meta: self.meta(), snapshot: SnapshotData::in_memory(self.state.borrow().snapshot()) };
+            return Ok(self.snapshot.as_ref().map(snapshot));
+        };
+        // The file is the truth: one that is being written does not count yet.
+        let Some(Checkpoint { meta, state, .. }) = disk.checkpoint().await? else { return Ok(None) };
+        let outgoing = Outgoing::new(disk.group, state, disk.archive.clone());
+        Ok(Some(Snapshot { meta: codec::decode_snapshot_meta(meta)?, snapshot: SnapshotData::new(outgoing) }))
     }
 }
 
-/// In memory a snapshot exists from the moment it is asked for: the state itself is it, and is encoded
-/// only when a replica wants it. So taking one costs nothing, however many streams there are.
-pub(crate) struct Builder(SnapshotMetaOf<TypeConfig>);
+/// Takes a snapshot. In memory it exists from the moment it is asked for: the state itself is it, and is
+/// encoded only when a replica wants it, so taking one costs nothing. On disk it is a checkpoint.
+pub(crate) struct Builder {
+    meta: SnapshotMetaOf<TypeConfig>,
+    file: Option<(Disk, Checkpoint)>,
+}
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
-    type SnapshotData = Vec<u8>;
+    type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Vec<u8>>, io::Error> {
-        Ok(Snapshot { meta: self.0.clone(), snapshot: Vec::new() })
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
+        if let Some((disk, checkpoint)) = self.file.take() {
+            // It speaks of bytes that may be on their way to the disk.
+            disk.log.sync().await?;
+            disk.write_checkpoint(index_of(&self.meta), checkpoint).await?;
+        }
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: SnapshotData::nothing() })
     }
+}
+
+fn index_of(meta: &SnapshotMetaOf<TypeConfig>) -> u64 {
+    meta.last_log_id.map_or(0, |id| id.index)
 }

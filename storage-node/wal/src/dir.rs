@@ -11,7 +11,6 @@ use bytes::Bytes;
 use ursula_common::GroupId;
 
 use crate::appender::Appender;
-use crate::index::{IndexError, IndexReader, Row};
 use crate::io::{File, Io, Lock};
 use crate::open::{self, OpenError};
 use crate::options::Options;
@@ -27,7 +26,7 @@ use crate::writer::Writer;
 /// The segments of all cores of a node. Cheap to clone; its lock goes with the last clone and the last writer.
 #[derive(Clone)]
 pub struct LogDir {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// Bytes of the log and around it.
@@ -49,7 +48,6 @@ pub(crate) struct Shared {
     pub(crate) table: Mutex<Table>,
     pub(crate) pool: Mutex<Pool>,
     pub(crate) files: Mutex<Recent<Arc<dyn File>>>,
-    pub(crate) indexes: Mutex<Recent<IndexReader>>,
     pub(crate) claims: Mutex<BTreeMap<GroupId, Claim>>,
     pub(crate) _lock: Box<dyn Lock>,
 }
@@ -102,20 +100,6 @@ impl LogDir {
         self.shared.contents(segment, visit)
     }
 
-    /// Writes the index of a segment, over an older one if there is one; blocks. The row at place `n` of `rows` has
-    /// the number `n`. It goes with its segment.
-    ///
-    /// # Panics
-    /// If the rows are not sorted by group and stream, or the extents of a row not by offset.
-    pub fn write_index(&self, segment: SegmentId, rows: &[Row]) -> io::Result<()> {
-        self.shared.write_index(segment, rows)
-    }
-
-    /// The index of a segment; blocks.
-    pub fn index(&self, segment: SegmentId) -> Result<IndexReader, IndexError> {
-        self.shared.index(segment)
-    }
-
     /// Makes a file ready for a coming segment; blocks for long. Returns false when there is nothing to do.
     pub fn prepare_spare(&self) -> io::Result<bool> {
         self.shared.prepare_spare()
@@ -159,10 +143,6 @@ impl Shared {
 
     pub(crate) fn files(&self) -> MutexGuard<'_, Recent<Arc<dyn File>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn indexes(&self) -> MutexGuard<'_, Recent<IndexReader>> {
-        self.indexes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn next_segment(&self) -> SegmentId {

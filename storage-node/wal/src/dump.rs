@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ursula_common::GroupId;
 
-use crate::index::{self, IndexError, IndexReader};
+use crate::index;
 use crate::io::Io;
 use crate::open::is_complete;
 use crate::record::{Header, Kind};
@@ -56,10 +56,10 @@ pub enum Line {
         /// Its writer, or the next life of the process, ended it.
         sealed: bool,
     },
-    /// The index of a segment.
+    /// The index of a segment, or a part of it.
     Index {
-        /// Of which.
-        segment: SegmentId,
+        /// The file.
+        name: String,
         /// Streams in it, or what is wrong.
         rows: Result<u32, String>,
     },
@@ -118,10 +118,9 @@ pub fn dump(io: &dyn Io, dir: &Path, visit: &mut dyn FnMut(&Line)) -> io::Result
                 Ok(None) => visit(&file("a segment that was cut off within its header")),
                 Err(error) => visit(&file(&format!("cannot be read: {error}"))),
             },
-            Name::Index(segment) => {
-                let identity = known.get(&segment).map(|header| header.identity);
-                let rows = check_index(io, dir, segment, identity).map_err(|error| error.to_string());
-                visit(&Line::Index { segment, rows });
+            Name::Index(segment, _) => {
+                let rows = index::check(io, &dir.join(&name), segment).map_err(|error| error.to_string());
+                visit(&Line::Index { name, rows });
             }
             Name::Spare(_) => visit(&file("waits to become a segment")),
             Name::Unfinished => visit(&file("was being made")),
@@ -155,16 +154,6 @@ fn show(
     })?;
     visit(&Line::End { at: end.at, sealed: end.sealed });
     Ok(())
-}
-
-fn check_index(io: &dyn Io, dir: &Path, segment: SegmentId, identity: Option<u64>) -> Result<u32, IndexError> {
-    let file = io.open(&dir.join(index::file_name(segment))).map_err(|error| IndexError::Io { segment, error })?;
-    let reader = IndexReader::new(file, segment, identity)?;
-    for row in 0..reader.rows() {
-        let head = reader.row(row)?;
-        reader.extents_from(row, head.first, head.extents as usize)?;
-    }
-    Ok(reader.rows())
 }
 
 impl Says {
@@ -211,8 +200,8 @@ impl fmt::Display for Line {
             Line::Damaged { at, said: None } => write!(f, "{at:>10} DAMAGED"),
             Line::End { at, sealed: true } => write!(f, "{at:>10} end"),
             Line::End { at, sealed: false } => write!(f, "{at:>10} end, not sealed"),
-            Line::Index { segment, rows: Ok(rows) } => write!(f, "{segment}.index: {rows} streams"),
-            Line::Index { segment, rows: Err(error) } => write!(f, "{segment}.index: {error}"),
+            Line::Index { name, rows: Ok(rows) } => write!(f, "{name}: {rows} streams"),
+            Line::Index { name, rows: Err(error) } => write!(f, "{name}: {error}"),
             Line::File { name, what } => write!(f, "{name}: {what}"),
         }
     }

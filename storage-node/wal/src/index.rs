@@ -1,181 +1,198 @@
-//! The index of a full segment: where in it the bytes of each stream lie. It can be made again from the segment.
+//! Where the bytes of streams lie in a full segment: files beside it, written once, that can be made again from
+//! the log. `docs/formats/index.md` describes the bytes.
 //!
-//! Written whole, never changed. Rows are sorted, so that the same rows have the same numbers whenever it is made.
+//! Rows are of fixed size, so a reference finds its row without a search, and a row names the one with the stream's
+//! earlier bytes: older bytes are found by walking back.
+
+mod format;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crc32c::{crc32c, crc32c_append};
-use ursula_common::{GroupId, Offset, StreamId};
+use ursula_common::{GroupId, StreamId};
 
-use crate::io::Io;
-use crate::segment::SegmentId;
+use crate::dir::{LogDir, Shared};
+use crate::io::{File, Io};
+use crate::segment::{self, SegmentId};
+use format::{EXTENT_BYTES, HEADER_BYTES, Header, ROW_BYTES};
 
-mod reader;
-
-pub use reader::{IndexError, IndexReader, RowHead};
-
-const MAGIC: [u8; 8] = *b"ursulidx";
-const VERSION: u16 = 1;
-/// A block ends with its checksum.
-const BLOCK_BYTES: usize = 4096;
-const ROW_BYTES: usize = 32;
-const ROWS_PER_BLOCK: usize = 127;
-const EXTENT_BYTES: usize = 16;
-const EXTENTS_PER_BLOCK: usize = 255;
-
-/// A row of an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RowRef {
-    /// The segment.
-    pub segment: SegmentId,
-    /// The number of the row.
-    pub row: u32,
-}
-
-/// Where a segment holds bytes of one stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The group of the stream.
-    pub group: GroupId,
-    /// The stream.
-    pub stream: StreamId,
-    /// The row with earlier bytes of the stream, in an older segment.
-    pub prev: Option<RowRef>,
-    /// At least one; by offset, without overlaps, within 4 GiB of the stream.
-    pub extents: Vec<Extent>,
-}
-
-/// Bytes of a stream that lie together in a segment.
+/// A record of a stream, and where it lies in its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// Of the first byte.
-    pub offset: Offset,
-    /// Where it lies in the segment.
+    /// In the stream.
+    pub offset: u64,
+    /// In the segment.
     pub at: u32,
-    /// How many bytes there are; at least one.
+    /// Bytes; never 0.
     pub len: u32,
-    /// CRC32C of them, as [`crate::LogDir::read_part`] wants it.
+    /// CRC32C of the bytes.
     pub crc: u32,
 }
 
 impl Extent {
-    /// Behind the last byte.
-    pub fn end(&self) -> Offset {
-        Offset(self.offset.0 + u64::from(self.len))
+    /// The offset after it.
+    pub fn end(&self) -> u64 {
+        self.offset + u64::from(self.len)
     }
 }
 
-/// The file of an index.
-pub(crate) fn file_name(segment: SegmentId) -> String {
-    format!("{segment}.index")
+/// A row of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowRef {
+    /// Whose index.
+    pub segment: SegmentId,
+    /// Which of its files: one for each time that streams of it were indexed.
+    pub part: u32,
+    /// Which row in it.
+    pub row: u32,
 }
 
-/// Writes the index of a segment, over an older one if there is one: afterwards it is on disk, whole. The row at
-/// place `n` of `rows` has the number `n`.
-///
-/// # Panics
-/// If the rows are not sorted by group and stream, or the extents of a row not by offset.
-pub(crate) fn write(io: &dyn Io, dir: &Path, segment: SegmentId, identity: u64, rows: &[Row]) -> io::Result<()> {
-    let bytes = encode(segment, identity, rows);
-    let path = dir.join(file_name(segment));
-    let unfinished = dir.join(format!("{}.new", file_name(segment)));
-    let written = io.create(&unfinished).and_then(|file| {
+/// What an index is to say of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRow {
+    /// The group of the stream.
+    pub group: GroupId,
+    /// The stream.
+    pub stream: StreamId,
+    /// The row with the bytes before these.
+    pub prev: Option<RowRef>,
+    /// Its records in the segment, in order and without a gap; at least one.
+    pub extents: Vec<Extent>,
+}
+
+/// What an index says of one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The stream's first offset in the segment.
+    pub first: u64,
+    /// The offset after its last record there.
+    pub end: u64,
+    /// The row with the bytes before these.
+    pub prev: Option<RowRef>,
+    group: GroupId,
+    stream: StreamId,
+    /// Its extents in the file.
+    extents_at: u32,
+    extents: u32,
+    extents_crc: u32,
+}
+
+impl LogDir {
+    /// Whether nothing more will be written to a segment.
+    pub fn is_complete(&self, segment: SegmentId) -> bool {
+        self.shared.table().segments.get(&segment).is_some_and(|segment| !segment.active)
+    }
+
+    /// Writes an index of a segment, beside those it may have. Returns the references to its rows; blocks.
+    ///
+    /// # Errors
+    /// If it cannot be written; then nothing refers to it, and it may be tried again.
+    pub fn write_index(&self, segment: SegmentId, rows: &[NewRow]) -> io::Result<Vec<RowRef>> {
+        let bytes = format::encode(segment, rows);
+        let (part, file) = self.new_part(segment)?;
         file.write_at(&bytes, 0)?;
         file.sync_data()?;
-        io.rename(&unfinished, &path)?;
-        io.sync_dir(dir)
-    });
-    if written.is_err() {
-        let _ = io.remove(&unfinished);
+        self.shared.io.sync_dir(&self.shared.path)?;
+        Ok((0..rows.len() as u32).map(|row| RowRef { segment, part, row }).collect())
     }
-    written
+
+    /// The row of a stream; `None` if its segment was removed; blocks.
+    ///
+    /// # Errors
+    /// If it cannot be read, is damaged, or is about another stream.
+    pub fn index_row(&self, at: RowRef, group: GroupId, stream: StreamId) -> io::Result<Option<Row>> {
+        match self.index(at) {
+            Ok(file) => {
+                let row = format::decode_row(&row_bytes(&*file, at)?);
+                row.filter(|row| (row.group, row.stream) == (group, stream)).map(Some).ok_or_else(|| damaged(at))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The extents of a row from the one on that has the offset `from`, up to the first that ends at or after `end`,
+    /// but not more than `most`; blocks.
+    ///
+    /// # Errors
+    /// If they cannot be read, or are damaged.
+    pub fn extents(&self, at: RowRef, row: &Row, from: u64, end: u64, most: usize) -> io::Result<Vec<Extent>> {
+        let file = self.index(at)?;
+        let extents = row_extents(&*file, row)?.ok_or_else(|| damaged(at))?;
+        let wanted = extents.into_iter().skip_while(|extent| extent.end() <= from);
+        Ok(wanted.take_while(|extent| extent.offset < end).take(most).collect())
+    }
+
+    /// Opens the index file of a row and makes sure that it is the right one.
+    fn index(&self, at: RowRef) -> io::Result<Arc<dyn File>> {
+        let file = self.shared.io.open(&self.part_path(at.segment, at.part))?;
+        let mut header = [0; HEADER_BYTES];
+        file.read_at(&mut header, 0)?;
+        let header = Header::decode(&header).filter(|header| header.segment == at.segment);
+        if header.is_some_and(|header| at.row < header.rows) { Ok(file) } else { Err(damaged(at)) }
+    }
+
+    /// Removes the indexes of a segment that is gone.
+    pub(crate) fn remove_index(shared: &Shared, segment: SegmentId) -> io::Result<()> {
+        for part in 0.. {
+            match shared.io.remove(&shared.path.join(segment::index_name(segment, part))) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                removed => removed?,
+            }
+        }
+        Ok(())
+    }
+
+    fn new_part(&self, segment: SegmentId) -> io::Result<(u32, Arc<dyn File>)> {
+        let mut part = 0;
+        loop {
+            match self.shared.io.create(&self.part_path(segment, part)) {
+                Ok(file) => return Ok((part, file)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => part += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn part_path(&self, segment: SegmentId, part: u32) -> PathBuf {
+        self.shared.path.join(segment::index_name(segment, part))
+    }
 }
 
-fn encode(segment: SegmentId, identity: u64, rows: &[Row]) -> Vec<u8> {
-    let sorted = rows.is_sorted_by(|a, b| (a.group, a.stream) < (b.group, b.stream));
-    assert!(sorted, "rows of an index are sorted by group and stream");
-    let extents: usize = rows.iter().map(|row| row.extents.len()).sum();
-    let mut bytes = Blocks { segment, bytes: Vec::new() };
-    let mut header = [0; 40];
-    header[..8].copy_from_slice(&MAGIC);
-    header[8..10].copy_from_slice(&VERSION.to_le_bytes());
-    header[16..24].copy_from_slice(&segment.0.to_le_bytes());
-    header[24..32].copy_from_slice(&identity.to_le_bytes());
-    header[32..36].copy_from_slice(&(rows.len() as u32).to_le_bytes());
-    header[36..40].copy_from_slice(&(extents as u32).to_le_bytes());
-    bytes.put(&header);
-    bytes.end_block();
-    let mut first = 0;
-    for row in rows {
-        bytes.put(&encode_row(segment, row, first));
-        first += row.extents.len() as u32;
-    }
-    bytes.end_block();
-    for row in rows {
-        encode_extents(row, &mut bytes);
-    }
-    bytes.end_block();
-    bytes.bytes
-}
-
-fn encode_row(segment: SegmentId, row: &Row, first: u32) -> [u8; ROW_BYTES] {
-    let start = row.extents.first().expect("a row has bytes").offset;
-    let (back, prev) = row.prev.map_or((0, 0), |prev| (segment.0.saturating_sub(prev.segment.0), prev.row));
-    let back = u32::try_from(back).ok().filter(|back| *back > 0 || row.prev.is_none());
+fn row_bytes(file: &dyn File, at: RowRef) -> io::Result<[u8; ROW_BYTES]> {
     let mut bytes = [0; ROW_BYTES];
-    bytes[..4].copy_from_slice(&row.group.0.to_le_bytes());
-    bytes[4..8].copy_from_slice(&first.to_le_bytes());
-    bytes[8..16].copy_from_slice(&row.stream.0.to_le_bytes());
-    bytes[16..24].copy_from_slice(&start.0.to_le_bytes());
-    bytes[24..28].copy_from_slice(&back.expect("earlier bytes are in an older segment").to_le_bytes());
-    bytes[28..32].copy_from_slice(&prev.to_le_bytes());
-    bytes
+    file.read_at(&mut bytes, (HEADER_BYTES + at.row as usize * ROW_BYTES) as u64)?;
+    Ok(bytes)
 }
 
-fn encode_extents(row: &Row, bytes: &mut Blocks) {
-    let sorted = row.extents.is_sorted_by(|a, b| a.end() <= b.offset && a.len > 0);
-    assert!(sorted, "extents of a row are sorted and do not overlap");
-    for extent in &row.extents {
-        let delta = u32::try_from(extent.offset.0 - row.extents[0].offset.0).expect("a row spans less than 4 GiB");
-        let mut one = [0; EXTENT_BYTES];
-        one[..4].copy_from_slice(&delta.to_le_bytes());
-        one[4..8].copy_from_slice(&extent.at.to_le_bytes());
-        one[8..12].copy_from_slice(&extent.len.to_le_bytes());
-        one[12..16].copy_from_slice(&extent.crc.to_le_bytes());
-        bytes.put(&one);
+/// All extents of a row, unless they are damaged.
+fn row_extents(file: &dyn File, row: &Row) -> io::Result<Option<Vec<Extent>>> {
+    let mut bytes = vec![0; row.extents as usize * EXTENT_BYTES];
+    file.read_at(&mut bytes, u64::from(row.extents_at))?;
+    let (extents, crc) = format::decode_extents(&bytes, row.first);
+    let whole = extents.last().map(Extent::end) == Some(row.end) && crc == row.extents_crc;
+    Ok(whole.then_some(extents))
+}
+
+/// Reads a whole file. Returns the number of its rows.
+pub(crate) fn check(io: &dyn Io, path: &Path, segment: SegmentId) -> io::Result<u32> {
+    let file = io.open(path)?;
+    let mut header = [0; HEADER_BYTES];
+    file.read_at(&mut header, 0)?;
+    let header = Header::decode(&header).filter(|header| header.segment == segment);
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "damaged");
+    let rows = header.ok_or_else(damaged)?.rows;
+    for row in 0..rows {
+        let row = format::decode_row(&row_bytes(&*file, RowRef { segment, part: 0, row })?).ok_or_else(damaged)?;
+        row_extents(&*file, &row)?.ok_or_else(damaged)?;
     }
+    Ok(rows)
 }
 
-/// Items in blocks with checksums.
-struct Blocks {
-    segment: SegmentId,
-    bytes: Vec<u8>,
-}
-
-impl Blocks {
-    fn put(&mut self, item: &[u8]) {
-        if self.bytes.len() % BLOCK_BYTES + item.len() > BLOCK_BYTES - 4 {
-            self.end_block();
-        }
-        self.bytes.extend_from_slice(item);
-    }
-
-    fn end_block(&mut self) {
-        let used = self.bytes.len() % BLOCK_BYTES;
-        if used == 0 {
-            return;
-        }
-        let block = self.bytes.len() / BLOCK_BYTES;
-        self.bytes.resize((block + 1) * BLOCK_BYTES - 4, 0);
-        let crc = block_crc(self.segment, block as u32, &self.bytes[block * BLOCK_BYTES..]);
-        self.bytes.extend_from_slice(&crc.to_le_bytes());
-    }
-}
-
-/// Bound to its place.
-fn block_crc(segment: SegmentId, block: u32, bytes: &[u8]) -> u32 {
-    crc32c_append(crc32c_append(crc32c(&segment.0.to_le_bytes()), &block.to_le_bytes()), bytes)
+fn damaged(at: RowRef) -> io::Error {
+    let name = segment::index_name(at.segment, at.part);
+    io::Error::new(io::ErrorKind::InvalidData, format!("row {} of {name} is damaged", at.row))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod appender;
 mod dir;
 pub mod dump;
 mod fact;
-pub mod index;
+mod index;
 pub mod io;
 mod open;
 mod options;
@@ -34,6 +34,7 @@ mod writer;
 pub use appender::{Appender, Batch};
 pub use dir::{LogDir, Space};
 pub use fact::{FACT_BYTES_MAX, Fact};
+pub use index::{Extent, NewRow, Row, RowRef};
 #[cfg(any(test, feature = "fault"))]
 pub use io::FaultIo;
 pub use io::{File, Io, SystemIo};

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use crate::dir::{Claim, Shared};
-use crate::index;
 use crate::io::{File, Io};
 use crate::options::{Options, OptionsError};
 use crate::recover::{Gap, Outcome, Recovered, Replay};
@@ -122,8 +121,8 @@ struct Opening {
     /// Segments that were begun, and nothing was written.
     blank: Vec<SegmentId>,
     spares: Vec<u64>,
-    /// Indexes, and segments they are of.
-    indexes: Vec<SegmentId>,
+    /// Indexes, and the segments they are of.
+    indexes: Vec<(SegmentId, String)>,
     /// Files that were being made.
     unfinished: Vec<String>,
 }
@@ -159,7 +158,6 @@ pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Sh
         table: Mutex::new(table),
         pool: Mutex::new(pool),
         files: Mutex::default(),
-        indexes: Mutex::default(),
         claims: Mutex::new(claims),
         _lock: lock,
     };
@@ -188,9 +186,9 @@ impl Opening {
                     highest = highest.max(id.0);
                     opening.look(id)?;
                 }
-                Name::Index(id) => {
+                Name::Index(id, _) => {
                     highest = highest.max(id.0);
-                    opening.indexes.push(id);
+                    opening.indexes.push((id, name));
                 }
                 Name::Spare(number) => opening.spares.push(number),
                 Name::Unfinished => opening.unfinished.push(name),
@@ -276,9 +274,9 @@ impl Opening {
         }
         let mut pool = Pool::after(self.spares.last().copied().unwrap_or_default());
         let mut ready = self.spares.clone();
-        let orphans = self.indexes.iter().filter(|id| !self.segments.contains_key(id));
-        for name in self.unfinished.iter().cloned().chain(orphans.map(|id| index::file_name(*id))) {
-            self.io.remove(&self.path.join(&name)).map_err(|error| self.failed(&name, error))?;
+        let orphans = self.indexes.iter().filter(|(id, _)| !self.segments.contains_key(id)).map(|(_, name)| name);
+        for name in self.unfinished.iter().chain(orphans) {
+            self.io.remove(&self.path.join(name)).map_err(|error| self.failed(name, error))?;
         }
         for id in &self.blank {
             pool.next += 1;

@@ -1,4 +1,4 @@
-//! Reading records, parts of them, and indexes. Checks all that it returns; never writes to a segment.
+//! Reading records and parts of them. Checks all that it returns; never writes to a segment.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use crc32c::crc32c;
 use ursula_common::{GroupId, Offset, StreamId};
 
 use crate::dir::Shared;
-use crate::index::{self, IndexError, IndexReader, Row};
 use crate::io::File;
 use crate::record::{self, Header, Kind, Location};
 use crate::scan::{Item, Scan};
@@ -140,27 +139,6 @@ impl Shared {
             });
         });
         scanned.map(|_| ()).map_err(failed)
-    }
-
-    pub(crate) fn write_index(&self, segment: SegmentId, rows: &[Row]) -> io::Result<()> {
-        self.indexes().close(segment);
-        let written = index::write(&*self.io, &self.path, segment, self.options.identity, rows);
-        self.indexes().close(segment);
-        written
-    }
-
-    pub(crate) fn index(&self, segment: SegmentId) -> Result<IndexReader, IndexError> {
-        if let Some(reader) = self.indexes().get(segment) {
-            return Ok(reader);
-        }
-        let opened = self.io.open(&self.path.join(index::file_name(segment)));
-        let file = opened.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => IndexError::Missing(segment),
-            _ => IndexError::Io { segment, error },
-        })?;
-        let reader = IndexReader::new(file, segment, Some(self.options.identity))?;
-        self.indexes().keep(segment, reader.clone(), self.options.files_max);
-        Ok(reader)
     }
 
     /// Bytes of a segment, and the seed of its checksums.

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use crate::dir::Shared;
-use crate::index;
+use crate::dir::{LogDir, Shared};
 use crate::segment::{self, SegmentId};
 use crate::spare;
 
@@ -26,7 +25,6 @@ impl Shared {
         let mut recycled = Vec::new();
         for (id, len) in &removed {
             self.files().close(*id);
-            self.indexes().close(*id);
             let path = self.path.join(segment::file_name(*id));
             let wanted = {
                 let pool = self.pool();
@@ -46,10 +44,7 @@ impl Shared {
         }
         for (id, _) in &removed {
             // After the segment: one without its index would have to be read again.
-            match self.io.remove(&self.path.join(index::file_name(*id))) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            LogDir::remove_index(self, *id)?;
         }
         for number in recycled {
             let file = self.io.open(&self.path.join(segment::spare_name(number)))?;

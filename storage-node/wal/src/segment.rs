@@ -119,7 +119,7 @@ fn decode_copy(copy: &[u8]) -> Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Name {
     Segment(SegmentId),
-    Index(SegmentId),
+    Index(SegmentId, u32),
     Spare(u64),
     /// A file that was being made.
     Unfinished,
@@ -142,7 +142,8 @@ impl Name {
             return number(text).filter(|id| *id > 0).map_or(Name::Foreign, |id| Name::Segment(SegmentId(id)));
         }
         if let Some(text) = name.strip_suffix(".index") {
-            return number(text).map_or(Name::Foreign, |id| Name::Index(SegmentId(id)));
+            let index = text.split_once('-').and_then(|(id, part)| Some((number(id)?, part.parse().ok()?)));
+            return index.map_or(Name::Foreign, |(id, part)| Name::Index(SegmentId(id), part));
         }
         if let Some(text) = name.strip_prefix("spare-") {
             return number(text).map_or(Name::Foreign, Name::Spare);
@@ -154,6 +155,11 @@ impl Name {
 /// The file of a segment.
 pub(crate) fn file_name(id: SegmentId) -> String {
     format!("{id}.log")
+}
+
+/// A file of the index of a segment.
+pub(crate) fn index_name(id: SegmentId, part: u32) -> String {
+    format!("{id}-{part}.index")
 }
 
 /// The file of a spare.

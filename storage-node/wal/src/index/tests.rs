@@ -1,158 +1,152 @@
-//! The bytes of an index, that it says what was written, and that nothing else is taken for it.
+//! What an index file says is what was written, or an error.
 
-use proptest::prelude::*;
+use std::path::Path;
+
+use ursula_common::Offset;
 
 use super::*;
 use crate::io::FaultIo;
+use crate::tests::{DIR, open};
+use crate::{Appender, Io, Writer};
 
-const DIR: &str = "/log";
-const SEGMENT: SegmentId = SegmentId(77);
+const GROUP: GroupId = GroupId(1);
+const FIRST: StreamId = StreamId(3);
+const SECOND: StreamId = StreamId(9);
 
-fn disk() -> FaultIo {
-    let io = FaultIo::new(1 << 30);
-    io.create_dir(Path::new(DIR)).unwrap();
-    io
+/// A log with two full segments that nobody needs, and a third.
+fn log() -> (FaultIo, LogDir, Appender, Writer) {
+    let io = FaultIo::new(u64::MAX);
+    let (log, _) = open(&io, 1).expect("a log");
+    let (mut appender, mut writer) = log.writer(0);
+    let mut segments = std::collections::BTreeSet::new();
+    let mut offset = 0;
+    while segments.len() < 3 {
+        segments.insert(appender.slice(GROUP, FIRST, Offset(offset), &[7; 1000]).segment);
+        offset += 1000;
+        writer.write(appender.take().expect("a batch")).expect("a write");
+    }
+    (io, log, appender, writer)
 }
 
-fn open(io: &FaultIo) -> Result<IndexReader, IndexError> {
-    let file = io.open(&Path::new(DIR).join(file_name(SEGMENT))).unwrap();
-    IndexReader::new(file, SEGMENT, Some(9))
+fn extents(offset: u64, count: u32) -> Vec<Extent> {
+    let extent = |i| Extent { offset: offset + u64::from(i) * 10, at: 4096 + i * 48, len: 10, crc: i * 31 };
+    (0..count).map(extent).collect()
 }
 
-fn read(index: &IndexReader) -> Result<Vec<Row>, IndexError> {
-    let row = |row| {
-        let RowHead { group, stream, first, prev, extents, .. } = index.row(row)?;
-        Ok(Row { group, stream, prev, extents: index.extents_from(row, first, extents as usize)? })
-    };
-    (0..index.rows()).map(row).collect()
-}
-
-fn rows(streams: u64, extents: u64) -> Vec<Row> {
-    let extent = |stream: u64, n: u64| Extent {
-        offset: Offset(stream * 1000 + n * 10),
-        at: (4096 + n * 64) as u32,
-        len: 5 + (n % 6) as u32,
-        crc: (stream * n) as u32,
-    };
-    let row = |stream: u64| Row {
-        group: GroupId((stream / 50) as u32),
-        stream: StreamId(stream),
-        prev: stream.is_multiple_of(3).then_some(RowRef { segment: SegmentId(5 + stream % 70), row: stream as u32 }),
-        extents: (0..1 + (stream * 7 + 3) % extents).map(|n| extent(stream, n)).collect(),
-    };
-    (0..streams).map(row).collect()
+fn rows() -> Vec<NewRow> {
+    let prev = RowRef { segment: SegmentId(1), part: 4, row: 5 };
+    vec![
+        NewRow { group: GROUP, stream: FIRST, prev: None, extents: extents(100, 7) },
+        NewRow { group: GROUP, stream: SECOND, prev: Some(prev), extents: extents(0, 1) },
+    ]
 }
 
 #[test]
-fn golden_bytes() {
-    let extent = Extent { offset: Offset(100), at: 5000, len: 10, crc: 0x1234_5678 };
-    let prev = Some(RowRef { segment: SegmentId(70), row: 3 });
-    let bytes = encode(SEGMENT, 9, &[Row { group: GroupId(1), stream: StreamId(2), prev, extents: vec![extent] }]);
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    assert_eq!(bytes.len(), 3 * 4096);
-    let header = "757273756c696478 0100 000000000000 4d00000000000000 0900000000000000 01000000 01000000";
-    assert_eq!(hex(&bytes[..40]), header.replace(' ', ""));
-    let row = "01000000 00000000 0200000000000000 6400000000000000 07000000 03000000";
-    assert_eq!(hex(&bytes[4096..4128]), row.replace(' ', ""));
-    assert_eq!(hex(&bytes[8192..8208]), "00000000 88130000 0a000000 78563412".replace(' ', ""));
-    assert_eq!(hex(&bytes[4092..4096]), "cdcca66a");
+fn what_was_written_is_found() {
+    let (_io, log, ..) = log();
+    let segment = SegmentId(1);
+    assert!(log.is_complete(segment) && !log.is_complete(SegmentId(3)) && !log.is_complete(SegmentId(77)));
+    let refs = log.write_index(segment, &rows()).expect("an index");
+    let first = log.index_row(refs[0], GROUP, FIRST).expect("a row").expect("there");
+    assert_eq!((first.first, first.end, first.prev), (100, 170, None));
+    let second = log.index_row(refs[1], GROUP, SECOND).expect("a row").expect("there");
+    assert_eq!((second.first, second.end, second.prev), (0, 10, rows()[1].prev));
+    let all = extents(100, 7);
+    let read = |from, end, most| log.extents(refs[0], &first, from, end, most).expect("extents");
+    assert_eq!(read(0, u64::MAX, 100), all);
+    assert_eq!(read(119, 121, 100), all[1..3]);
+    assert_eq!(read(120, 121, 100), all[2..3]);
+    assert_eq!(read(100, 170, 2), all[..2]);
+    assert_eq!(log.extents(refs[1], &second, 0, 1, 9).expect("extents"), extents(0, 1));
 }
 
 #[test]
-fn rows_and_extents_are_found() {
-    let io = disk();
-    let rows = rows(400, 600);
-    write(&io, Path::new(DIR), SEGMENT, 9, &rows).unwrap();
-    let index = open(&io).unwrap();
-    assert_eq!(read(&index).unwrap(), rows);
-    for (number, row) in rows.iter().enumerate() {
-        assert_eq!(index.find(row.group, row.stream).unwrap(), Some(number as u32));
-        let middle = row.extents[row.extents.len() / 2];
-        for (offset, first) in [(middle.offset, 0), (Offset(middle.end().0 - 1), 0), (middle.end(), 1)] {
-            let from = row.extents.len() / 2 + first;
-            let expected = &row.extents[from..(from + 3).min(row.extents.len())];
-            assert_eq!(index.extents_from(number as u32, offset, 3).unwrap(), expected);
+fn a_row_of_another_stream_is_an_error() {
+    let (_io, log, ..) = log();
+    let refs = log.write_index(SegmentId(1), &rows()).expect("an index");
+    assert!(log.index_row(refs[0], GROUP, SECOND).is_err());
+    assert!(log.index_row(refs[0], GroupId(2), FIRST).is_err());
+    assert!(log.index_row(RowRef { row: 2, ..refs[0] }, GROUP, FIRST).is_err(), "there are two rows");
+}
+
+#[test]
+fn a_segment_may_be_indexed_again_and_the_first_index_stays() {
+    let (_io, log, ..) = log();
+    let old = log.write_index(SegmentId(1), &rows()).expect("an index");
+    let new = log.write_index(SegmentId(1), &rows()[1..]).expect("an index");
+    assert_ne!(old[0].part, new[0].part);
+    assert!(log.index_row(old[0], GROUP, FIRST).expect("a row").is_some());
+    assert!(log.index_row(new[0], GROUP, SECOND).expect("a row").is_some());
+}
+
+#[test]
+fn indexes_go_with_their_segment() {
+    let (io, log, mut appender, mut writer) = log();
+    let gone = log.write_index(SegmentId(1), &rows()).expect("an index");
+    log.write_index(SegmentId(1), &rows()).expect("another index");
+    let kept = log.write_index(SegmentId(2), &rows()).expect("an index");
+    assert_eq!(log.remove_before(SegmentId(2)).expect("a removal"), [SegmentId(1)]);
+    assert_eq!(log.index_row(gone[0], GROUP, FIRST).expect("no error"), None);
+    assert!(log.index_row(kept[0], GROUP, FIRST).expect("a row").is_some());
+    let indexes =
+        || io.list(Path::new(DIR)).expect("names").into_iter().filter(|name| name.ends_with(".index")).count();
+    assert_eq!(indexes(), 1);
+    appender.mark();
+    writer.write(appender.take().expect("a mark")).expect("a write");
+    drop((log, appender, writer));
+    io.create(&Path::new(DIR).join(segment::index_name(SegmentId(1), 7))).expect("an orphan");
+    let (log, _) = open(&io, 2).expect("the log again");
+    assert_eq!(indexes(), 1, "an orphan is removed");
+    assert!(log.index_row(kept[0], GROUP, FIRST).expect("a row").is_some());
+}
+
+#[test]
+fn no_bit_may_be_another() {
+    let (io, log, ..) = log();
+    let rows = rows();
+    let refs = log.write_index(SegmentId(1), &rows).expect("an index");
+    let path = Path::new(DIR).join(segment::index_name(SegmentId(1), refs[0].part));
+    let file = io.open(&path).expect("the file");
+    let mut bytes = vec![0; file.len().expect("a length") as usize];
+    file.read_at(&mut bytes, 0).expect("the bytes");
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        file.write_at(&flipped, 0).expect("a write");
+        for (row, at) in rows.iter().zip(&refs) {
+            // It may be found as it was, if the bit belongs to the other one.
+            let read = log.index_row(*at, row.group, row.stream);
+            let read = read.and_then(|found| log.extents(*at, &found.expect("there"), 0, u64::MAX, 99));
+            assert!(read.is_err() || read.is_ok_and(|read| read == row.extents), "bit {bit}");
         }
     }
-    assert_eq!(index.find(GroupId(1), StreamId(7)).unwrap(), None);
-    assert_eq!(index.find(GroupId(99), StreamId(0)).unwrap(), None);
-    assert!(matches!(index.row(400), Err(IndexError::NoRow { row: 400, .. })));
 }
 
 #[test]
-fn an_empty_index() {
-    let io = disk();
-    write(&io, Path::new(DIR), SEGMENT, 9, &[]).unwrap();
-    assert_eq!(open(&io).unwrap().rows(), 0);
-    assert_eq!(open(&io).unwrap().find(GroupId(0), StreamId(0)).unwrap(), None);
-}
-
-#[test]
-fn an_index_of_something_else() {
-    let io = disk();
-    write(&io, Path::new(DIR), SEGMENT, 9, &rows(3, 3)).unwrap();
-    let file = || io.open(&Path::new(DIR).join(file_name(SEGMENT))).unwrap();
-    assert!(matches!(IndexReader::new(file(), SegmentId(78), Some(9)), Err(IndexError::Damaged { block: 0, .. })));
-    assert!(matches!(IndexReader::new(file(), SEGMENT, Some(8)), Err(IndexError::Damaged { block: 0, .. })));
-    assert!(IndexReader::new(file(), SEGMENT, None).is_ok());
-}
-
-#[test]
-fn every_bit_is_noticed() {
-    let io = disk();
-    let rows = rows(200, 4);
-    write(&io, Path::new(DIR), SEGMENT, 9, &rows).unwrap();
-    let path = Path::new(DIR).join(file_name(SEGMENT));
-    let bits = io.contents(&path).unwrap().len() as u64 * 8;
-    for bit in 0..bits {
-        // Every bit of the first of each eight bytes would do, and every bit of some bytes.
-        if bit % 64 > 7 && bit % 4096 > 512 {
-            continue;
-        }
-        let io = io.copy();
-        io.flip(&path, bit);
-        let damaged = open(&io).and_then(|index| read(&index));
-        let block = (bit / 8 / 4096) as u32;
-        assert!(matches!(damaged, Err(IndexError::Damaged { block: at, .. }) if at == block), "bit {bit}");
-    }
-}
-
-#[test]
-fn an_index_that_was_cut_off() {
-    let io = disk();
-    write(&io, Path::new(DIR), SEGMENT, 9, &rows(200, 4)).unwrap();
-    let path = Path::new(DIR).join(file_name(SEGMENT));
-    let bytes = io.contents(&path).unwrap();
-    for len in [0, 10, 4095, 4096, 8192, bytes.len() - 1] {
-        io.plant(&path, &bytes[..len]);
-        let damaged = open(&io).and_then(|index| read(&index));
-        assert!(matches!(damaged, Err(IndexError::Damaged { .. })), "{len} bytes");
-    }
-}
-
-#[test]
-#[should_panic(expected = "rows of an index are sorted")]
-fn rows_that_are_not_sorted() {
-    let mut rows = rows(3, 3);
-    rows.swap(0, 1);
-    encode(SEGMENT, 9, &rows);
-}
-
-#[test]
-#[should_panic(expected = "extents of a row are sorted")]
-fn extents_that_overlap() {
-    let mut rows = rows(3, 9);
-    rows[0].extents[1].offset = rows[0].extents[0].offset;
-    encode(SEGMENT, 9, &rows);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-    #[test]
-    fn round_trip(streams in 0u64..300, extents in 1u64..400) {
-        let io = disk();
-        let rows = rows(streams, extents);
-        write(&io, Path::new(DIR), SEGMENT, 9, &rows).unwrap();
-        prop_assert_eq!(read(&open(&io).unwrap()).unwrap(), rows);
-    }
+fn the_bytes_of_an_index() {
+    let file = format::encode(SegmentId(0x11), &[rows().remove(1)]);
+    let hex: String = file.iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden = concat!(
+        "757273756c696478",
+        "01000000",
+        "01000000",
+        "1100000000000000",
+        "00000000",
+        "d15ab9b3",
+        "0900000000000000",
+        "0000000000000000",
+        "0a00000000000000",
+        "0100000000000000",
+        "04000000",
+        "05000000",
+        "01000000",
+        "5c000000",
+        "01000000",
+        "a0f6b3a6",
+        "def9e918",
+        "00100000",
+        "0a000000",
+        "00000000",
+    );
+    assert_eq!(hex, golden);
 }

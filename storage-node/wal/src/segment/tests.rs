@@ -53,11 +53,19 @@ fn what_is_no_header_has_a_reason() {
 fn names() {
     assert_eq!(Name::parse(&file_name(SegmentId(0x1f))), Name::Segment(SegmentId(31)));
     assert_eq!(file_name(SegmentId(0x1f)), "000000000000001f.log");
-    assert_eq!(Name::parse("000000000000001f.index"), Name::Index(SegmentId(31)));
+    assert_eq!(Name::parse(&index_name(SegmentId(31), 2)), Name::Index(SegmentId(31), 2));
     assert_eq!(Name::parse("spare-000000000000001f"), Name::Spare(31));
     assert_eq!(Name::parse("spare-000000000000001f.new"), Name::Unfinished);
     assert_eq!(Name::parse("000000000000001f.index.new"), Name::Unfinished);
-    for foreign in ["x.log", "000000000000001F.log", "0000000000000000.log", "1f.log", "spare-1", "a.index"] {
+    for foreign in [
+        "x.log",
+        "000000000000001F.log",
+        "0000000000000000.log",
+        "1f.log",
+        "spare-1",
+        "a.index",
+        "000000000000001f.index",
+    ] {
         assert_eq!(Name::parse(foreign), Name::Foreign, "{foreign}");
     }
     assert_eq!(Name::parse("lock"), Name::Other);

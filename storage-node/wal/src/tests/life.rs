@@ -247,8 +247,8 @@ impl Life<'_> {
         let quiet = self.io.pause();
         let rows = rows(&self.log, segment);
         self.io.resume(quiet);
-        if self.log.write_index(segment, &rows).is_ok() {
-            lock(self.world).indexed.insert(segment);
+        if let Ok(refs) = self.log.write_index(segment, &rows) {
+            lock(self.world).indexed.insert(segment, refs);
         }
     }
 

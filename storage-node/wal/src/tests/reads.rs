@@ -5,7 +5,6 @@ use ursula_common::{Offset, StreamId};
 
 use super::*;
 use crate::dump::{Line, dump};
-use crate::index::{Extent, IndexError, Row};
 
 #[test]
 fn damage_is_not_read() {
@@ -47,39 +46,29 @@ fn few_files_are_open_at_a_time() {
 }
 
 #[test]
-fn an_index_goes_with_its_segment() {
+fn a_complete_segment_shows_what_its_index_is_made_of() {
     let io = FaultIo::new(1 << 30);
     let (log, _) = open(&io, 1).unwrap();
     let (mut appender, mut writer) = log.writer(0);
-    let mut index = 0;
+    let mut appended = Vec::new();
     while log.segments().len() < 2 {
-        appender.append(G, index, b"bytes");
-        appender.slice(G, StreamId(4), Offset(index * 1000), &[1; 1000]);
+        let index = appended.len() as u64 / 2;
+        let at = appender.append(G, index, b"bytes");
+        appended.push(Content::Entry { group: G, index, at });
+        let (stream, offset) = (StreamId(4), Offset(index * 1000));
+        let at = appender.slice(G, stream, offset, &[1; 1000]);
+        appended.push(Content::Slice { group: G, stream, offset, at });
         writer.write(appender.take().unwrap()).unwrap();
-        index += 1;
     }
-    let segment = SegmentId(1);
-    let mut extents = Vec::new();
-    let visit = &mut |content| {
-        if let Content::Slice { stream: StreamId(4), offset, at, .. } = content {
-            extents.push(Extent { offset, at: at.at, len: at.len, crc: crc32c(&[1; 1000]) });
-        }
+    let of = |content: &Content| match content {
+        Content::Entry { at, .. } | Content::Slice { at, .. } => at.segment,
+        Content::Damaged { .. } => panic!("{content:?}"),
     };
-    log.contents(segment, visit).unwrap();
+    let mut contents = Vec::new();
+    log.contents(SegmentId(1), &mut |content| contents.push(content)).unwrap();
+    appended.retain(|content| of(content) == SegmentId(1));
+    assert_eq!(contents, appended);
     assert!(matches!(log.contents(SegmentId(2), &mut |_| {}), Err(ReadError::Gone(_))));
-    assert!(matches!(log.index(segment), Err(IndexError::Missing(_))));
-    let rows = [Row { group: G, stream: StreamId(4), prev: None, extents }];
-    log.write_index(segment, &rows).unwrap();
-    let reader = log.index(segment).unwrap();
-    let row = reader.find(G, StreamId(4)).unwrap().unwrap();
-    for extent in reader.extents_from(row, Offset(2500), 2).unwrap() {
-        assert_eq!(log.read_part(segment, extent.at, extent.len, extent.crc).unwrap()[..], [1; 1000]);
-    }
-    appender.put(G, Fact::Purged { index }, b"");
-    writer.write(appender.take().unwrap()).unwrap();
-    assert_eq!(log.remove_before(SegmentId(2)).unwrap(), [segment]);
-    assert!(matches!(log.index(segment), Err(IndexError::Missing(_))));
-    assert!(io.files().iter().all(|path| path.extension().is_none_or(|name| name != "index")));
 }
 
 #[test]
@@ -102,12 +91,12 @@ fn a_dump_shows_everything() {
     io.plant(&Path::new(DIR).join("0000000000000002.log"), &[5; 5000]);
     io.plant(&Path::new(DIR).join("0000000000000003.log"), &[5; 50]);
     io.plant(&Path::new(DIR).join("spare-0000000000000004"), &[]);
-    io.plant(&Path::new(DIR).join("0000000000000001.index"), &[1; 4096]);
+    io.plant(&Path::new(DIR).join("0000000000000001-0.index"), &[1; 4096]);
 
     let mut lines = Vec::new();
     dump(&io, Path::new(DIR), &mut |line: &Line| lines.push(line.to_string())).unwrap();
     let expected = "\
-0000000000000001.index: the index of segment 0000000000000001 is damaged in block 0
+0000000000000001-0.index: damaged
 0000000000000001.log: 16384 bytes by writer 0, after 0000000000000000, identity 0000000000000007
       4096 group 1 has entries 0..0, 36 bytes, batch at 4096
       4176 group 1 entry 0, 4 bytes, batch at 4096

@@ -1,12 +1,11 @@
 //! What a log should say: a model of groups, and the comparison with what was recovered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crc32c::crc32c;
-use ursula_common::{Offset, StreamId};
+use ursula_common::StreamId;
 
 use super::*;
-use crate::index::{Extent, IndexError, Row, RowHead, RowRef};
 
 #[derive(Debug, Clone)]
 pub(super) enum Op {
@@ -56,7 +55,7 @@ pub(super) struct World {
     /// Written, and not acknowledged: a prefix may be there.
     pub(super) in_flight: Vec<(GroupId, Op)>,
     /// Segments whose indexes were written.
-    pub(super) indexed: BTreeSet<SegmentId>,
+    pub(super) indexed: BTreeMap<SegmentId, Vec<RowRef>>,
     /// Slices of segments before this may be gone.
     pub(super) kept_from: SegmentId,
 }
@@ -74,9 +73,7 @@ impl World {
         if !found.damage.is_empty() {
             return Err(format!("damage without a cause: {:?}", found.damage));
         }
-        for (segment, _) in log.segments() {
-            self.check_index(log, segment)?;
-        }
+        self.check_indexes(log)?;
         let mut recovered = BTreeMap::new();
         for (id, group) in &found.groups {
             recovered.insert(*id, read(log, group)?);
@@ -94,20 +91,22 @@ impl World {
         Err(format!("no prefix of {} fits: {}\nshould be {}", ops.len(), brief(&recovered), brief(&self.groups)))
     }
 
-    fn check_index(&self, log: &LogDir, segment: SegmentId) -> Result<(), String> {
-        let index = match log.index(segment) {
-            Ok(index) => index,
-            Err(IndexError::Missing(_)) if !self.indexed.contains(&segment) => return Ok(()),
-            Err(error) => return Err(error.to_string()),
-        };
-        let should = rows(log, segment);
-        let mut is = Vec::new();
-        for row in 0..index.rows() {
-            let RowHead { group, stream, first, prev, .. } = index.row(row).map_err(|error| error.to_string())?;
-            let extents = index.extents_from(row, first, 1000).map_err(|error| error.to_string())?;
-            is.push(Row { group, stream, prev, extents });
+    /// Every index that was written says what it should.
+    fn check_indexes(&self, log: &LogDir) -> Result<(), String> {
+        for (segment, refs) in &self.indexed {
+            if !log.segments().iter().any(|(id, _)| id == segment) {
+                continue;
+            }
+            for (at, row) in refs.iter().zip(rows(log, *segment)) {
+                let found = log.index_row(*at, row.group, row.stream).map_err(|error| error.to_string())?;
+                let found = found.ok_or_else(|| format!("no index of {segment}"))?;
+                let extents = log.extents(*at, &found, 0, u64::MAX, 1000).map_err(|error| error.to_string())?;
+                if (found.prev, &extents) != (row.prev, &row.extents) {
+                    return Err(format!("the index of {segment} has {found:?} {extents:?} for {row:?}"));
+                }
+            }
         }
-        if is == should { Ok(()) } else { Err(format!("the index of {segment} is {is:?} and should be {should:?}")) }
+        Ok(())
     }
 
     /// What was recovered, if it is what should be, except for slices that may be gone.
@@ -128,20 +127,21 @@ impl World {
 }
 
 /// What is said of a segment in its index: as if each entry held bytes of a stream.
-pub(super) fn rows(log: &LogDir, segment: SegmentId) -> Vec<Row> {
-    let mut rows: BTreeMap<(GroupId, StreamId), BTreeMap<u64, Extent>> = BTreeMap::new();
+pub(super) fn rows(log: &LogDir, segment: SegmentId) -> Vec<NewRow> {
+    let mut rows: BTreeMap<(GroupId, StreamId), Vec<Extent>> = BTreeMap::new();
     let mut add = |content: Content| {
         let Content::Entry { group, index, at } = content else { return };
-        let crc = crc32c(&log.read(at).unwrap());
-        let extent = Extent { offset: Offset(index * 2000), at: at.at, len: at.len, crc };
+        let extents = rows.entry((group, StreamId(index % 3))).or_default();
         if at.len > 0 {
-            rows.entry((group, StreamId(index % 3))).or_default().insert(index, extent);
+            let offset = extents.last().map_or(u64::from(segment.0 as u32), Extent::end);
+            extents.push(Extent { offset, at: at.at, len: at.len, crc: crc32c(&log.read(at).unwrap()) });
         }
     };
     log.contents(segment, &mut add).unwrap();
-    let row = |((group, stream), extents): ((GroupId, StreamId), BTreeMap<u64, Extent>)| {
-        let prev = (segment.0 > 3).then(|| RowRef { segment: SegmentId(segment.0 - 3), row: group.0 });
-        Row { group, stream, prev, extents: extents.into_values().collect() }
+    rows.retain(|_, extents| !extents.is_empty());
+    let row = |((group, stream), extents): ((GroupId, StreamId), Vec<Extent>)| {
+        let prev = (segment.0 > 3).then(|| RowRef { segment: SegmentId(segment.0 - 3), part: 1, row: group.0 });
+        NewRow { group, stream, prev, extents }
     };
     rows.into_iter().map(row).collect()
 }
