@@ -161,3 +161,18 @@ fn no_batch_is_left_out() {
     appender.append(G, 2, b"");
     let _ = writer.write(appender.take().unwrap());
 }
+
+/// Nothing in the segment follows its last batch, but something newer was written only because it was on disk.
+#[test]
+fn the_end_of_a_complete_segment_is_not_taken_for_a_torn_one() {
+    let (io, places) = written();
+    let last = *places.iter().rfind(|at| at.segment == places[0].segment).unwrap();
+    for (at, group, hit) in [(last.at, Some(G), vec![G]), (last.at - 20, None, vec![G])] {
+        let io = io.copy();
+        flip(&io, last.segment, at);
+        let (_, found) = open(&io, 2).unwrap();
+        assert_eq!(found.damage, [Damage { segment: last.segment, at: last.at - 40, group }]);
+        assert_eq!(damaged(&found), hit);
+        assert_eq!(found.torn.iter().find(|(segment, _)| *segment == last.segment), None);
+    }
+}
