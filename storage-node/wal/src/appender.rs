@@ -56,6 +56,13 @@ struct Open {
     batch: u32,
 }
 
+impl Batch {
+    /// Bytes that it will write.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 impl Appender {
     pub(crate) fn new(shared: Arc<Shared>, writer: u32) -> Appender {
         Appender { shared, writer, groups: BTreeMap::new(), open: None, batch: Batch::default(), marked: None }

@@ -36,6 +36,8 @@ pub struct Space {
     pub used: u64,
     /// Free in the file system.
     pub free: u64,
+    /// Files that are ready to become segments.
+    pub spares: u32,
     /// Appends should be refused, so that votes and truncation can still be written.
     pub high_water: bool,
 }
@@ -125,10 +127,12 @@ impl LogDir {
     pub fn space(&self) -> io::Result<Space> {
         let Options { segment_bytes, reserve, free_bytes_min, .. } = self.shared.options;
         let free = self.shared.io.free(&self.shared.path)?;
-        let spares = self.shared.pool().ready.len() as u64 * u64::from(segment_bytes);
+        let spares = self.shared.pool().ready.len() as u32;
+        let spare_bytes = u64::from(spares) * u64::from(segment_bytes);
         let segments: u64 = self.shared.table().segments.values().map(|segment| segment.len).sum();
         let keep = (u64::from(reserve) * u64::from(segment_bytes)).saturating_add(free_bytes_min);
-        Ok(Space { used: segments + spares, free, high_water: free.saturating_add(spares) < keep })
+        let high_water = free.saturating_add(spare_bytes) < keep;
+        Ok(Space { used: segments + spare_bytes, free, spares, high_water })
     }
 }
 

@@ -54,8 +54,13 @@ impl Group {
             // A truncation came before this, and it is not there.
             self.lose(damage);
             self.truncate(index);
+        } else if index > self.next() {
+            // Entries or a purge came before this, and they are not there; it may be far.
+            self.lose(damage);
+            self.entries.clear();
+            self.bad.clear();
+            self.first = index;
         }
-        self.entries.resize((index - self.first) as usize, HOLE);
         self.entries.push_back(place);
         if bad {
             self.bad.push((index, damage));
@@ -110,12 +115,9 @@ impl Group {
         self.facts = facts;
         self.bad_facts.clear();
         self.truncate(next);
-        if self.entries.is_empty() {
+        if self.entries.is_empty() || self.first > first {
+            self.entries.clear();
             self.first = first;
-        }
-        while self.first > first {
-            self.first -= 1;
-            self.entries.push_front(HOLE);
         }
         self.purge(first);
         self.entries.resize((next - first) as usize, HOLE);

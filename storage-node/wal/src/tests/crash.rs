@@ -98,3 +98,10 @@ macro_rules! matrices {
 
 // Each of them has more than 3,000 points, so that together they have more than 24,000.
 matrices!(seed_1: 1, seed_2: 2, seed_3: 3, seed_4: 4, seed_5: 5, seed_6: 6, seed_7: 7, seed_8: 8);
+
+/// For long runs: `cargo test --release -p ursula-wal -- --ignored --nocapture more_seeds`
+#[test]
+#[ignore = "takes minutes"]
+fn more_seeds() {
+    (1000..1040).for_each(matrix);
+}

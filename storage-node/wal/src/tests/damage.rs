@@ -176,3 +176,23 @@ fn the_end_of_a_complete_segment_is_not_taken_for_a_torn_one() {
         assert_eq!(found.torn.iter().find(|(segment, _)| *segment == last.segment), None);
     }
 }
+
+#[test]
+fn a_purge_that_is_lost_is_not_a_hole_of_its_length() {
+    let io = FaultIo::new(1 << 30);
+    let (log, _) = open(&io, 1).unwrap();
+    let (mut appender, mut writer) = log.writer(0);
+    let far = 1 << 50;
+    let first = appender.append(G, 0, b"zero");
+    appender.put(G, Fact::Purged { index: far }, b"");
+    appender.append(G, far + 1, b"far");
+    writer.write(appender.take().unwrap()).unwrap();
+    appender.mark();
+    writer.write(appender.take().unwrap()).unwrap();
+    drop((log, appender, writer));
+    io.kill();
+    // The purge follows the four bytes and their padding.
+    flip(&io, first.segment, first.at + 8);
+    let (_, found) = open(&io, 2).unwrap();
+    assert_eq!(damaged(&found), [G]);
+}

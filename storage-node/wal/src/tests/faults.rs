@@ -100,7 +100,7 @@ fn a_full_disk_leaves_votes_and_truncation() {
     while log.prepare_spare().unwrap() {}
     assert!(!log.space().unwrap().high_water);
     let used = 2 * 16384;
-    assert_eq!(log.space().unwrap(), Space { used, free: (1 << 30) - used, high_water: false });
+    assert_eq!(log.space().unwrap(), Space { used, free: (1 << 30) - used, spares: 2, high_water: false });
     io.set_capacity(used);
     let mut index = 0;
     while !log.space().unwrap().high_water {
