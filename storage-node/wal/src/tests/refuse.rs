@@ -167,3 +167,26 @@ fn settings_that_cannot_be() {
     );
     Options::default().check().unwrap();
 }
+
+/// What the missing segment had replaced is still there, and must not come back.
+#[test]
+fn a_segment_that_is_missing_and_had_replaced_entries() {
+    let io = FaultIo::new(1 << 30);
+    let (log, _) = open(&io, 1).unwrap();
+    let (mut appender, mut writer) = log.writer(0);
+    for index in 0..11 {
+        appender.append(G, index, &[1; 1000]);
+    }
+    while appender.slice(G, ursula_common::StreamId(1), ursula_common::Offset(0), b"").segment < SegmentId(2) {}
+    appender.truncate_after(G, Some(2));
+    for index in 3..11 {
+        appender.append(G, index, &[2; 1000]);
+    }
+    while appender.slice(G, ursula_common::StreamId(1), ursula_common::Offset(0), b"").segment < SegmentId(3) {}
+    writer.write(appender.take().unwrap()).unwrap();
+    drop((log, appender, writer));
+    io.kill();
+    io.lose(&path("0000000000000002.log"));
+    let error = open(&io, 2).unwrap_err().to_string();
+    assert!(error.starts_with("/log: entry 10 of group 1 should be here"), "{error}");
+}
