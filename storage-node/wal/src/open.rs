@@ -285,6 +285,7 @@ impl Opening {
             renamed.map_err(|error| self.failed(&from, error))?;
             ready.push(pool.next);
         }
+        // Before spares are touched: under another name one may still be a segment.
         self.io.sync_dir(&self.path).map_err(|error| self.failed("", error))?;
         for number in ready {
             let name = segment::spare_name(number);

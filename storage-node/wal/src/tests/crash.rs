@@ -8,8 +8,8 @@ use super::world::World;
 use super::*;
 use crate::io::fault::{Call, Fault, Keep, Part};
 
-/// What is left of sectors and names: with the seed of a point.
-fn kept(seed: u64) -> Vec<Keep> {
+/// What is left of sectors and names, with the seed of a point; without a loss, only the process dies.
+fn kept(seed: u64) -> Vec<Option<Keep>> {
     let mut rng = Rng(seed);
     let mut random = || Part::Random(rng.next());
     let mut kept = vec![
@@ -18,8 +18,8 @@ fn kept(seed: u64) -> Vec<Keep> {
         Keep { sectors: Part::None, names: Part::All },
         Keep { sectors: Part::All, names: Part::None },
     ];
-    kept.extend((0..4).map(|_| Keep { sectors: random(), names: random() }));
-    kept
+    kept.extend((0..3).map(|_| Keep { sectors: random(), names: random() }));
+    kept.into_iter().map(Some).chain([None, None]).collect()
 }
 
 /// The disk and the model, before a call.
@@ -81,7 +81,10 @@ fn matrix(seed: u64) {
         let point = seed << 32 | number as u64;
         for (variant, keep) in kept(point).into_iter().enumerate() {
             let io = moment.io.copy();
-            io.power_loss(keep);
+            match keep {
+                Some(keep) => io.power_loss(keep),
+                None => io.kill(),
+            }
             if let Err(what) = after(&io, moment.world.clone(), point ^ (variant as u64) << 60) {
                 panic!("seed {seed}, call {number} of {}, left {keep:?}: {what}", moments.len());
             }
