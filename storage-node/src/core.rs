@@ -86,6 +86,8 @@ pub(crate) struct Read {
     pub(crate) until: Option<Offset>,
     pub(crate) bytes_max: usize,
     pub(crate) touch: bool,
+    /// Whether a replica may answer that cannot prove that it leads.
+    pub(crate) applied_is_enough: bool,
 }
 
 /// A range that was read.
@@ -94,6 +96,8 @@ pub(crate) struct ReadDone {
     pub(crate) info: StreamInfo,
     pub(crate) start: Offset,
     pub(crate) range: Range,
+    /// Whether `info` is certainly the newest.
+    pub(crate) proven: bool,
 }
 
 /// A page of names to list.

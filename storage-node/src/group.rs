@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use ursula_common::verb::{Op, OpResult};
-use ursula_common::{Clock, Error, GroupId, SagaId, StreamKey};
+use ursula_common::{Clock, Error, GroupId, SagaId, SessionId, StreamKey};
 use ursula_stream_core::{Answer, Command, Origin};
 
 use crate::data_dir::DataDir;
@@ -44,19 +44,28 @@ pub(crate) struct Proposal {
 /// Who waits for the answer to an op.
 #[derive(Debug)]
 pub(crate) enum ReplyTo {
-    /// A lane; answers carry the sequence of the op. Bounded by the credit of the lane.
-    Lane(mpsc::UnboundedSender<(u64, OpResult)>, u64),
+    /// A lane; answers say to which of its ops. Bounded by the credit of the lane.
+    Lane(mpsc::UnboundedSender<(LaneOp, OpResult)>, LaneOp),
     /// One task.
     Task(oneshot::Sender<OpResult>),
     /// Nobody.
     Nobody,
 }
 
+/// Names an op of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneOp {
+    pub(crate) session: SessionId,
+    pub(crate) seq: u64,
+    /// Its size, which its answer gives back to the credit of the lane.
+    pub(crate) bytes: usize,
+}
+
 impl ReplyTo {
     /// Answers; whoever waited may have gone.
     pub(crate) fn send(self, result: OpResult) {
         match self {
-            ReplyTo::Lane(lane, seq) => drop(lane.send((seq, result))),
+            ReplyTo::Lane(lane, op) => drop(lane.send((op, result))),
             ReplyTo::Task(task) => drop(task.send(result)),
             ReplyTo::Nobody => {}
         }

@@ -20,6 +20,7 @@ mod node;
 mod ops;
 #[allow(dead_code, reason = "what only the cluster uses")]
 mod peers;
+pub mod process;
 mod raft;
 mod reads;
 mod runtime;

@@ -135,6 +135,7 @@ impl Core {
         }
         let state = Rc::new(RefCell::new(state));
         let replica = Replica::start(id, state.clone(), storage, self.peers.clone()).await?;
+        state.borrow_mut().prove_with(replica.prover());
         let dir = self.log.as_ref().map(|log| log.dir.clone());
         let group = Rc::new(Group::new(id, state, replica, dir, self.clock.clone(), self.metrics.clone()));
         let courier = Courier::new(group.clone(), self.directory.clone());
