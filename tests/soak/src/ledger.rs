@@ -300,7 +300,10 @@ impl Ledger {
         }
         let placed = state.placed;
         if self.settled[self.inherited_records()..].iter().any(|claim| claim.is(record)) {
-            return Err(Violation::new(Lie::Twice, format!("{record} is there twice, again at {}", self.settled_end())));
+            return Err(Violation::new(
+                Lie::Twice,
+                format!("{record} is there twice, again at {}", self.settled_end()),
+            ));
         }
         if was_unknown {
             // Nothing bounds how late it may be applied.

@@ -85,7 +85,8 @@ impl Ledger {
     fn shown(&mut self, at: u64, record: Record, bytes: u64, later: &[(Record, u64)]) -> Result<(), Violation> {
         let tag = self.tag_at(at);
         if record.tag != tag {
-            let text = format!("at {at} is {record}, but what is there was written to {}.{}", tag.stream, tag.incarnation);
+            let text =
+                format!("at {at} is {record}, but what is there was written to {}.{}", tag.stream, tag.incarnation);
             return Err(Violation::new(Lie::Invented, text));
         }
         let Record { writer, seq, .. } = record;
