@@ -148,15 +148,13 @@ impl Cluster {
         let seats = members.iter().map(seat).collect();
         let disk = options.disk_bytes.map(|bytes| Disk::mount(bytes).expect("a disk can be mounted"));
         let mut cluster = Cluster { seats, proxies, fabric, disk, options, folder };
-        for member in members.iter().filter(|member| matches!(member, Member::Node(_))) {
-            cluster.start_member(*member);
-        }
+        let (nodes, gateways): (Vec<Member>, Vec<Member>) =
+            members.into_iter().partition(|member| matches!(member, Member::Node(_)));
+        cluster.start_members(&nodes);
         if cluster.options.durable {
             cluster.form();
         }
-        for member in members.iter().filter(|member| matches!(member, Member::Gateway(_))) {
-            cluster.start_member(*member);
-        }
+        cluster.start_members(&gateways);
         cluster.wait_until_ready();
         cluster
     }
@@ -177,22 +175,41 @@ impl Cluster {
     /// # Panics
     /// If it does not serve in time.
     pub fn start_member(&mut self, member: Member) {
-        let mut command = match member {
-            Member::Node(_) => tied("ursula-storage-node"),
-            Member::Gateway(_) => tied("ursula-gateway"),
-        };
-        command.args(self.args(member)).envs(self.seat(member).clock.variables());
-        let process = Process::spawn(&member.to_string(), command);
-        self.fabric.processes().insert(process.id(), member);
-        let serving = process.line_with("listen=");
+        self.start_members(&[member]);
+    }
+
+    /// Starts several at once: they may need each other to serve.
+    ///
+    /// # Panics
+    /// If one of them does not serve in time.
+    pub fn start_members(&mut self, members: &[Member]) {
+        for member in members {
+            let mut command = match member {
+                Member::Node(_) => tied("ursula-storage-node"),
+                Member::Gateway(_) => tied("ursula-gateway"),
+            };
+            let seat = self.seat(*member);
+            assert!(seat.process.is_none(), "{member} runs already");
+            command.args(self.args(*member)).envs(seat.clock.variables());
+            let process = Process::spawn(&member.to_string(), command);
+            self.fabric.processes().insert(process.id(), *member);
+            self.seat_mut(*member).process = Some(process);
+        }
+        for member in members {
+            self.find(*member);
+        }
+    }
+
+    /// Learns where a process serves.
+    fn find(&mut self, member: Member) {
+        let seat = self.seat_mut(member);
+        let serving = seat.process.as_ref().expect("it was started").line_with("listen=");
         let address: SocketAddr = word_after(&serving, " listen=").parse().expect("an address");
-        let metrics_url = format!("http://{}/metrics", word_after(&serving, "operations="));
+        seat.address = Some(address);
+        seat.metrics_url = Some(format!("http://{}/metrics", word_after(&serving, "operations=")));
         if let Member::Node(id) = member {
             self.proxies[&id].lead_to(Some(address));
         }
-        let seat = self.seat_mut(member);
-        assert!(seat.process.is_none(), "{member} runs already");
-        (seat.process, seat.address, seat.metrics_url) = (Some(process), Some(address), Some(metrics_url));
     }
 
     fn args(&self, member: Member) -> Vec<String> {

@@ -162,14 +162,28 @@ impl Ledger {
     /// # Errors
     /// If that cannot be.
     pub fn acked_again(&mut self, since: Since, record: Record, tail: u64) -> Result<(), Violation> {
-        if tail < since.tail {
-            return Err(Violation::new(Lie::Stale, format!("the tail is {tail}, but was {} before", since.tail)));
-        }
-        self.known = self.known.max(tail);
+        self.told_tail(since, tail)?;
         if !self.has(record.writer, record.seq) {
             self.unplaced.insert((record.writer, record.seq));
         }
         Ok(())
+    }
+
+    /// A writer was told the tail, and nothing of a close.
+    ///
+    /// # Errors
+    /// If it goes back.
+    pub fn told_tail(&mut self, since: Since, tail: u64) -> Result<(), Violation> {
+        if tail < since.tail {
+            return Err(Violation::new(Lie::Stale, format!("the tail is {tail}, but was {} before", since.tail)));
+        }
+        self.known = self.known.max(tail);
+        Ok(())
+    }
+
+    /// Whether nobody has sent a close.
+    pub fn is_open(&self) -> bool {
+        !self.close_sent
     }
 
     /// A writer heard nothing certain of a record, and will not send it again.

@@ -174,13 +174,13 @@ fn shown(what: &str, bytes: &[u8]) -> String {
 }
 
 /// Reads an offset as the number of stored bytes before it, which it is in this server.
-pub fn position(offset: &str) -> Option<u64> {
+pub(crate) fn position(offset: &str) -> Option<u64> {
     let (zero, position) = offset.split_once('_')?;
     (zero.len() == 16 && position.len() == 16 && zero.parse() == Ok(0)).then(|| position.parse().ok())?
 }
 
 /// The offset of a position.
-pub fn offset(position: u64) -> String {
+pub(crate) fn offset(position: u64) -> String {
     format!("{:016}_{position:016}", 0)
 }
 

@@ -31,6 +31,40 @@ pub enum Lie {
     Unexpected,
 }
 
+impl Lie {
+    /// All kinds.
+    pub const ALL: [Lie; 11] = [
+        Lie::Lost,
+        Lie::Twice,
+        Lie::Reordered,
+        Lie::Stale,
+        Lie::RolledBack,
+        Lie::Gap,
+        Lie::Damaged,
+        Lie::Invented,
+        Lie::AfterClose,
+        Lie::Vanished,
+        Lie::Unexpected,
+    ];
+
+    /// What reports call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Lie::Lost => "lost",
+            Lie::Twice => "twice",
+            Lie::Reordered => "reordered",
+            Lie::Stale => "stale",
+            Lie::RolledBack => "rolled_back",
+            Lie::Gap => "gap",
+            Lie::Damaged => "damaged",
+            Lie::Invented => "invented",
+            Lie::AfterClose => "after_close",
+            Lie::Vanished => "vanished",
+            Lie::Unexpected => "unexpected",
+        }
+    }
+}
+
 /// One lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -55,7 +89,7 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.lie, self.text)
+        write!(f, "{}: {}", self.lie.name(), self.text)
     }
 }
 
