@@ -43,12 +43,12 @@ impl fmt::Display for Member {
 /// What a cluster consists of.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Storage nodes.
+    /// Storage nodes; with none, there is one process that is both, `ursula dev`, which counts as a gateway.
     pub nodes: u32,
     /// Gateways.
     pub gateways: u32,
-    /// Whether nodes have data directories, and form a cluster by `ursula cluster init`. Otherwise there is one node,
-    /// in memory.
+    /// Whether there are data directories; nodes form a cluster by `ursula cluster init` then. Otherwise everything
+    /// is in memory, on one node at most.
     pub durable: bool,
     /// Size of a disk of its own for the last node, which can fill up and fail.
     pub disk_bytes: Option<u64>,
@@ -131,7 +131,8 @@ impl Cluster {
     /// # Panics
     /// If something does not start, or there is no right to mount a disk.
     pub fn start(options: Options) -> Cluster {
-        assert!(options.durable || options.nodes == 1, "in memory there is one node");
+        assert!(options.durable || options.nodes <= 1, "in memory there is one node");
+        assert!(options.nodes > 0 || options.gateways == 1, "there is one process, or there are nodes");
         let nodes = (1..=options.nodes).map(Member::Node);
         let members: Vec<Member> = nodes.chain((1..=options.gateways).map(Member::Gateway)).collect();
         let folder = tempfile::tempdir().expect("a folder");
@@ -151,7 +152,7 @@ impl Cluster {
         let (nodes, gateways): (Vec<Member>, Vec<Member>) =
             members.into_iter().partition(|member| matches!(member, Member::Node(_)));
         cluster.start_members(&nodes);
-        if cluster.options.durable {
+        if cluster.options.durable && cluster.options.nodes > 0 {
             cluster.form();
         }
         cluster.start_members(&gateways);
@@ -186,6 +187,7 @@ impl Cluster {
         for member in members {
             let mut command = match member {
                 Member::Node(_) => tied("ursula-storage-node"),
+                Member::Gateway(_) if self.is_single() => tied("ursula"),
                 Member::Gateway(_) => tied("ursula-gateway"),
             };
             let seat = self.seat(*member);
@@ -202,13 +204,20 @@ impl Cluster {
 
     /// Learns where a process serves.
     fn find(&mut self, member: Member) {
+        let process = self.process(member).expect("it was started");
+        let (address, metrics_url) = if self.is_single() {
+            let address = word_after(&process.line_with("serves streams on "), "serves streams on http://");
+            (address, word_after(&process.line_with("Metrics: "), "Metrics: "))
+        } else {
+            let serving = process.line_with("listen=");
+            let metrics_url = format!("http://{}/metrics", word_after(&serving, "operations="));
+            (word_after(&serving, " listen="), metrics_url)
+        };
+        let address: SocketAddr = address.parse().expect("an address");
         let seat = self.seat_mut(member);
-        let serving = seat.process.as_ref().expect("it was started").line_with("listen=");
-        let address: SocketAddr = word_after(&serving, " listen=").parse().expect("an address");
-        seat.address = Some(address);
-        seat.metrics_url = Some(format!("http://{}/metrics", word_after(&serving, "operations=")));
+        (seat.address, seat.metrics_url) = (Some(address), Some(metrics_url));
         if let Member::Node(id) = member {
-            self.proxies[&id].lead_to(Some(address));
+            self.proxies[&id].lead_to(&[address]);
         }
     }
 
@@ -223,6 +232,14 @@ impl Cluster {
                     add("--advertise", self.node_address(id));
                 }
                 args.extend(self.options.node_flags.clone());
+            }
+            Member::Gateway(_) if self.is_single() => {
+                args.insert(0, "dev".to_owned());
+                args.extend(["--node-operations-listen", LISTEN].map(str::to_owned));
+                if self.options.durable {
+                    args.extend(["--data-dir".to_owned(), self.data_folder(0).display().to_string()]);
+                }
+                args.extend(self.options.gateway_flags.clone());
             }
             Member::Gateway(_) => {
                 for id in 1..=self.options.nodes {
@@ -239,7 +256,7 @@ impl Cluster {
         self.proxies[&id].address().to_string()
     }
 
-    /// Where the data of a node lie.
+    /// Where the data of a node lie; those of a single process have number 0.
     pub fn data_folder(&self, id: u32) -> PathBuf {
         let on_disk = self.disk.as_ref().filter(|_| id == self.options.nodes);
         let folder: &Path = on_disk.map_or(self.folder.path(), Disk::path);
@@ -265,6 +282,11 @@ impl Cluster {
     /// Where a member serves metrics, if it runs.
     pub fn metrics_url(&self, member: Member) -> Option<&str> {
         self.seat(member).metrics_url.as_deref()
+    }
+
+    /// Whether one process is all.
+    fn is_single(&self) -> bool {
+        self.options.nodes == 0
     }
 
     /// What it was started with.

@@ -6,7 +6,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -180,14 +180,16 @@ impl Link {
 /// Says which link a new connection belongs to; `None` resets it.
 pub type Identify = dyn Fn(&TcpStream) -> Option<Arc<Link>> + Send + Sync;
 
-/// A listener in front of one destination. It ends, with all its connections, when it is dropped.
+/// A listener in front of one destination, or several that take turns. It ends, with all its connections, when it is dropped.
 pub struct Proxy {
     address: SocketAddr,
     door: Arc<Door>,
 }
 
 struct Door {
-    destination: Mutex<Option<SocketAddr>>,
+    destinations: Mutex<Vec<SocketAddr>>,
+    /// Counts connections.
+    turn: AtomicUsize,
     identify: Box<Identify>,
     links: Mutex<Vec<Arc<Link>>>,
     closing: AtomicBool,
@@ -202,7 +204,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("the address of a listener");
         let door = Arc::new(Door {
-            destination: Mutex::default(),
+            destinations: Mutex::default(),
+            turn: AtomicUsize::new(0),
             identify: Box::new(identify),
             links: Mutex::default(),
             closing: AtomicBool::new(false),
@@ -217,9 +220,9 @@ impl Proxy {
         self.address
     }
 
-    /// Where new connections lead; they are reset as long as it is nowhere.
-    pub fn lead_to(&self, destination: Option<SocketAddr>) {
-        *lock(&self.door.destination) = destination;
+    /// Where new connections lead, in turn; they are reset as long as it is nowhere.
+    pub fn lead_to(&self, destinations: &[SocketAddr]) {
+        *lock(&self.door.destinations) = destinations.to_vec();
     }
 }
 
@@ -246,7 +249,11 @@ impl Door {
     }
 
     fn connect(&self, source: TcpStream) {
-        let destination = *lock(&self.destination);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let destination = {
+            let destinations = lock(&self.destinations);
+            destinations.get(turn % destinations.len().max(1)).copied()
+        };
         let link = (self.identify)(&source);
         let open = |address: SocketAddr| TcpStream::connect_timeout(&address, CONNECT_PATIENCE).ok();
         let (Some(link), Some(destination)) = (link, destination.and_then(open)) else {

@@ -29,14 +29,14 @@ struct Cli {
     /// Kinds of faults; all that fit the cluster without it, and "none" for none.
     #[arg(long, value_delimiter = ',')]
     kinds: Vec<String>,
-    /// Storage nodes.
+    /// Storage nodes; with 0, and one gateway, a single process that is both.
     #[arg(long, default_value_t = 3)]
     nodes: u32,
     /// Gateways.
     #[arg(long, default_value_t = 2)]
     gateways: u32,
-    /// One storage node, in memory.
-    #[arg(long, conflicts_with = "nodes")]
+    /// In memory, on one storage node or in a single process.
+    #[arg(long)]
     in_memory: bool,
     /// No disk that can fill up and fail, for which the right to mount is needed.
     #[arg(long)]
@@ -102,8 +102,8 @@ fn main() -> ExitCode {
     let can_mount = wants_disk && make_mounts_private(&say);
     let options = RunOptions {
         cluster: Options {
-            nodes: if cli.in_memory { 1 } else { cli.nodes },
-            gateways: cli.gateways,
+            nodes: if cli.in_memory { cli.nodes.min(1) } else { cli.nodes },
+            gateways: if cli.nodes == 0 { 1 } else { cli.gateways },
             durable: !cli.in_memory,
             disk_bytes: can_mount.then_some(DISK_BYTES),
             node_flags: cli.node_flag,
@@ -118,6 +118,7 @@ fn main() -> ExitCode {
             ..LoadOptions::default()
         },
         kinds,
+        fatal: false,
         appends: cli.appends,
         faults: cli.faults,
         time: Duration::from_secs_f64(cli.minutes * 60.0),

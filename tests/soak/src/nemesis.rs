@@ -48,22 +48,26 @@ pub(crate) struct Nemesis<'a> {
     random: StdRng,
     /// Kinds that fit the cluster; each comes once in a round.
     kinds: Vec<Kind>,
+    /// A cluster that does not survive is not waited for.
+    fatal: bool,
     round: Vec<Kind>,
     /// Is called again and again while it waits.
     idle: &'a mut dyn FnMut(),
 }
 
 impl<'a> Nemesis<'a> {
-    /// Of these kinds, the ones that fit the cluster.
+    /// Of these kinds, the ones that can be done to the cluster; `fatal`: also those that it does not survive.
     pub(crate) fn new(
         cluster: &'a mut Cluster,
         shared: &'a Shared,
         kinds: &[Kind],
+        fatal: bool,
         idle: &'a mut dyn FnMut(),
     ) -> Nemesis<'a> {
-        let kinds: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.fits(cluster)).collect();
+        let fits = |kind: &Kind| kind.is_possible(cluster) && (fatal || kind.is_survived(cluster));
+        let kinds: Vec<Kind> = kinds.iter().copied().filter(fits).collect();
         let random = StdRng::seed_from_u64(shared.options.seed);
-        Nemesis { cluster, shared, random, kinds, round: Vec::new(), idle }
+        Nemesis { cluster, shared, random, kinds, fatal, round: Vec::new(), idle }
     }
 
     pub(crate) fn has_faults(&self) -> bool {
@@ -92,7 +96,7 @@ impl<'a> Nemesis<'a> {
         let target = self.inflict(kind);
         self.publish();
         let healed = self.shared.acks.now();
-        while !self.shared.acks.all_since(healed) && self.shared.acks.now() - healed < RECOVERY_MAX {
+        while !self.fatal && !self.shared.acks.all_since(healed) && self.shared.acks.now() - healed < RECOVERY_MAX {
             self.wait(LOOK_EVERY);
         }
         let recovered = self.shared.acks.now() - healed;

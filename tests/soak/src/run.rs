@@ -21,6 +21,8 @@ pub struct RunOptions {
     pub load: LoadOptions,
     /// Faults to choose from.
     pub kinds: Vec<Kind>,
+    /// Also those that the cluster does not survive, such as the end of a node in memory.
+    pub fatal: bool,
     /// It goes on until so many appends are acknowledged...
     pub appends: u64,
     /// ...and there were so many faults...
@@ -88,7 +90,7 @@ fn strike_on(options: &RunOptions, cluster: &mut Cluster, shared: &Shared, tell:
         }
         told.set((if due { now } else { last }, faults, found + new.len()));
     };
-    let mut nemesis = Nemesis::new(cluster, shared, &options.kinds, &mut idle);
+    let mut nemesis = Nemesis::new(cluster, shared, &options.kinds, options.fatal, &mut idle);
     nemesis.wait(WARM_UP);
     loop {
         let acked = shared.counters.acked.load(std::sync::atomic::Ordering::Relaxed);

@@ -51,7 +51,7 @@ impl Cluster {
     fn end(&mut self, member: Member, end: impl FnOnce(&crate::Process)) {
         // Whoever connects from now on finds nobody, not the port of another process.
         if let Member::Node(id) = member {
-            self.proxies[&id].lead_to(None);
+            self.proxies[&id].lead_to(&[]);
         }
         let seat = self.seat_mut(member);
         (seat.address, seat.metrics_url) = (None, None);

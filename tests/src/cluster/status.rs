@@ -11,9 +11,9 @@ use crate::run;
 pub type Leaders = BTreeMap<u64, u32>;
 
 impl Cluster {
-    /// Who leads which group; nothing if no node can tell. A node in memory leads all.
+    /// Who leads which group; nothing if no node can tell. A node without others leads all.
     pub fn leaders(&self) -> Leaders {
-        if !self.options.durable {
+        if self.options.nodes <= 1 {
             return Leaders::from([(0, 1)]);
         }
         let nodes = (1..=self.options.nodes).filter(|id| self.process(Member::Node(*id)).is_some());

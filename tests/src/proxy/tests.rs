@@ -25,7 +25,7 @@ fn world() -> World {
     let link = Arc::new(Link::default());
     let identified = link.clone();
     let proxy = Proxy::start(move |_| Some(identified.clone()));
-    proxy.lead_to(Some(address));
+    proxy.lead_to(&[address]);
     World { proxy, link }
 }
 
@@ -131,10 +131,10 @@ fn bytes_are_late_or_few() {
 #[test]
 fn a_destination_that_is_gone_resets_and_may_move() {
     let world = world();
-    let destination = *lock(&world.proxy.door.destination);
-    world.proxy.lead_to(None);
+    let destinations = lock(&world.proxy.door.destinations).clone();
+    world.proxy.lead_to(&[]);
     world.connect().read(&mut [0]).expect_err("a reset");
-    world.proxy.lead_to(destination);
+    world.proxy.lead_to(&destinations);
     echoes(&world.connect()).expect("it passes");
 }
 

@@ -13,6 +13,8 @@ use crate::violation::{Lie, Violation};
 
 /// Writers of one stream, at most.
 const WRITERS_MAX: usize = 3;
+/// After so many appends a writer goes to another gateway: all gateways have work, also those that were down.
+const TURN_EVERY: usize = 100;
 /// One in so many streams is kept until the end of the run...
 const KEEP_EVERY: u32 = 8;
 /// ...as long as there are not so many.
@@ -199,11 +201,15 @@ impl Shared {
         let mut client = self.client(index);
         let pause = self.options.rate.map(|rate| Duration::from_secs_f64(self.options.writers as f64 / rate));
         let mut due = Instant::now();
-        let mut turn = 0;
+        // Not all at the same time.
+        let mut turn = index;
         while !self.stops() && !pens.is_empty() {
             let count_pens = pens.len();
             let pen = &mut pens[turn % count_pens];
             turn += 1;
+            if turn.is_multiple_of(TURN_EVERY) {
+                client.turn();
+            }
             pen.move_on(&self.slots[pen.slot]);
             if pen.step(&self, &mut client).await {
                 self.acks.ack(index);

@@ -108,16 +108,32 @@ impl Kind {
         matches!(self, Kind::DiskFull | Kind::DiskFailure)
     }
 
-    /// Whether a cluster survives it: what is in memory does not survive the end of its process.
-    pub(crate) fn fits(self, cluster: &Cluster) -> bool {
-        let (options, disk) = (cluster.options(), cluster.disk().is_some());
+    /// Whether it can be done to a cluster at all.
+    pub(crate) fn is_possible(self, cluster: &Cluster) -> bool {
+        let nodes = cluster.options().nodes;
         match self {
-            Kind::KillLeader | Kind::KillNode | Kind::KillNodes | Kind::KillAll | Kind::RollingRestart => {
-                options.durable
-            }
-            Kind::FreezeLeader | Kind::TransferLeader => options.nodes > 1,
-            Kind::DiskFull | Kind::DiskFailure => disk,
-            Kind::KillGateway
+            Kind::DiskFull | Kind::DiskFailure => cluster.disk().is_some(),
+            Kind::KillGateway | Kind::FreezeGateway | Kind::ClockJump | Kind::RollingRestart => true,
+            Kind::KillAll
+            | Kind::KillNode
+            | Kind::FreezeNode
+            | Kind::Partition
+            | Kind::PartitionIn
+            | Kind::PartitionOut
+            | Kind::CutGateway
+            | Kind::ResetConnections
+            | Kind::SlowLinks => nodes > 0,
+            Kind::KillLeader | Kind::KillNodes | Kind::FreezeLeader | Kind::TransferLeader => nodes > 1,
+        }
+    }
+
+    /// Whether a cluster survives it: what is in memory does not survive the end of its process.
+    pub(crate) fn is_survived(self, cluster: &Cluster) -> bool {
+        let ends_nodes = match self {
+            Kind::KillLeader | Kind::KillNode | Kind::KillNodes | Kind::KillAll => true,
+            Kind::RollingRestart | Kind::DiskFailure => true,
+            Kind::KillGateway => cluster.options().nodes == 0,
+            Kind::FreezeLeader
             | Kind::FreezeNode
             | Kind::FreezeGateway
             | Kind::Partition
@@ -126,7 +142,10 @@ impl Kind {
             | Kind::CutGateway
             | Kind::ResetConnections
             | Kind::SlowLinks
-            | Kind::ClockJump => true,
-        }
+            | Kind::DiskFull
+            | Kind::ClockJump
+            | Kind::TransferLeader => false,
+        };
+        cluster.options().durable || !ends_nodes
     }
 }
