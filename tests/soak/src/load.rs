@@ -309,3 +309,6 @@ async fn start_tasks(shared: &Arc<Shared>) -> (JoinSet<()>, JoinSet<()>) {
     }
     (writers, readers)
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,9 +20,9 @@ const LIFE_PAUSE: Duration = Duration::from_millis(20);
 const INCARNATIONS: u32 = 4;
 const RECORDS_MAX: u32 = 12;
 /// Streams of the slots have smaller numbers.
-const FIRST_STREAM: u32 = 1 << 20;
-/// Names of each task.
-const STREAMS: u32 = 1 << 16;
+const FIRST_STREAM: u32 = 1 << 24;
+/// Numbers of each task, more than it can use in weeks.
+const STREAMS: u32 = 1 << 24;
 /// Who appends in such a stream.
 const WRITER: u16 = 0;
 

@@ -103,7 +103,7 @@ impl Pen {
         }
         let answer = self.send(client, record).await;
         let stream = self.stream.clone();
-        let (result, acked) = self.take(&mut stream.ledger(), since, record, &answer);
+        let (result, acked) = self.take(&mut stream.ledger(), stream.is_gone(), since, record, &answer);
         match answer {
             Answer::Unknown => count(&shared.counters.unknown, 1),
             Answer::Refused => count(&shared.counters.refused, 1),
@@ -119,6 +119,7 @@ impl Pen {
     fn take(
         &mut self,
         ledger: &mut Ledger,
+        gone: bool,
         since: Since,
         record: Record,
         answer: &Answer,
@@ -147,7 +148,8 @@ impl Pen {
                 }
                 Ok(())
             }
-            Answer::Closed if !ledger.is_open() => {
+            // It was on its way for so long that the stream has had its end, or was deleted after that.
+            Answer::Missing | Answer::Closed if !ledger.is_open() && (gone || *answer == Answer::Closed) => {
                 if self.pending {
                     ledger.unknown(self.writer, self.seq);
                     next(self);
