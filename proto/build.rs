@@ -1,8 +1,10 @@
 //! Compiles the contract with a compiler written in Rust, so that no `protoc` has to be installed.
 
+const FILES: [&str; 2] = ["node.proto", "raft.proto"];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo:rerun-if-changed=node.proto");
-    let files = protox::compile(["node.proto"], ["."])?;
+    FILES.iter().for_each(|file| println!("cargo:rerun-if-changed={file}"));
+    let files = protox::compile(FILES, ["."])?;
     tonic_prost_build::configure().bytes(".").compile_fds(files)?;
     Ok(())
 }

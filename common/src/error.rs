@@ -3,7 +3,7 @@
 //! Every error answers two questions: may I send the same request again ([`Error::retry`]), and did
 //! anything happen ([`Error::outcome`])? Knows no status of HTTP or gRPC: the edges translate.
 
-use crate::{ContentType, Offset};
+use crate::{ContentType, NodeId, Offset};
 
 /// Whether a failed request changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +138,9 @@ pub enum Error {
     /// Memory for recent bytes is used up; reads go on.
     #[error("the server's memory for stream data is full: delete streams, or raise ring_bytes")]
     MemoryFull,
+    /// The disk of the log is nearly full; reads go on.
+    #[error("the server's disk is nearly full: delete streams, or give it more room")]
+    DiskFull,
     /// A queue on the way is full.
     #[error("the server is busy: try again in a moment")]
     Overloaded,
@@ -147,9 +150,14 @@ pub enum Error {
     /// The request was sent, and the answer was lost.
     #[error("the request may or may not have been applied: look at the stream before sending it again")]
     OutcomeUnknown,
-    /// The group is led elsewhere.
+    /// The group is led elsewhere, or by nobody at this moment.
     #[error("this node does not lead the group")]
-    NotLeader,
+    NotLeader {
+        /// Who leads it, as far as the node knows that answers.
+        leader: Option<NodeId>,
+        /// The term of which it knows that, or the newest that it has seen; 0 if the group is not on it.
+        term: u64,
+    },
     /// The result of this op is no longer remembered.
     #[error("the request was answered before, and the answer is no longer kept")]
     ResultForgotten,
@@ -159,6 +167,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// The answer of a node that does not have the group, and knows nothing of it.
+    pub const NOT_HERE: Error = Error::NotLeader { leader: None, term: 0 };
+
     /// A stable name for programs.
     pub fn code(&self) -> &'static str {
         match self {
@@ -187,10 +198,11 @@ impl Error {
             Error::ForkSubOffsetInvalid => "fork_sub_offset_invalid",
             Error::TooManyForks => "too_many_forks",
             Error::MemoryFull => "memory_full",
+            Error::DiskFull => "disk_full",
             Error::Overloaded => "overloaded",
             Error::Unavailable => "unavailable",
             Error::OutcomeUnknown => "outcome_unknown",
-            Error::NotLeader => "not_leader",
+            Error::NotLeader { .. } => "not_leader",
             Error::ResultForgotten => "result_forgotten",
             Error::Malformed => "malformed_message",
         }
@@ -209,9 +221,10 @@ impl Error {
         match self {
             Error::BucketBusy
             | Error::MemoryFull
+            | Error::DiskFull
             | Error::Overloaded
             | Error::Unavailable
-            | Error::NotLeader
+            | Error::NotLeader { .. }
             | Error::TooManyProducers => Retry::Later,
             Error::OutcomeUnknown | Error::ResultForgotten => Retry::OnlyIfIdempotent,
             _ => Retry::Useless,

@@ -3,6 +3,8 @@
 //!
 //! Knows no HTTP, no gRPC, no Raft and no disk. What is parsed here is not checked again below.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;

@@ -74,7 +74,7 @@ impl Cluster {
                 _ => GroupId::META,
             };
             match topology.leader(group)?.lane.submit(group, op, deadline).await {
-                Err(Error::NotLeader) if Instant::now() < deadline => sleep(RETRY_PAUSE).await,
+                Err(Error::NotLeader { .. }) if Instant::now() < deadline => sleep(RETRY_PAUSE).await,
                 result => return result,
             }
         }
@@ -217,7 +217,7 @@ fn topology(
         }
     }
     let leader = |group: &v1::Group| {
-        let link = group.replicas.first().and_then(|id| links.get(&NodeId(*id)))?;
+        let link = group.leader.as_ref().or(group.replicas.first()).and_then(|id| links.get(&NodeId(*id)))?;
         Some((GroupId(group.id), link.clone()))
     };
     let leaders = message.groups.iter().map(leader).collect::<Option<_>>().ok_or(Error::Malformed)?;

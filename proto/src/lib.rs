@@ -15,3 +15,9 @@ pub use status::{from_status, to_status};
 pub mod v1 {
     tonic::include_proto!("ursula.node.v1");
 }
+
+/// What Raft keeps and sends; see `raft.proto`.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod raft {
+    tonic::include_proto!("ursula.raft.v1");
+}

@@ -9,8 +9,8 @@ use ursula_common::wire::reply::Failure;
 pub fn to_status(error: Error) -> Status {
     let code = match &error {
         Error::Malformed => Code::InvalidArgument,
-        Error::Unavailable | Error::NotLeader | Error::BucketBusy => Code::Unavailable,
-        Error::Overloaded | Error::MemoryFull | Error::TooManyProducers | Error::TooManyForks => {
+        Error::Unavailable | Error::NotLeader { .. } | Error::BucketBusy => Code::Unavailable,
+        Error::Overloaded | Error::MemoryFull | Error::DiskFull | Error::TooManyProducers | Error::TooManyForks => {
             Code::ResourceExhausted
         }
         Error::OutcomeUnknown | Error::ResultForgotten => Code::Unknown,

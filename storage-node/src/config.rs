@@ -1,6 +1,7 @@
 //! The settings of a storage node.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use ursula_common::config::Settings;
@@ -16,6 +17,13 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// Where `/metrics`, `/health` and `/ready` are served.
     pub operations_listen: SocketAddr,
+    /// Where everything is kept across restarts. Without it the node is alone and in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// Size of one file of the log in `data_dir`.
+    pub segment_bytes: u64,
+    /// Appends are refused while the disk of `data_dir` has less than this free.
+    pub disk_reserve_bytes: u64,
     /// Threads that own groups.
     pub cores: usize,
     /// Groups that hold streams, on all cores together. Fixed for the life of a cluster.
@@ -39,6 +47,18 @@ pub struct NodeFlags {
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     operations_listen: Option<SocketAddr>,
+    /// Where everything is kept across restarts. Without it the node is alone and in memory.
+    #[arg(long, value_name = "DIRECTORY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    /// Size of one file of the log.
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment_bytes: Option<u64>,
+    /// Appends are refused while the disk has less than this free.
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_reserve_bytes: Option<u64>,
     /// Threads that own groups.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,6 +78,8 @@ const GROUPS_MAX: u32 = 256;
 const CORES_MAX: usize = 256;
 /// Less than this for a core may not hold an append of the largest size.
 const RING_BYTES_MIN: usize = 32 << 20;
+/// A file of the log must hold an entry of the largest size, and its places are numbers of 32 bits.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 24 << 20..=1 << 30;
 
 impl Default for NodeConfig {
     fn default() -> Self {
@@ -65,6 +87,9 @@ impl Default for NodeConfig {
             node_id: 1,
             listen: SocketAddr::from(([127, 0, 0, 1], 4438)),
             operations_listen: SocketAddr::from(([127, 0, 0, 1], 4439)),
+            data_dir: None,
+            segment_bytes: 64 << 20,
+            disk_reserve_bytes: 1 << 30,
             cores: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             groups: 8,
             ring_bytes: 2 << 30,
@@ -80,6 +105,10 @@ impl Settings for NodeConfig {
             (self.node_id > 0, "node_id must be at least 1".to_owned()),
             ((1..=CORES_MAX).contains(&self.cores), format!("cores must be 1 to {CORES_MAX}")),
             ((1..=GROUPS_MAX).contains(&self.groups), format!("groups must be 1 to {GROUPS_MAX}")),
+            (
+                SEGMENT_BYTES.contains(&self.segment_bytes),
+                format!("segment_bytes must be {} (24 MiB) to {} (1 GiB)", SEGMENT_BYTES.start(), SEGMENT_BYTES.end()),
+            ),
             (
                 self.ring_bytes / self.cores.max(1) >= RING_BYTES_MIN,
                 format!("ring_bytes must be at least {RING_BYTES_MIN} (32 MiB) for each core"),

@@ -8,19 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 use tracing::error;
 use ursula_common::verb::{Op, ReadFrom, StreamInfo};
 use ursula_common::{BucketName, Clock, Error, GroupId, NodeId, Offset, StreamId, StreamKey, StreamName};
+use ursula_wal::RecoveredGroup;
 
+use crate::archive::Archive;
+use crate::data_dir::DataDir;
 use crate::directory::Directory;
 use crate::group::courier::Courier;
 use crate::group::state::GroupState;
 use crate::group::{Group, Proposal};
 use crate::hot::{Hot, Range};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::raft::Replica;
+use crate::raft::{Replica, Storage};
 use crate::reads;
 use crate::tails::Waiter;
 
@@ -100,8 +104,18 @@ pub(crate) struct CoreConfig {
     /// Groups that hold streams, on all cores.
     pub(crate) data_groups: u32,
     pub(crate) ring_bytes: usize,
+    pub(crate) disk: Option<CoreDisk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What a core keeps on disk, if it does.
+pub(crate) struct CoreDisk {
+    pub(crate) dir: DataDir,
+    /// What was found of this core's groups.
+    pub(crate) found: BTreeMap<GroupId, RecoveredGroup>,
+    /// Told when the log can no longer be written.
+    pub(crate) failed: watch::Sender<bool>,
 }
 
 /// A core that runs.
@@ -109,9 +123,18 @@ pub(crate) struct Core {
     index: usize,
     groups: BTreeMap<GroupId, (Rc<Group>, Rc<Courier>)>,
     hot: Rc<RefCell<Hot>>,
+    log: Option<Log>,
     directory: Directory,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+}
+
+/// The log of this core's groups on disk.
+#[derive(Clone)]
+struct Log {
+    dir: DataDir,
+    journal: Journal,
+    archive: Archive,
 }
 
 impl Core {
@@ -120,13 +143,31 @@ impl Core {
     /// # Errors
     /// If a group cannot be started.
     pub(crate) async fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Core> {
-        let CoreConfig { index, node, groups: ids, data_groups, ring_bytes, clock, metrics } = config;
-        let hot = Rc::new(RefCell::new(Hot::new(ring_bytes)));
+        let CoreConfig { index, node, groups: ids, data_groups, ring_bytes, disk, clock, metrics } = config;
+        let (hot, log, mut found) = match disk {
+            None => (Hot::new(ring_bytes), None, BTreeMap::new()),
+            Some(CoreDisk { dir, found, failed }) => {
+                let journal = Journal::start(dir.log().clone(), index as u32, failed)?;
+                let archive = Archive::new(journal.clone());
+                (Hot::evicting(ring_bytes), Some(Log { dir, journal, archive }), found)
+            }
+        };
+        let hot = Rc::new(RefCell::new(hot));
         let mut groups = BTreeMap::new();
         for id in ids {
-            let state = Rc::new(RefCell::new(GroupState::new(id, data_groups, hot.clone(), clock.now())));
-            let replica = Replica::start(node, id, state.clone()).await?;
-            let group = Rc::new(Group::new(id, state, replica, clock.clone(), metrics.clone()));
+            let (state, storage) = match &log {
+                None => (GroupState::in_memory(id, data_groups, hot.clone(), clock.now()), Storage::Memory),
+                Some(Log { dir, journal, archive }) => {
+                    let (dir, journal) = (dir.clone(), journal.clone());
+                    let found = found.remove(&id).unwrap_or_default();
+                    let state = GroupState::on_disk(id, data_groups, hot.clone(), archive.clone());
+                    (state, Storage::Disk { dir, journal, found })
+                }
+            };
+            let state = Rc::new(RefCell::new(state));
+            let replica = Replica::start(node, id, state.clone(), storage).await?;
+            let dir = log.as_ref().map(|log| log.dir.clone());
+            let group = Rc::new(Group::new(id, state, replica, dir, clock.clone(), metrics.clone()));
             let courier = Courier::new(group.clone(), directory.clone());
             groups.insert(id, (group, courier));
         }
@@ -135,7 +176,36 @@ impl Core {
             let (group, courier) = (group.clone(), courier.clone());
             spawn_local(async move { group.run(|| courier.send_new()).await });
         }
-        Ok(Core { index, groups, hot, directory, clock, metrics })
+        let core = Core { index, groups, hot, log, directory, clock, metrics };
+        core.keep_log();
+        Ok(core)
+    }
+
+    /// Looks after what lies on disk, for as long as the core runs.
+    fn keep_log(&self) {
+        let Some(Log { dir, journal, archive }) = self.log.clone() else { return };
+        let index = self.index;
+        let groups: Vec<Rc<Group>> = self.groups.values().map(|(group, _)| group.clone()).collect();
+        spawn_local(async move {
+            loop {
+                tokio::time::sleep(HOUSEKEEPING_INTERVAL).await;
+                journal.mark_if_idle();
+                let is_settled =
+                    |segment| dir.is_full(segment) && groups.iter().all(|group| group.replica.is_settled(segment));
+                if let Err(error) = archive.index_oldest(is_settled).await {
+                    error!(%error, "the index of a segment cannot be written; it is tried again");
+                }
+                for group in &groups {
+                    group.replica.keep_house().await;
+                }
+                dir.release_before(index, archive.oldest());
+                if index == 0
+                    && let Err(error) = dir.keep_house().await
+                {
+                    error!(%error, "the files of the log cannot be looked after; it is tried again");
+                }
+            }
+        });
     }
 
     /// Serves the mailbox until every sender is gone or `stop` says so, then stops the groups.
@@ -174,7 +244,13 @@ impl Core {
             RequestKind::Read { read, reply } => {
                 spawn_local(reads::read(group.clone(), read, now, reply));
             }
-            RequestKind::Wait { key, waiter } => group.state.borrow_mut().wait(&key, now, waiter),
+            RequestKind::Wait { key, waiter } => {
+                let behind = group.state.borrow_mut().wait(&key, now, waiter);
+                if let Some((waiter, info)) = behind {
+                    let group = group.clone();
+                    spawn_local(async move { group.answer_behind(waiter, info).await });
+                }
+            }
             RequestKind::Record { key, id, at, until, reply } => {
                 let (group, directory) = (group.clone(), self.directory.clone());
                 spawn_local(async move { reply.send(group.inherited_record(&key, id, at, until, &directory).await) });
@@ -190,7 +266,7 @@ impl Core {
 
     fn propose(&self, mut proposal: Proposal) {
         let Some((group, _)) = self.groups.get(&proposal.group) else {
-            return proposal.reply.send(Err(Error::NotLeader));
+            return proposal.reply.send(Err(Error::NOT_HERE));
         };
         let Op::AcquireFork(acquire) = &mut proposal.op else { return group.enqueue(proposal) };
         if acquire.offset.is_none() && acquire.sub_offset == 0 {
@@ -228,5 +304,9 @@ impl Core {
         gauges.waiting_tails.set(sum(|group| group.state.borrow().waiting_tails()));
         gauges.streams.set(sum(|group| group.state.borrow().stats().streams));
         gauges.sessions.set(sum(|group| group.state.borrow().stats().sessions));
+        if let Some(log) = &self.log {
+            gauges.log_pending_bytes.set(log.journal.pending_bytes() as f64);
+            gauges.log_unindexed_records.set(log.archive.unindexed_records() as f64);
+        }
     }
 }

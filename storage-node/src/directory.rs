@@ -63,7 +63,7 @@ impl Directory {
     /// [`Error::NotLeader`] if the group is not here, [`Error::Unavailable`] if its core has stopped.
     pub(crate) async fn send(&self, group: GroupId, kind: RequestKind) -> Result<(), Error> {
         if !self.has(group) {
-            return Err(Error::NotLeader);
+            return Err(Error::NOT_HERE);
         }
         let core = &self.0.cores[core_of(group, self.0.cores.len())];
         core.send(Request { group, kind }).await.map_err(|_| Error::Unavailable)

@@ -6,6 +6,7 @@
 pub(crate) mod courier;
 mod cut;
 pub(crate) mod state;
+mod stored;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +18,7 @@ use ursula_common::verb::{Op, OpResult};
 use ursula_common::{Clock, Error, GroupId, SagaId, StreamKey};
 use ursula_stream_core::{Answer, Command, Origin};
 
+use crate::data_dir::DataDir;
 use crate::metrics::Metrics;
 use crate::raft::Replica;
 use state::GroupState;
@@ -71,6 +73,8 @@ pub(crate) struct Group {
     expiring: Cell<bool>,
     /// Ops whose answer comes when their saga is finished.
     waiting: RefCell<BTreeMap<SagaId, Vec<ReplyTo>>>,
+    /// Where its log lies, if it does.
+    dir: Option<DataDir>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -86,6 +90,7 @@ impl Group {
         id: GroupId,
         state: Rc<RefCell<GroupState>>,
         replica: Replica<GroupState>,
+        dir: Option<DataDir>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Group {
@@ -97,6 +102,7 @@ impl Group {
             queued: Notify::new(),
             expiring: Cell::new(false),
             waiting: RefCell::default(),
+            dir,
             clock,
             metrics,
         }
@@ -125,10 +131,19 @@ impl Group {
             self.metrics.refused_memory.increment(1);
             return Err((proposal.reply, Error::MemoryFull));
         }
+        if bytes > 0 && self.disk_is_full() {
+            self.state.borrow().release(bytes);
+            self.metrics.refused_disk.increment(1);
+            return Err((proposal.reply, Error::DiskFull));
+        }
         queue.bytes += bytes;
         queue.proposals.push_back(proposal);
         self.queued.notify_one();
         Ok(())
+    }
+
+    fn disk_is_full(&self) -> bool {
+        self.dir.as_ref().is_some_and(DataDir::is_disk_full)
     }
 
     /// Proposes what is due to expire, unless that is under way.

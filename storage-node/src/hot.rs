@@ -15,6 +15,10 @@ use chunk::Chunk;
 /// Bytes a [`StreamLog`] costs before its first chunk.
 const STREAM_OVERHEAD_BYTES: usize = 128;
 
+/// Chunks of streams that are gone may stay in the order of eviction up to so many, beyond as many as
+/// there are others.
+const STALE_CHUNKS_MAX: usize = 1024;
+
 /// The recent bytes of every stream of one core, within a byte budget.
 #[derive(Debug)]
 pub(crate) struct Hot {
@@ -23,6 +27,15 @@ pub(crate) struct Hot {
     /// Bytes of ops that were let in and are not applied yet.
     reserved_bytes: usize,
     budget_bytes: usize,
+    evictable: Option<Evictable>,
+}
+
+/// The chunks of all streams, oldest first, if the log on disk has their bytes too.
+#[derive(Debug, Default)]
+struct Evictable {
+    chunks: VecDeque<(GroupId, StreamId, u64)>,
+    /// How many of `chunks` are still there.
+    live: usize,
 }
 
 /// A range of stored bytes that ends at a record boundary, or where the caller asked it to end.
@@ -37,7 +50,12 @@ pub(crate) struct Range {
 impl Hot {
     /// An empty store that asks for appends to be refused beyond `budget_bytes`.
     pub(crate) fn new(budget_bytes: usize) -> Hot {
-        Hot { streams: HashMap::new(), used_bytes: 0, reserved_bytes: 0, budget_bytes }
+        Hot { streams: HashMap::new(), used_bytes: 0, reserved_bytes: 0, budget_bytes, evictable: None }
+    }
+
+    /// An empty store that lets go of the oldest bytes beyond `budget_bytes`: they can be read from disk.
+    pub(crate) fn evicting(budget_bytes: usize) -> Hot {
+        Hot { evictable: Some(Evictable::default()), ..Hot::new(budget_bytes) }
     }
 
     /// Memory in use and the budget, in bytes.
@@ -48,7 +66,8 @@ impl Hot {
     /// Sets `bytes` aside for an op, unless that would go beyond the budget. Must be given back by
     /// [`Hot::release`] when the op is applied or has failed.
     pub(crate) fn reserve(&mut self, bytes: usize) -> bool {
-        let fits = self.used_bytes + self.reserved_bytes + bytes <= self.budget_bytes;
+        let used_bytes = if self.evictable.is_some() { 0 } else { self.used_bytes };
+        let fits = used_bytes + self.reserved_bytes + bytes <= self.budget_bytes;
         if fits {
             self.reserved_bytes += bytes;
         }
@@ -70,14 +89,50 @@ impl Hot {
             StreamLog { start: at.0, end: at.0, chunks: VecDeque::new() }
         });
         assert_eq!(log.end, at.0, "invariant: stored bytes of a stream have no gap");
+        let chunks = log.chunks.len();
         self.used_bytes += log.append(record);
+        if let Some(evictable) = self.evictable.as_mut().filter(|_| log.chunks.len() > chunks) {
+            evictable.chunks.push_back((group, stream, at.0));
+            evictable.live += 1;
+        }
     }
 
     /// Forgets a stream.
     pub(crate) fn remove(&mut self, group: GroupId, stream: StreamId) {
-        if let Some(log) = self.streams.remove(&(group, stream)) {
-            let chunks: usize = log.chunks.iter().map(Chunk::memory_bytes).sum();
-            self.used_bytes -= chunks + STREAM_OVERHEAD_BYTES;
+        let Some(log) = self.streams.remove(&(group, stream)) else { return };
+        let chunks: usize = log.chunks.iter().map(Chunk::memory_bytes).sum();
+        self.used_bytes -= chunks + STREAM_OVERHEAD_BYTES;
+        let Some(evictable) = &mut self.evictable else { return };
+        evictable.live -= log.chunks.len();
+        if evictable.chunks.len() > 2 * evictable.live + STALE_CHUNKS_MAX {
+            let streams = &self.streams;
+            let is_live = |(group, stream, start): &(GroupId, StreamId, u64)| {
+                streams.get(&(*group, *stream)).is_some_and(|log| log.start <= *start && *start < log.end)
+            };
+            evictable.chunks.retain(is_live);
+        }
+    }
+
+    /// Forgets all streams of a group.
+    pub(crate) fn remove_group(&mut self, group: GroupId) {
+        let streams: Vec<StreamId> = self.streams.keys().filter(|key| key.0 == group).map(|key| key.1).collect();
+        streams.into_iter().for_each(|stream| self.remove(group, stream));
+    }
+
+    /// Lets go of the oldest chunks beyond the budget, if the log has them.
+    pub(crate) fn evict(&mut self) {
+        let Some(evictable) = &mut self.evictable else { return };
+        while self.used_bytes > self.budget_bytes {
+            let Some((group, stream, start)) = evictable.chunks.pop_front() else { return };
+            let Some(log) = self.streams.get_mut(&(group, stream)).filter(|log| log.start == start) else { continue };
+            let Some(chunk) = log.chunks.pop_front() else { continue };
+            evictable.live -= 1;
+            self.used_bytes -= chunk.memory_bytes();
+            log.start = chunk.end();
+            if log.chunks.is_empty() {
+                self.streams.remove(&(group, stream));
+                self.used_bytes -= STREAM_OVERHEAD_BYTES;
+            }
         }
     }
 

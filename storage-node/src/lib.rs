@@ -2,11 +2,15 @@
 //!
 //! Knows no HTTP dialect and no gateway: it speaks the gRPC contract of `ursula-proto`.
 
+mod archive;
+mod checkpoint;
 mod config;
 mod core;
+mod data_dir;
 mod directory;
 mod group;
 mod hot;
+mod journal;
 mod metrics;
 mod node;
 mod ops;

@@ -1,14 +1,11 @@
 //! `ursula-storage-node`: one storage node as a process.
 
-use std::error::Error;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
+use ursula_common::cli::{self, ConfigFlags, Failure};
 use ursula_common::clock::SystemClock;
 use ursula_common::config;
 use ursula_storage_node::{Node, NodeConfig, NodeFlags, serve};
@@ -21,65 +18,34 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Read settings from this TOML file.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Check the settings and exit.
-    #[arg(long)]
-    check: bool,
-    /// Print the settings that result from the file, the environment and the flags, and exit.
-    #[arg(long)]
-    print_config: bool,
+    #[command(flatten)]
+    config: ConfigFlags,
     #[command(flatten)]
     flags: NodeFlags,
 }
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,openraft=warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(error.as_ref());
-            ExitCode::FAILURE
-        }
-    }
+    let Arguments { config, flags } = Arguments::parse();
+    cli::run("info,openraft=warn", || match config.settings(|file| config::load(file, &flags))? {
+        Some(settings) => cli::block_on(serve_until_signal(settings)),
+        None => Ok(()),
+    })
 }
 
-#[expect(clippy::print_stdout, reason = "the settings are what was asked for")]
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let settings: NodeConfig = config::load(arguments.config.as_deref(), &arguments.flags)?;
-    if arguments.print_config {
-        print!("{}", config::to_toml(&settings));
-    }
-    if arguments.check || arguments.print_config {
-        return Ok(());
-    }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve_until_signal(settings))
-}
-
-async fn serve_until_signal(settings: NodeConfig) -> Result<(), Box<dyn Error>> {
-    let bind = async |address| {
-        TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
-    };
-    let listener = bind(settings.listen).await?;
-    let operations = bind(settings.operations_listen).await?;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn serve_until_signal(settings: NodeConfig) -> Result<(), Failure> {
+    let listener = cli::bind(settings.listen).await?;
+    let operations = cli::bind(settings.operations_listen).await?;
+    let stop = cli::stop_signal()?;
     let node = Node::start(&settings, Arc::new(SystemClock)).await?;
     info!(
         listen = %listener.local_addr()?,
         operations = %operations.local_addr()?,
-        "storage node ready; in memory: nothing survives a restart"
+        "storage node ready; {}",
+        if settings.data_dir.is_some() { "acknowledged is on disk" } else { "in memory: nothing survives a restart" }
     );
     let shutdown = async {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        stop.await;
         info!("stopping");
     };
     Ok(serve(node, listener, operations, shutdown).await?)
-}
-
-/// Tells the person at the terminal, whatever is logged.
-#[expect(clippy::print_stderr, reason = "this is for the person at the terminal")]
-fn complain(error: &dyn std::error::Error) {
-    eprintln!("error: {error}");
 }

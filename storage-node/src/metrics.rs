@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     pub(crate) frame_ops: Histogram,
     pub(crate) refused_overloaded: Counter,
     pub(crate) refused_memory: Counter,
+    pub(crate) refused_disk: Counter,
     pub(crate) lanes: Gauge,
     pub(crate) tails: Gauge,
     pub(crate) cores: Vec<CoreGauges>,
@@ -26,6 +27,8 @@ pub(crate) struct CoreGauges {
     pub(crate) waiting_tails: Gauge,
     pub(crate) streams: Gauge,
     pub(crate) sessions: Gauge,
+    pub(crate) log_pending_bytes: Gauge,
+    pub(crate) log_unindexed_records: Gauge,
 }
 
 impl Metrics {
@@ -45,6 +48,11 @@ impl Metrics {
                 waiting_tails: gauge("ursula_node_waiting_tails", "tails that wait for more bytes"),
                 streams: gauge("ursula_node_streams", "streams that exist"),
                 sessions: gauge("ursula_node_sessions", "gateway sessions that are remembered"),
+                log_pending_bytes: gauge("ursula_node_log_pending_bytes", "bytes that wait to be written to the log"),
+                log_unindexed_records: gauge(
+                    "ursula_node_log_unindexed_records",
+                    "records whose place in the log is held in memory",
+                ),
             }
         };
         let metrics = Metrics {
@@ -54,6 +62,8 @@ impl Metrics {
                 .counter("ursula_node_refused_overloaded_total", "ops refused because a queue was full"),
             refused_memory: registry
                 .counter("ursula_node_refused_memory_total", "ops refused because the ring was full"),
+            refused_disk: registry
+                .counter("ursula_node_refused_disk_total", "ops refused because the disk was nearly full"),
             lanes: registry.gauge("ursula_node_lanes", "open lanes from gateways"),
             tails: registry.gauge("ursula_node_tails", "open tails of gateways"),
             cores: (0..cores).map(core).collect(),

@@ -1,5 +1,6 @@
 //! A storage node: its cores, and how to reach them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -7,12 +8,15 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 use ursula_common::{Clock, GroupId, Millis, NodeId};
 use ursula_proto::NodeChannel;
+use ursula_wal::RecoveredGroup;
+use ursula_wal::io::SystemIo;
 
 use crate::config::NodeConfig;
-use crate::core::{Core, CoreConfig, MAILBOX_REQUESTS_MAX, Request};
+use crate::core::{Core, CoreConfig, CoreDisk, MAILBOX_REQUESTS_MAX, Request};
+use crate::data_dir::DataDir;
 use crate::directory::{Directory, core_of};
 use crate::metrics::Metrics;
-use crate::runtime::spawn_core;
+use crate::runtime::{self, spawn_core};
 use crate::service::NodeService;
 
 /// A running storage node. Cheap to clone; every clone is the same node.
@@ -25,6 +29,7 @@ struct Inner {
     directory: Directory,
     metrics: Arc<Metrics>,
     stop: watch::Sender<bool>,
+    log_failed: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -41,16 +46,23 @@ impl Node {
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
         let directory = Directory::new(config.groups, mailboxes);
         let (stop, _) = watch::channel(false);
+        let log_failed = watch::channel(false).0;
+        let (dir, mut found) = open(config).await?.unzip();
         let mut threads = Vec::with_capacity(config.cores);
         let mut started = Vec::with_capacity(config.cores);
         for (index, mailbox) in receivers.into_iter().enumerate() {
-            let owned = |group: &GroupId| core_of(*group, config.cores) == index;
+            let owned = |group: GroupId| core_of(group, config.cores) == index;
             let core = CoreConfig {
                 index,
                 node: id,
-                groups: directory.groups().filter(owned).collect(),
+                groups: directory.groups().filter(|group| owned(*group)).collect(),
                 data_groups: config.groups,
                 ring_bytes: config.ring_bytes / config.cores,
+                disk: dir.clone().map(|dir| CoreDisk {
+                    dir,
+                    found: take_owned(found.get_or_insert_default(), owned),
+                    failed: log_failed.clone(),
+                }),
                 clock: clock.clone(),
                 metrics: metrics.clone(),
             };
@@ -63,7 +75,8 @@ impl Node {
         for reported in started {
             reported.await.unwrap_or_else(|_| Err(io::Error::other("a core ended while it started")))?;
         }
-        Ok(Node(Arc::new(Inner { id, started_at, directory, metrics, stop, threads: Mutex::new(threads) })))
+        let threads = Mutex::new(threads);
+        Ok(Node(Arc::new(Inner { id, started_at, directory, metrics, stop, log_failed, threads })))
     }
 
     /// The way to this node from within the process.
@@ -76,19 +89,52 @@ impl Node {
         self.0.metrics.registry.render()
     }
 
+    /// Returns when the log can no longer be written: the process must end, and what was not acknowledged may
+    /// be gone.
+    pub async fn log_failed(&self) {
+        let mut failed = self.0.log_failed.subscribe();
+        if failed.wait_for(|failed| *failed).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Stops the cores; requests under way are dropped.
-    pub async fn stop(&self) {
+    ///
+    /// # Errors
+    /// If the log had failed.
+    pub async fn stop(&self) -> io::Result<()> {
         let _ = self.0.stop.send(true);
         let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // A join blocks, and a core that panicked has said so already.
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|thread| drop(thread.join())));
         drop(joined.await);
+        match *self.0.log_failed.borrow() {
+            true => Err(io::Error::other("the log could not be written any more")),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn service(&self) -> NodeService {
         let Inner { id, started_at, directory, metrics, .. } = &*self.0;
         NodeService::new(*id, started_at.0.max(1), directory.clone(), metrics.clone())
     }
+}
+
+/// The data directory, if the node has one, and what was found in its log.
+async fn open(config: &NodeConfig) -> io::Result<Option<(DataDir, BTreeMap<GroupId, RecoveredGroup>)>> {
+    let Some(path) = config.data_dir.clone() else { return Ok(None) };
+    let config = config.clone();
+    let open = move || DataDir::open(Arc::new(SystemIo), &path, &config, runtime::random).map_err(io::Error::other);
+    runtime::blocking(open).await.map(Some)
+}
+
+fn take_owned(
+    found: &mut BTreeMap<GroupId, RecoveredGroup>,
+    owned: impl Fn(GroupId) -> bool,
+) -> BTreeMap<GroupId, RecoveredGroup> {
+    let (own, rest) = std::mem::take(found).into_iter().partition(|(group, _)| owned(*group));
+    *found = rest;
+    own
 }
 
 async fn run_core(

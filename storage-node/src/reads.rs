@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 use ursula_common::verb::{ReadFrom, StreamInfo};
-use ursula_common::{BucketName, Error, Millis, StreamId, StreamKey, StreamName};
+use ursula_common::{BucketName, Error, Millis, Offset, StreamId, StreamKey, StreamName};
 
 use crate::core::{List, Read, ReadDone};
 use crate::group::Group;
@@ -30,7 +30,10 @@ pub(crate) async fn describe(
 
 pub(crate) async fn read(group: Rc<Group>, read: Read, now: Millis, reply: Reply<ReadDone>) {
     let confirmed = group.replica.confirm_leadership().await;
-    let done = confirmed.and_then(|()| range(&group, &read, now));
+    let done = match confirmed {
+        Ok(()) => range(&group, &read, now).await,
+        Err(error) => Err(error),
+    };
     if read.touch && done.is_ok() {
         group.touch(&read.key);
     }
@@ -48,9 +51,8 @@ pub(crate) async fn describe_bucket(group: Rc<Group>, bucket: BucketName, reply:
     drop(reply.send(confirmed.and_then(|()| group.state.borrow().bucket(&bucket))));
 }
 
-fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Error> {
-    let state = group.state.borrow();
-    let info = state.info(&read.key, read.inherited, now)?;
+async fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Error> {
+    let info = group.state.borrow().info(&read.key, read.inherited, now)?;
     let start = match read.from {
         ReadFrom::Start => info.earliest,
         ReadFrom::Now => info.tail,
@@ -63,9 +65,21 @@ fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Error> {
     if elsewhere || start == info.tail {
         return Ok(ReadDone { info, start, range: Range { pieces: Vec::new(), next: start } });
     }
-    let start = if is_divisible(&info) { start } else { state.record_start(info.id, start) };
-    let range = state.read(info.id, start, read.until, read.bytes_max);
+    let start = if is_divisible(&info) { start } else { record_start(group, &info, start).await? };
+    let range = group.bytes(&info, start, read.until, read.bytes_max).await?;
+    if range.next == start {
+        // The stream has ended meanwhile, and its bytes with it; or they are damaged.
+        return Err(group.state.borrow().info(&read.key, read.inherited, now).err().unwrap_or(Error::Unavailable));
+    }
     Ok(ReadDone { info, start, range })
+}
+
+async fn record_start(group: &Group, info: &StreamInfo, at: Offset) -> Result<Offset, Error> {
+    let hot = group.state.borrow().hot_record(info.id, at);
+    match hot {
+        Some((start, _)) => Ok(start),
+        None => Ok(group.record_at(info, at, None).await?.map_or(at, |(start, _)| start)),
+    }
 }
 
 /// Whether a read may begin inside a record. Only text may: an event ends before a character whose rest

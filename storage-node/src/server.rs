@@ -45,8 +45,10 @@ pub async fn serve(
             drop(drain);
             tokio::time::timeout(DRAIN_TIMEOUT, server).await.unwrap_or(Ok(()))
         }
+        // Whoever waits for an answer must not wait for a node that cannot give one.
+        () = node.log_failed() => Ok(()),
     };
     operations.abort();
-    node.stop().await;
+    node.stop().await?;
     ended.map_err(io::Error::other)
 }

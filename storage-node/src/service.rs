@@ -130,12 +130,14 @@ impl v1::node_server::Node for NodeService {
 
 impl NodeService {
     fn topology(&self) -> v1::Topology {
-        let group = |group: GroupId| v1::Group { id: group.0, replicas: vec![self.node.0] };
+        let node = self.node.0;
+        // A group with one voter elects it in the first term of its life.
+        let group = |group: GroupId| v1::Group { id: group.0, replicas: vec![node], leader: Some(node), term: 1 };
         v1::Topology {
             version: self.topology_version,
             slots: self.directory.slots().groups().iter().map(|group| group.0).collect(),
             groups: self.directory.groups().map(group).collect(),
-            nodes: vec![v1::NodeAddress { id: self.node.0, address: String::new() }],
+            nodes: vec![v1::NodeAddress { id: node, address: String::new() }],
         }
     }
 }

@@ -7,7 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use ursula_common::verb::StreamInfo;
 use ursula_common::{Error, Offset, StreamId, StreamKey};
+
+use crate::hot::Range;
 
 /// The bytes after an offset, as far as they are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,14 @@ pub(crate) struct TailPage {
     pub(crate) closed: bool,
     /// Nothing more is stored at this moment.
     pub(crate) up_to_date: bool,
+}
+
+impl TailPage {
+    /// The page of a stream from `start` on with these bytes.
+    pub(crate) fn new(start: Offset, range: Range, info: &StreamInfo) -> TailPage {
+        let up_to_date = range.next == info.tail;
+        TailPage { start, pieces: range.pieces, next: range.next, closed: info.closed && up_to_date, up_to_date }
+    }
 }
 
 /// One reader that waits.
@@ -74,6 +85,12 @@ impl Tails {
         for waiter in self.take(stream).into_iter().flat_map(|(_, waiters)| waiters) {
             waiter.answer(Err(error.clone()));
         }
+    }
+
+    /// Answers all waiters with an error.
+    pub(crate) fn end_all(&mut self, error: &Error) {
+        let streams: Vec<StreamId> = self.streams.keys().copied().collect();
+        streams.into_iter().for_each(|stream| self.end(stream, error));
     }
 
     /// Drops the waiters whose reader has gone.

@@ -43,8 +43,9 @@ const TIMEOUTS: &str = "header_timeout_ms = 2000\nbody_timeout_ms = 2000\n";
 
 /// Codes that no row can bring about: they need 10 PB in a stream, retention, a fault between the tiers, or
 /// another request at the same moment.
-const OUT_OF_REACH: [&str; 11] = [
+const OUT_OF_REACH: [&str; 12] = [
     "bucket_busy",
+    "disk_full",
     "malformed_message",
     "memory_full",
     "not_leader",

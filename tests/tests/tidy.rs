@@ -35,11 +35,12 @@ const RULES: [Rule; 10] = [
             "rustix",
         ],
     },
+    Rule { package: "ursula-wal", ours: &["ursula-common"], never: &["openraft*", "tonic*", "tokio*"] },
     Rule { package: "ursula-protocol", ours: &["ursula-common"], never: &["tokio*", "axum*", "tonic*"] },
     Rule { package: "ursula-proto", ours: &["ursula-common"], never: &["axum*", "openraft*"] },
     Rule {
         package: "ursula-storage-node",
-        ours: &["ursula-common", "ursula-proto", "ursula-stream-core"],
+        ours: &["ursula-common", "ursula-proto", "ursula-stream-core", "ursula-wal"],
         never: &["axum*"],
     },
     Rule {

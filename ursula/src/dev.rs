@@ -1,13 +1,11 @@
-//! `ursula dev`: a gateway and a storage node in one process, in memory.
+//! `ursula dev`: a gateway and a storage node in one process, in memory or with a data directory.
 
-use std::error::Error;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use ursula_common::cli::{self, ConfigFlags, Failure};
 use ursula_common::clock::SystemClock;
 use ursula_common::config::{self, Settings};
 use ursula_gateway::{Gateway, GatewayConfig, Seed};
@@ -33,15 +31,9 @@ impl Settings for DevConfig {
 /// Flags of `ursula dev`.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Flags {
-    /// Read settings from this TOML file, with a [gateway] and a [node] table.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Check the settings and exit.
-    #[arg(long)]
-    check: bool,
-    /// Print the settings that result from the file, the environment and the flags, and exit.
-    #[arg(long)]
-    print_config: bool,
+    /// The file has a [gateway] and a [node] table.
+    #[command(flatten)]
+    config: ConfigFlags,
     /// Where clients are served.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -57,6 +49,9 @@ pub(crate) struct Flags {
     /// How long a long poll waits for data.
     #[arg(long, value_name = "MS")]
     long_poll_timeout_ms: Option<u64>,
+    /// Keep everything in this directory, across restarts and crashes. Without it everything is in memory.
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
     /// Threads that own groups of streams.
     #[arg(long)]
     cores: Option<usize>,
@@ -70,25 +65,22 @@ pub(crate) struct Flags {
 struct NoKeys {}
 
 /// Serves until a signal comes.
-pub(crate) fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
-    let settings = settings(flags)?;
-    if flags.print_config {
-        say(&config::to_toml(&settings));
+pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
+    match flags.config.settings(|file| settings(flags, file))? {
+        Some(settings) => cli::block_on(serve(settings)),
+        None => Ok(()),
     }
-    if flags.check || flags.print_config {
-        return Ok(());
-    }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings))
 }
 
-fn settings(flags: &Flags) -> Result<DevConfig, config::ConfigError> {
-    let mut settings: DevConfig = config::read(flags.config.as_deref(), &NoKeys {})?;
+fn settings(flags: &Flags, file: Option<&Path>) -> Result<DevConfig, config::ConfigError> {
+    let mut settings: DevConfig = config::read(file, &NoKeys {})?;
     let DevConfig { gateway, node } = &mut settings;
     set(&mut gateway.listen, flags.listen);
     set(&mut gateway.operations_listen, flags.operations_listen);
     set(&mut gateway.public_url, flags.public_url.clone().map(Some));
     set(&mut gateway.long_poll_timeout_ms, flags.long_poll_timeout_ms);
     set(&mut node.operations_listen, flags.node_operations_listen);
+    set(&mut node.data_dir, flags.data_dir.clone().map(Some));
     set(&mut node.cores, flags.cores);
     set(&mut node.ring_bytes, flags.ring_bytes);
     settings.check().map_err(config::ConfigError::Rule)?;
@@ -101,39 +93,37 @@ fn set<T>(setting: &mut T, flag: Option<T>) {
     }
 }
 
-async fn serve(settings: DevConfig) -> Result<(), Box<dyn Error>> {
+async fn serve(settings: DevConfig) -> Result<(), Failure> {
     let DevConfig { gateway: gateway_settings, node: node_settings } = settings;
-    let listener = bind(gateway_settings.listen).await?;
-    let gateway_operations = bind(gateway_settings.operations_listen).await?;
-    let node_operations = bind(node_settings.operations_listen).await?;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let listener = cli::bind(gateway_settings.listen).await?;
+    let gateway_operations = cli::bind(gateway_settings.operations_listen).await?;
+    let node_operations = cli::bind(node_settings.operations_listen).await?;
+    let stop = cli::stop_signal()?;
     let clock = Arc::new(SystemClock);
     let node = Node::start(&node_settings, clock.clone()).await?;
     let seed = Seed { name: "this process".to_owned(), channel: node.channel() };
     let gateway = Gateway::start(gateway_settings, vec![seed], clock)?;
     let addresses = [listener.local_addr()?, gateway_operations.local_addr()?, node_operations.local_addr()?];
-    say(&banner(addresses));
+    say(&banner(addresses, node_settings.data_dir.as_deref()));
     let node_operations = tokio::spawn(ursula_storage_node::serve_operations(node.clone(), node_operations));
     let shutdown = async {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tokio::select! { () = stop => {}, () = node.log_failed() => {} }
     };
     ursula_gateway::serve(gateway, listener, gateway_operations, shutdown).await?;
     node_operations.abort();
-    node.stop().await;
-    Ok(())
+    Ok(node.stop().await?)
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    let hint = "choose another address, or stop the process that has it";
-    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}; {hint}"))
-}
-
-fn banner([public, gateway, node]: [SocketAddr; 3]) -> String {
+fn banner([public, gateway, node]: [SocketAddr; 3], data_dir: Option<&Path>) -> String {
+    let promise = match data_dir {
+        Some(dir) => format!("kept in {}: what is acknowledged is on disk", dir.display()),
+        None => "in memory: nothing survives a restart (--data-dir keeps it)".to_owned(),
+    };
     let stream = format!("http://{public}/v1/stream/hello");
     format!(
         "\
 Ursula serves streams on http://{public}
-in memory: nothing survives a restart
+{promise}
 
 Try it:
   curl -i -X PUT {stream} -H 'Content-Type: text/plain'

@@ -5,6 +5,7 @@ mod dev;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ursula_common::cli;
 
 /// Every append passes several threads, and the system's allocator makes them wait for each other.
 #[global_allocator]
@@ -20,25 +21,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run both tiers in this process, in memory. This is what happens without a command.
+    /// Run both tiers in this process. This is what happens without a command.
     Dev(dev::Flags),
 }
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let Command::Dev(flags) = Arguments::parse().command.unwrap_or_else(|| Command::Dev(dev::Flags::default()));
-    match dev::run(&flags) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(error.as_ref());
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Tells the person at the terminal, whatever is logged.
-#[expect(clippy::print_stderr, reason = "this is for the person at the terminal")]
-fn complain(error: &dyn std::error::Error) {
-    eprintln!("error: {error}");
+    let command = Arguments::parse().command.unwrap_or_else(|| Command::Dev(dev::Flags::default()));
+    cli::run("warn,openraft=error", || match command {
+        Command::Dev(flags) => dev::run(&flags),
+    })
 }

@@ -1,7 +1,7 @@
 //! The numbers of errors on the wire. A number is never reused or changed.
 
 use super::reply::Failure;
-use crate::{ContentType, Error, Offset};
+use crate::{ContentType, Error, NodeId, Offset};
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
@@ -11,10 +11,11 @@ impl From<Error> for Failure {
             Error::Malformed => code(1),
             Error::Unavailable => code(2),
             Error::OutcomeUnknown => code(3),
-            Error::NotLeader => code(4),
+            Error::NotLeader { leader, term } => Failure { b: leader.map_or(0, |node| node.0), ..number(4, term) },
             Error::Overloaded => code(5),
             Error::MemoryFull => code(6),
             Error::ResultForgotten => code(7),
+            Error::DiskFull => code(8),
             Error::BucketNotFound => code(16),
             Error::BucketNotEmpty => code(17),
             Error::BucketBusy => code(18),
@@ -51,10 +52,11 @@ impl From<Failure> for Error {
         match error {
             2 => Error::Unavailable,
             3 => Error::OutcomeUnknown,
-            4 => Error::NotLeader,
+            4 => Error::NotLeader { leader: (b != 0).then_some(NodeId(b)), term: a },
             5 => Error::Overloaded,
             6 => Error::MemoryFull,
             7 => Error::ResultForgotten,
+            8 => Error::DiskFull,
             16 => Error::BucketNotFound,
             17 => Error::BucketNotEmpty,
             18 => Error::BucketBusy,

@@ -7,7 +7,7 @@ use crate::verb::{
     AcquireFork, Append, Appended, BucketStep, Create, Created, ForkCut, ForkFrom, ForkPoint, ForkRef, Lifetime, Op,
     Producer, Reply, SagaStep,
 };
-use crate::{BucketName, ContentType, Millis, Offset, SagaId, StreamId, StreamKey};
+use crate::{BucketName, ContentType, Millis, NodeId, Offset, SagaId, StreamId, StreamKey};
 
 fn key(name: &str) -> StreamKey {
     StreamKey::parse("bk", name).expect("a name")
@@ -129,10 +129,12 @@ fn errors() -> Vec<Error> {
         Error::ForkSubOffsetInvalid,
         Error::TooManyForks,
         Error::MemoryFull,
+        Error::DiskFull,
         Error::Overloaded,
         Error::Unavailable,
         Error::OutcomeUnknown,
-        Error::NotLeader,
+        Error::NOT_HERE,
+        Error::NotLeader { leader: Some(NodeId(3)), term: 258 },
         Error::ResultForgotten,
         Error::Malformed,
     ]

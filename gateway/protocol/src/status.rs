@@ -53,9 +53,12 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         Error::OutcomeUnknown | Error::ResultForgotten if context.repeatable => StatusCode::FAILED_DEPENDENCY,
         Error::OutcomeUnknown | Error::ResultForgotten => StatusCode::GATEWAY_TIMEOUT,
         Error::TooManyProducers => StatusCode::TOO_MANY_REQUESTS,
-        Error::BucketBusy | Error::MemoryFull | Error::Overloaded | Error::Unavailable | Error::NotLeader => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Error::BucketBusy
+        | Error::MemoryFull
+        | Error::DiskFull
+        | Error::Overloaded
+        | Error::Unavailable
+        | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Error::Malformed => StatusCode::BAD_GATEWAY,
     }
 }

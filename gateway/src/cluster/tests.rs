@@ -85,7 +85,7 @@ async fn an_op_is_sent_again_while_its_group_has_no_leader() {
     for seq in 0..3 {
         let sent = op(&mut lane).await;
         assert_eq!(sent.seq, seq, "what was refused was not applied, so it is another op");
-        lane.answer(seq, Err(Error::NotLeader));
+        lane.answer(seq, Err(Error::NOT_HERE));
     }
     let sent = op(&mut lane).await;
     lane.answer(sent.seq, Ok(Reply::Done));
@@ -99,7 +99,7 @@ async fn an_op_is_sent_again_while_its_group_has_no_leader() {
         tokio::select! {
             biased;
             frame = lane.frame() => {
-                frame.expect("a frame").ops.iter().for_each(|op| lane.answer(op.seq, Err(Error::NotLeader)));
+                frame.expect("a frame").ops.iter().for_each(|op| lane.answer(op.seq, Err(Error::NOT_HERE)));
                 tries += 1;
             }
             () = quiet() => {}
@@ -148,8 +148,10 @@ async fn a_topology_that_makes_no_sense_is_not_followed() {
     let world = World::new(FakeNode::unannounced());
     world.node.store("stream", "text/plain");
     let few_slots = v1::Topology { slots: vec![1; 7], ..topology(1) };
-    let nobody = v1::Topology { groups: vec![v1::Group { id: 1, replicas: vec![] }], ..topology(2) };
-    let stranger = v1::Topology { groups: vec![v1::Group { id: 1, replicas: vec![99] }], ..topology(3) };
+    let nobody =
+        v1::Topology { groups: vec![v1::Group { id: 1, replicas: vec![], leader: None, term: 0 }], ..topology(2) };
+    let stranger =
+        v1::Topology { groups: vec![v1::Group { id: 1, replicas: vec![99], leader: None, term: 0 }], ..topology(3) };
     for senseless in [few_slots, nobody, stranger] {
         world.node.announce(senseless);
         quiet().await;
@@ -164,7 +166,10 @@ async fn a_topology_that_makes_no_sense_is_not_followed() {
     quiet().await;
     world.cluster.describe(&key()).await.expect("a stream");
     // A group that nobody leads is not there, for ops and reads alike.
-    world.node.announce(v1::Topology { groups: vec![v1::Group { id: 0, replicas: vec![7] }], ..topology(6) });
+    world.node.announce(v1::Topology {
+        groups: vec![v1::Group { id: 0, replicas: vec![7], leader: None, term: 0 }],
+        ..topology(6)
+    });
     quiet().await;
     assert_eq!(world.cluster.describe(&key()).await, Err(Error::Unavailable));
     assert_eq!(world.submit(delete()).await.expect("no panic"), Err(Error::Unavailable));

@@ -151,7 +151,7 @@ impl Feed {
                 Err(error) => error,
             };
             match failed {
-                Error::Unavailable | Error::NotLeader | Error::Overloaded => {
+                Error::Unavailable | Error::NotLeader { .. } | Error::Overloaded => {
                     debug!(error = %failed, "a tail was lost");
                     sleep(REOPEN_PAUSE).await;
                 }

@@ -100,7 +100,7 @@ pub(crate) fn topology(version: u64) -> v1::Topology {
     v1::Topology {
         version,
         slots: vec![1; usize::from(SLOTS)],
-        groups: [0, 1].map(|id| v1::Group { id, replicas: vec![7] }).to_vec(),
+        groups: [0, 1].map(|id| v1::Group { id, replicas: vec![7], leader: None, term: 0 }).to_vec(),
         nodes: vec![v1::NodeAddress { id: 7, address: String::new() }],
     }
 }

@@ -48,7 +48,7 @@ impl Group {
                 let until = until.map_or(fork.at, |until| until.min(fork.at));
                 directory.record(&fork.source, fork.source_id, at, until).await
             }
-            None => Ok(self.state.borrow().record_at(info.id, at, until)),
+            None => self.record_at(info, at, until).await,
         }
     }
 

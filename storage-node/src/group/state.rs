@@ -2,7 +2,8 @@
 //! the tails that wait for more.
 //!
 //! The order within one entry is an invariant: first the bytes are stored, then tails are woken, then
-//! answers go out. So whoever hears of an append can read it.
+//! answers go out. So whoever hears of an append can read it. Bytes that have left memory are read by
+//! `group/stored.rs`.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,9 +12,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use ursula_common::verb::{Lifetime, OpResult, StreamInfo};
-use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName, pieces};
+use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName};
 use ursula_stream_core::{Answer, Command, Effect, Message, State, Stats};
 
+use crate::archive::{Archive, Places, Stored};
 use crate::hot::{Hot, Range};
 use crate::raft::StateMachine;
 use crate::tails::{TailPage, Tails, Waiter};
@@ -23,6 +25,8 @@ pub(crate) struct GroupState {
     group: GroupId,
     streams: State,
     hot: Rc<RefCell<Hot>>,
+    /// Where bytes are that are not in memory, if there is a log on disk.
+    archive: Option<Archive>,
     tails: Tails,
     outgoing: Vec<Message>,
     finished: Vec<(SagaId, OpResult)>,
@@ -30,17 +34,20 @@ pub(crate) struct GroupState {
 
 impl GroupState {
     /// The state of a group that begins its life, in memory, at `now`.
-    pub(crate) fn new(group: GroupId, data_groups: u32, hot: Rc<RefCell<Hot>>, now: Millis) -> GroupState {
+    pub(crate) fn in_memory(group: GroupId, data_groups: u32, hot: Rc<RefCell<Hot>>, now: Millis) -> GroupState {
         // A million streams for each millisecond that an earlier life may have lasted.
         let first = StreamId(now.0 << 20);
-        GroupState {
-            group,
-            streams: State::new(group, data_groups).with_first_stream(first),
-            hot,
-            tails: Tails::default(),
-            outgoing: Vec::new(),
-            finished: Vec::new(),
-        }
+        GroupState::new(group, State::new(group, data_groups).with_first_stream(first), hot, None)
+    }
+
+    /// The state of a group with a log on disk, before anything in it was applied.
+    pub(crate) fn on_disk(group: GroupId, data_groups: u32, hot: Rc<RefCell<Hot>>, archive: Archive) -> GroupState {
+        GroupState::new(group, State::new(group, data_groups), hot, Some(archive))
+    }
+
+    fn new(group: GroupId, streams: State, hot: Rc<RefCell<Hot>>, archive: Option<Archive>) -> GroupState {
+        let (tails, outgoing, finished) = (Tails::default(), Vec::new(), Vec::new());
+        GroupState { group, streams, hot, archive, tails, outgoing, finished }
     }
 
     /// Everything about a stream but its bytes; `inherited` asks on behalf of a fork.
@@ -96,42 +103,50 @@ impl GroupState {
         self.hot.borrow_mut().release(bytes);
     }
 
-    /// Stored bytes of one incarnation; see [`Hot::read`].
-    pub(crate) fn read(&self, stream: StreamId, from: Offset, until: Option<Offset>, bytes_max: usize) -> Range {
+    /// Bytes of one incarnation that are in memory; see [`Hot::read`].
+    pub(crate) fn read_hot(&self, stream: StreamId, from: Offset, until: Option<Offset>, bytes_max: usize) -> Range {
         self.hot.borrow().read(self.group, stream, from, until, bytes_max)
     }
 
-    /// The record that `at` lies in: its start, and its bytes up to `until`.
-    pub(crate) fn record_at(&self, stream: StreamId, at: Offset, until: Option<Offset>) -> Option<(Offset, Bytes)> {
-        let hot = self.hot.borrow();
-        let (start, end) = hot.record_at(self.group, stream, at)?;
-        let end = until.map_or(end, |until| until.min(end));
-        let range = hot.read(self.group, stream, start, Some(end), usize::MAX);
-        Some((start, pieces::join(&range.pieces)))
+    /// The record in memory that `at` lies in; see [`Hot::record_at`].
+    pub(crate) fn hot_record(&self, stream: StreamId, at: Offset) -> Option<(Offset, Offset)> {
+        self.hot.borrow().record_at(self.group, stream, at)
     }
 
-    /// Where the record begins that `at` lies in.
-    pub(crate) fn record_start(&self, stream: StreamId, at: Offset) -> Offset {
-        self.hot.borrow().record_at(self.group, stream, at).map_or(at, |(start, _)| start)
+    /// Where bytes are that are not in memory.
+    pub(crate) fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
     }
 
-    /// Answers `waiter` as soon as the stream has bytes from its offset on, has ended, or is gone.
-    pub(crate) fn wait(&mut self, key: &StreamKey, now: Millis, waiter: Waiter) {
+    /// Answers `waiter` as soon as the stream has bytes from its offset on, has ended, or is gone. Gives it
+    /// back, with its stream, if what it wants now is not in memory.
+    pub(crate) fn wait(&mut self, key: &StreamKey, now: Millis, waiter: Waiter) -> Option<(Waiter, StreamInfo)> {
         let info = match self.streams.info(key, now) {
-            Ok(info) => info,
-            Err(error) => return waiter.answer(Err(error)),
+            Ok(info) if info.id == waiter.stream => info,
+            other => {
+                waiter.answer(Err(other.err().unwrap_or(Error::StreamNotFound)));
+                return None;
+            }
         };
-        if waiter.stream != info.id {
-            return waiter.answer(Err(Error::StreamNotFound));
-        }
         if waiter.from > info.tail || info.fork.as_ref().is_some_and(|fork| waiter.from < fork.at) {
-            return waiter.answer(Err(Error::OffsetInvalid));
+            waiter.answer(Err(Error::OffsetInvalid));
+        } else if waiter.from < info.tail || info.closed {
+            return self.answer(waiter, info);
+        } else {
+            self.tails.add(info.id, key, matches!(info.lifetime, Lifetime::Ttl(_)), waiter);
         }
-        if waiter.from < info.tail || info.closed {
-            let page = self.page(info.id, waiter.from, info.tail, info.closed, waiter.bytes_max);
-            return waiter.answer(Ok(page));
+        None
+    }
+
+    /// Answers a waiter from memory, if its bytes are there.
+    fn answer(&self, waiter: Waiter, info: StreamInfo) -> Option<(Waiter, StreamInfo)> {
+        let range = self.read_hot(info.id, waiter.from, None, waiter.bytes_max);
+        if range.pieces.is_empty() && waiter.from < info.tail {
+            return Some((waiter, info));
         }
-        self.tails.add(info.id, key, matches!(info.lifetime, Lifetime::Ttl(_)), waiter);
+        let page = TailPage::new(waiter.from, range, &info);
+        waiter.answer(Ok(page));
+        None
     }
 
     /// Messages to other groups that came up since the last call.
@@ -154,27 +169,35 @@ impl GroupState {
         self.tails.forget_abandoned();
     }
 
-    fn page(&self, stream: StreamId, from: Offset, tail: Offset, closed: bool, bytes_max: usize) -> TailPage {
-        let range = self.read(stream, from, None, bytes_max);
-        let up_to_date = range.next == tail;
-        TailPage { start: from, pieces: range.pieces, next: range.next, closed: closed && up_to_date, up_to_date }
-    }
-
     fn wake(&mut self, stream: StreamId, now: Millis) {
         let Some((key, waiters)) = self.tails.take(stream) else { return };
         let info = self.streams.info(&key, now).ok().filter(|info| info.id == stream);
         for waiter in waiters {
-            let page = match &info {
-                Some(info) => Ok(self.page(stream, waiter.from, info.tail, info.closed, waiter.bytes_max)),
-                None => Err(Error::StreamNotFound),
-            };
-            waiter.answer(page);
+            match &info {
+                // They waited at the tail, and what came after it is in memory.
+                Some(info) => drop(self.answer(waiter, info.clone())),
+                None => waiter.answer(Err(Error::StreamNotFound)),
+            }
+        }
+    }
+
+    fn appended(&mut self, stream: StreamId, at: Offset, bytes: &Bytes, entry: Option<&Stored>) {
+        self.hot.borrow_mut().append(self.group, stream, at, bytes);
+        if let (Some(archive), Some(entry)) = (&self.archive, entry) {
+            archive.add(self.group, stream, at, bytes, entry);
+        }
+    }
+
+    fn removed(&mut self, stream: StreamId) {
+        self.hot.borrow_mut().remove(self.group, stream);
+        if let Some(archive) = &self.archive {
+            archive.remove(self.group, stream);
         }
     }
 }
 
 impl StateMachine for GroupState {
-    fn apply(&mut self, commands: Vec<Command>) -> Vec<Answer> {
+    fn apply(&mut self, commands: Vec<Command>, entry: Option<&Stored>) -> Vec<Answer> {
         let now = commands.last().map_or(Millis(0), |command| command.at);
         let mut effects = Vec::new();
         let mut woken = BTreeSet::new();
@@ -185,13 +208,13 @@ impl StateMachine for GroupState {
             for effect in effects.drain(..) {
                 match effect {
                     Effect::Appended { stream, at, bytes } => {
-                        self.hot.borrow_mut().append(self.group, stream, at, &bytes);
+                        self.appended(stream, at, &bytes, entry);
                         woken.insert(stream);
                     }
                     Effect::Closed { stream } => drop(woken.insert(stream)),
                     Effect::Detached { stream } => ended.push((stream, Error::StreamGone)),
                     Effect::Removed { stream } => {
-                        self.hot.borrow_mut().remove(self.group, stream);
+                        self.removed(stream);
                         ended.push((stream, Error::StreamNotFound));
                     }
                     Effect::Send(message) => self.outgoing.push(message),
@@ -202,6 +225,7 @@ impl StateMachine for GroupState {
         // A stream that ended may have had its last bytes in this entry.
         woken.into_iter().for_each(|stream| self.wake(stream, now));
         ended.into_iter().for_each(|(stream, error)| self.tails.end(stream, &error));
+        self.hot.borrow_mut().evict();
         answers
     }
 
@@ -209,8 +233,17 @@ impl StateMachine for GroupState {
         self.streams.encode()
     }
 
-    fn restore(&mut self, snapshot: Bytes) -> io::Result<()> {
-        self.streams = State::decode(snapshot).map_err(io::Error::other)?;
+    fn places(&self) -> Places {
+        self.archive.as_ref().map(|archive| archive.places(self.group)).unwrap_or_default()
+    }
+
+    fn restore(&mut self, state: Bytes, places: Places) -> io::Result<()> {
+        self.streams = State::decode(state).map_err(io::Error::other)?;
+        self.hot.borrow_mut().remove_group(self.group);
+        if let Some(archive) = &self.archive {
+            archive.restore(self.group, places);
+        }
+        self.tails.end_all(&Error::Unavailable);
         Ok(())
     }
 }

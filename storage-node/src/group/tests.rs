@@ -11,6 +11,7 @@ use ursula_common::{ContentType, Millis, NodeId};
 
 use super::*;
 use crate::hot::Hot;
+use crate::raft::Storage;
 
 const GROUP: GroupId = GroupId(1);
 
@@ -23,12 +24,12 @@ struct World {
 async fn with_group(ring_bytes: usize, test: impl AsyncFnOnce(World)) {
     let run = async {
         let hot = Rc::new(RefCell::new(Hot::new(ring_bytes)));
-        let state = Rc::new(RefCell::new(GroupState::new(GROUP, 1, hot, Millis(0))));
-        let replica = Replica::start(NodeId(1), GROUP, state.clone()).await.expect("a replica");
+        let state = Rc::new(RefCell::new(GroupState::in_memory(GROUP, 1, hot, Millis(0))));
+        let replica = Replica::start(NodeId(1), GROUP, state.clone(), Storage::Memory).await.expect("a replica");
         replica.wait_for_leadership().await.expect("a leader");
         let clock = Arc::new(ManualClock::at(Millis(1000)));
         let metrics = Metrics::new(1).expect("metrics");
-        let group = Rc::new(Group::new(GROUP, state, replica, clock.clone(), metrics));
+        let group = Rc::new(Group::new(GROUP, state, replica, None, clock.clone(), metrics));
         test(World { group, clock }).await;
     };
     LocalSet::new().run_until(run).await;

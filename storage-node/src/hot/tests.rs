@@ -90,3 +90,50 @@ fn a_gap_is_never_stored() {
     let (mut hot, _) = stored(&[b"abc"]);
     hot.append(GROUP, STREAM, Offset(4), b"d");
 }
+
+#[test]
+fn beyond_the_budget_the_oldest_bytes_go_first() {
+    let other = StreamId(8);
+    let mut hot = Hot::evicting(256 << 10);
+    for i in 0..4096u64 {
+        hot.append(GROUP, STREAM, Offset(i * 300), &[i as u8; 300]);
+        hot.append(GROUP, other, Offset(i * 10), &[i as u8; 10]);
+        hot.evict();
+        let (used, budget) = hot.usage();
+        assert!(used <= budget, "{used} bytes after {i}");
+        let last = hot.read(GROUP, STREAM, Offset(i * 300), None, 300);
+        assert_eq!(bytes(&last), [i as u8; 300], "what came last is there");
+    }
+    assert_eq!(hot.read(GROUP, STREAM, Offset(0), None, 1), Range { pieces: vec![], next: Offset(0) });
+    assert_eq!(hot.record_at(GROUP, STREAM, Offset(0)), None);
+    hot.remove(GROUP, STREAM);
+    hot.remove(GROUP, other);
+    assert_eq!(hot.usage().0, 0);
+}
+
+#[test]
+fn a_stream_that_has_left_memory_comes_back_where_it_goes_on() {
+    let mut hot = Hot::evicting(1024);
+    hot.append(GROUP, STREAM, Offset(0), &[1; 600]);
+    hot.append(GROUP, StreamId(8), Offset(0), &[2; 600]);
+    hot.evict();
+    assert_eq!(hot.record_at(GROUP, STREAM, Offset(0)), None);
+    hot.append(GROUP, STREAM, Offset(600), b"more");
+    let range = hot.read(GROUP, STREAM, Offset(600), None, 100);
+    assert_eq!((bytes(&range), range.next), (b"more".to_vec(), Offset(604)));
+    assert_eq!(hot.record_at(GROUP, STREAM, Offset(599)), None);
+}
+
+#[test]
+fn the_order_of_eviction_forgets_streams_that_are_gone() {
+    let mut hot = Hot::evicting(1 << 20);
+    hot.append(GROUP, STREAM, Offset(0), b"stays");
+    for i in 0..10 * STALE_CHUNKS_MAX as u64 {
+        hot.append(GROUP, StreamId(100 + i), Offset(0), b"goes");
+        hot.remove(GROUP, StreamId(100 + i));
+    }
+    let evictable = hot.evictable.as_ref().expect("it evicts");
+    assert_eq!(evictable.live, 1);
+    assert!(evictable.chunks.len() <= STALE_CHUNKS_MAX + 2, "{}", evictable.chunks.len());
+    assert!(evictable.chunks.contains(&(GROUP, STREAM, 0)));
+}

@@ -8,26 +8,74 @@ use futures_util::{Stream, TryStreamExt};
 use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StoredMembership};
+use ursula_common::GroupId;
 
-use super::StateMachine;
-use super::types::{Answers, TypeConfig};
+use super::disk::DiskLog;
+use super::types::{Answers, Batch, TypeConfig};
+use super::{StateMachine, codec};
+use crate::archive::Stored;
+use crate::checkpoint::Checkpoint;
+use crate::data_dir::DataDir;
+use crate::runtime;
 
 /// Adds what Raft has to know of a state machine: how far it has come, and with which members.
 pub(crate) struct Machine<M> {
     state: Rc<RefCell<M>>,
+    disk: Option<Disk>,
     applied: Option<LogIdOf<TypeConfig>>,
     membership: StoredMembershipOf<TypeConfig>,
     /// How far the log is no longer needed to rebuild the state.
     snapshot: Option<SnapshotMetaOf<TypeConfig>>,
 }
 
-impl<M> Machine<M> {
-    pub(super) fn new(state: Rc<RefCell<M>>) -> Machine<M> {
-        Machine { state, applied: None, membership: StoredMembership::default(), snapshot: None }
+/// Where a group with a data directory keeps its log and its checkpoint.
+#[derive(Clone)]
+pub(super) struct Disk {
+    pub(super) group: GroupId,
+    pub(super) dir: DataDir,
+    pub(super) log: DiskLog,
+}
+
+impl<M: StateMachine> Machine<M> {
+    pub(super) fn in_memory(state: Rc<RefCell<M>>) -> Machine<M> {
+        Machine { state, disk: None, applied: None, membership: StoredMembership::default(), snapshot: None }
+    }
+
+    /// A state machine that goes on from its last checkpoint, if there is one.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be read.
+    pub(super) async fn open(state: Rc<RefCell<M>>, disk: Disk) -> io::Result<Machine<M>> {
+        let (dir, group) = (disk.dir.clone(), disk.group);
+        let file = runtime::blocking(move || dir.read_checkpoint(group)).await?;
+        let mut machine = Machine { disk: Some(disk), ..Machine::in_memory(state) };
+        if let Some(file) = file {
+            let Checkpoint { meta, state, places } = Checkpoint::decode(file)?;
+            let meta = codec::decode_snapshot_meta(meta)?;
+            machine.state.borrow_mut().restore(state, places)?;
+            machine.continue_after(meta);
+        }
+        Ok(machine)
+    }
+
+    fn continue_after(&mut self, meta: SnapshotMetaOf<TypeConfig>) {
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.snapshot = Some(meta);
     }
 
     fn meta(&self) -> SnapshotMetaOf<TypeConfig> {
         SnapshotMetaOf::<TypeConfig> { last_log_id: self.applied, last_membership: self.membership.clone() }
+    }
+
+    fn apply_batch(&mut self, index: u64, batch: &Batch) -> io::Result<Answers> {
+        let stored = self.disk.as_ref().map(|disk| {
+            let place = disk.log.place(index).expect("invariant: what is applied is in the log");
+            let bytes = batch.encoded().clone();
+            // The batch is the end of the entry.
+            Stored { segment: place.segment, at: place.at + place.len - bytes.len() as u32, bytes }
+        });
+        Ok(Answers::new(self.state.borrow_mut().apply(batch.commands()?, stored.as_ref())))
     }
 }
 
@@ -48,15 +96,15 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
         while let Some((entry, responder)) = entries.try_next().await? {
             self.applied = Some(entry.log_id);
             let answers = match entry.payload {
-                EntryPayload::Blank => Vec::new(),
-                EntryPayload::Normal(batch) => self.state.borrow_mut().apply(batch.commands().to_vec()),
+                EntryPayload::Blank => Answers::default(),
+                EntryPayload::Normal(batch) => self.apply_batch(entry.log_id.index, &batch)?,
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                    Vec::new()
+                    Answers::default()
                 }
             };
             if let Some(responder) = responder {
-                responder.send(Answers::new(answers));
+                responder.send(answers);
             }
         }
         Ok(())
@@ -65,7 +113,12 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
     async fn get_snapshot_builder(&mut self) -> Builder {
         let meta = self.meta();
         self.snapshot = Some(meta.clone());
-        Builder(meta)
+        let file = self.disk.clone().map(|disk| {
+            let state = self.state.borrow();
+            let encoded_meta = codec::encode_snapshot_meta(&meta).into();
+            (disk, Checkpoint { meta: encoded_meta, state: state.snapshot().into(), places: state.places() })
+        });
+        Builder { meta, file }
     }
 
     async fn install_snapshot(
@@ -73,29 +126,41 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
         meta: &SnapshotMetaOf<TypeConfig>,
         snapshot: Vec<u8>,
     ) -> Result<(), io::Error> {
-        self.state.borrow_mut().restore(snapshot.into())?;
-        self.applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
-        self.snapshot = Some(meta.clone());
+        self.state.borrow_mut().restore(snapshot.into(), Default::default())?;
+        self.continue_after(meta.clone());
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, Vec<u8>>>, io::Error> {
-        if self.snapshot.is_none() {
-            return Ok(None);
+        let Some(meta) = self.snapshot.clone() else { return Ok(None) };
+        if self.disk.is_some() {
+            return Ok(Some(Snapshot { meta, snapshot: Vec::new() }));
         }
         Ok(Some(Snapshot { meta: self.meta(), snapshot: self.state.borrow().snapshot() }))
     }
 }
 
-/// In memory a snapshot exists from the moment it is asked for: the state itself is it, and is encoded
-/// only when a replica wants it. So taking one costs nothing, however many streams there are.
-pub(crate) struct Builder(SnapshotMetaOf<TypeConfig>);
+/// Takes a snapshot. In memory it exists from the moment it is asked for: the state itself is it, and is
+/// encoded only when a replica wants it, so taking one costs nothing. On disk it is a checkpoint.
+pub(crate) struct Builder {
+    meta: SnapshotMetaOf<TypeConfig>,
+    file: Option<(Disk, Checkpoint)>,
+}
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = Vec<u8>;
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, Vec<u8>>, io::Error> {
-        Ok(Snapshot { meta: self.0.clone(), snapshot: Vec::new() })
+        if let Some((disk, checkpoint)) = self.file.take() {
+            // It speaks of bytes that may be on their way to the disk.
+            disk.log.sync().await?;
+            let Disk { group, dir, .. } = disk.clone();
+            let bytes = runtime::blocking(move || {
+                let file = checkpoint.encode();
+                dir.write_checkpoint(group, &file).map(|()| file.len())
+            });
+            disk.log.checkpointed(self.meta.last_log_id.map_or(0, |id| id.index), bytes.await? as u64);
+        }
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: Vec::new() })
     }
 }

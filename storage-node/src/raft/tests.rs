@@ -17,7 +17,7 @@ struct Sums {
 }
 
 impl StateMachine for Sums {
-    fn apply(&mut self, commands: Vec<Command>) -> Vec<Answer> {
+    fn apply(&mut self, commands: Vec<Command>, _entry: Option<&Stored>) -> Vec<Answer> {
         let answer = |command: Command| {
             self.commands += 1;
             self.sum += command.at.0;
@@ -30,7 +30,11 @@ impl StateMachine for Sums {
         Vec::new()
     }
 
-    fn restore(&mut self, _snapshot: Bytes) -> std::io::Result<()> {
+    fn places(&self) -> Places {
+        Places::default()
+    }
+
+    fn restore(&mut self, _state: Bytes, _places: Places) -> std::io::Result<()> {
         Ok(())
     }
 }
@@ -52,11 +56,18 @@ fn sum(current: u64) -> Answer {
     Answer::Done(Err(Error::StaleEpoch { current }))
 }
 
+fn memory(replica: &Replica<Sums>) -> &MemoryLog {
+    match &replica.log {
+        Log::Memory(log) => log,
+        Log::Disk(_) => unreachable!("it was started in memory"),
+    }
+}
+
 /// Runs `test` with a replica that leads.
 async fn with_replica(test: impl AsyncFnOnce(&Replica<Sums>, &Rc<RefCell<Sums>>)) {
     let run = async {
         let machine = Rc::new(RefCell::new(Sums::default()));
-        let replica = Replica::start(NodeId(7), GroupId(3), machine.clone()).await.expect("a replica");
+        let replica = Replica::start(NodeId(7), GroupId(3), machine.clone(), Storage::Memory).await.expect("a replica");
         replica.wait_for_leadership().await.expect("a leader");
         test(&replica, &machine).await;
         replica.stop().await;
@@ -83,7 +94,7 @@ async fn a_replica_that_was_stopped_takes_nothing_more() {
         replica.propose(vec![command(1, 0)]).await.expect("an answer");
         replica.stop().await;
         assert_eq!(replica.propose(vec![command(2, 0)]).await, Err(Error::OutcomeUnknown));
-        assert_eq!(replica.confirm_leadership().await, Err(Error::NotLeader));
+        assert_eq!(replica.confirm_leadership().await, Err(Error::NotLeader { leader: None, term: 1 }));
         assert_eq!(machine.borrow().sum, 1);
     })
     .await;
@@ -98,7 +109,7 @@ async fn the_log_holds_a_bounded_number_of_entries() {
         let mut most = 0;
         for at in 0..6 * LOG_ENTRIES_MAX as u64 {
             replica.propose(vec![command(at, 1)]).await.expect("an answer");
-            most = most.max(replica.log.entries());
+            most = most.max(memory(replica).entries());
         }
         assert!((LOG_ENTRIES_MAX / 2..=LOG_ENTRIES_MAX + UNDER_WAY).contains(&most), "{most} entries");
         assert_eq!(machine.borrow().commands, 6 * LOG_ENTRIES_MAX, "nothing was lost with the log");
@@ -113,8 +124,8 @@ async fn the_log_holds_a_bounded_number_of_bytes() {
         let (mut most, mut entries) = (0, 0);
         for at in 0..6 * (LOG_BYTES_MAX / BODY_BYTES) as u64 {
             replica.propose(vec![command(at, BODY_BYTES)]).await.expect("an answer");
-            most = most.max(replica.log.bytes());
-            entries = entries.max(replica.log.entries());
+            most = most.max(memory(replica).bytes());
+            entries = entries.max(memory(replica).entries());
         }
         let entry = BODY_BYTES + size_of::<Command>();
         assert!((LOG_BYTES_MAX / 2..=LOG_BYTES_MAX + UNDER_WAY * entry).contains(&most), "{most} bytes");
@@ -124,7 +135,7 @@ async fn the_log_holds_a_bounded_number_of_bytes() {
         for at in 0..UNDER_WAY as u64 {
             replica.propose(vec![command(at, 1)]).await.expect("an answer");
         }
-        assert!(replica.log.bytes() < LOG_BYTES_MAX, "{} bytes", replica.log.bytes());
+        assert!(memory(replica).bytes() < LOG_BYTES_MAX, "{} bytes", memory(replica).bytes());
         assert!(machine.borrow().commands > entries);
     })
     .await;

@@ -1,9 +1,12 @@
 //! The types that openraft is instantiated with.
 
+use std::cell::OnceCell;
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 
-use ursula_stream_core::{Answer, Command};
+use bytes::Bytes;
+use ursula_stream_core::{Answer, Command, decode_batch, encode_batch};
 
 openraft::declare_raft_types!(
     /// One group of streams.
@@ -15,22 +18,54 @@ openraft::declare_raft_types!(
 
 pub(super) type Raft<M> = openraft::Raft<TypeConfig, super::machine::Machine<M>>;
 
-/// The commands of one entry. A clone shares them: the log and the state machine read the same.
+/// The commands of one entry. A clone shares them: log, network and state machine have the same.
 #[derive(Clone)]
-pub(crate) struct Batch(Rc<[Command]>);
+pub(crate) struct Batch(Rc<Content>);
+
+enum Content {
+    /// Proposed here. Encoded when a log or a peer asks first, so a group that has neither never pays.
+    Proposed { commands: Vec<Command>, encoded: OnceCell<Bytes> },
+    /// From a log or from a leader. Decoded by whoever applies it.
+    Received(Bytes),
+}
 
 impl Batch {
     pub(super) fn new(commands: Vec<Command>) -> Batch {
-        Batch(commands.into())
+        Batch(Rc::new(Content::Proposed { commands, encoded: OnceCell::new() }))
     }
 
-    pub(super) fn commands(&self) -> &[Command] {
-        &self.0
+    /// A batch that was encoded elsewhere; nothing is decoded yet.
+    pub(super) fn from_encoded(encoded: Bytes) -> Batch {
+        Batch(Rc::new(Content::Received(encoded)))
     }
 
-    /// Bytes of bodies, and an estimate for what is around them.
+    /// In the encoding of `stream-core`. Clones share the bytes.
+    pub(super) fn encoded(&self) -> &Bytes {
+        match &*self.0 {
+            Content::Proposed { commands, encoded } => encoded.get_or_init(|| encode_batch(commands).into()),
+            Content::Received(encoded) => encoded,
+        }
+    }
+
+    /// The commands. Bodies of a batch that was received are slices of [`Batch::encoded`].
+    ///
+    /// # Errors
+    /// If the bytes are damaged or of a later version.
+    pub(super) fn commands(&self) -> io::Result<Vec<Command>> {
+        match &*self.0 {
+            Content::Proposed { commands, .. } => Ok(commands.clone()),
+            Content::Received(encoded) => decode_batch(encoded.clone()).map_err(io::Error::other),
+        }
+    }
+
+    /// Bytes of bodies, and an estimate for what is around them; the same for the life of the batch.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.0.iter().map(|command| command.op.body_bytes() + size_of::<Command>()).sum()
+        match &*self.0 {
+            Content::Proposed { commands, .. } => {
+                commands.iter().map(|command| command.op.body_bytes() + size_of::<Command>()).sum()
+            }
+            Content::Received(encoded) => encoded.len() + size_of::<Content>(),
+        }
     }
 }
 
@@ -42,7 +77,10 @@ impl fmt::Debug for Batch {
 
 impl fmt::Display for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "batch of {}", self.0.len())
+        match &*self.0 {
+            Content::Proposed { commands, .. } => write!(f, "batch of {}", commands.len()),
+            Content::Received(encoded) => write!(f, "batch of {} bytes", encoded.len()),
+        }
     }
 }
 

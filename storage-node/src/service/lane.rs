@@ -95,7 +95,7 @@ fn sort_by_core(
         let op = client_op(op).map_err(to_status)?;
         let reply = ReplyTo::Lane(answers.clone(), seq);
         if !directory.has(group) {
-            reply.send(Err(Error::NotLeader));
+            reply.send(Err(Error::NOT_HERE));
             continue;
         }
         let origin = Some(Origin { session: SessionId(session), seq, acked });

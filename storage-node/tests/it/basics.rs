@@ -121,20 +121,20 @@ async fn a_group_that_is_not_here_is_led_elsewhere() {
     let elsewhere = GroupId(GROUPS + 1);
     let key = key("anywhere");
     let mut lane = world.lane(1).await;
-    assert_eq!(lane.ask(0, elsewhere, &create(&key, BINARY)).await, Err(Error::NotLeader));
+    assert_eq!(lane.ask(0, elsewhere, &create(&key, BINARY)).await, Err(Error::NOT_HERE));
     // The lane goes on.
     created(lane.ask(1, world.group_of(&key), &create(&key, BINARY)).await);
 
     let target = Some(TargetRef { group: elsewhere, key, inherited: None }.into());
     let describe = v1::DescribeRequest { target: target.clone(), touch: false };
     let status = within(world.client.clone().describe(describe)).await.expect_err("no such group");
-    assert_eq!(from_status(&status), Error::NotLeader);
+    assert_eq!(from_status(&status), Error::NOT_HERE);
     let read = v1::ReadRequest { target: target.clone(), from: Some(ReadFrom::Start.into()), ..Default::default() };
     let status = within(world.client.clone().read(read)).await.expect_err("no such group");
-    assert_eq!(from_status(&status), Error::NotLeader);
+    assert_eq!(from_status(&status), Error::NOT_HERE);
     let tail = v1::TailRequest { target, from: 0, stream_id: 1 };
     let mut events = within(world.client.clone().tail(tail)).await.expect("a call").into_inner();
-    assert_eq!(from_status(&within(events.message()).await.expect_err("no such group")), Error::NotLeader);
+    assert_eq!(from_status(&within(events.message()).await.expect_err("no such group")), Error::NOT_HERE);
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn two_nodes_in_one_process_know_nothing_of_each_other() {
     assert_eq!(other.content(&key, 0).await, b"of the other");
     one.delete(&key).await;
     assert_eq!(other.content(&key, 0).await, b"of the other");
-    within(one.node.stop()).await;
+    within(one.node.stop()).await.expect("a stop");
     assert_eq!(other.content(&key, 0).await, b"of the other");
     let asked = one.describe(&key).await;
     assert_eq!(asked, Err(Error::Unavailable), "a node that has stopped answers all the same");

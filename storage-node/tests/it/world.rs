@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,9 @@ pub(crate) const GROUPS: u32 = 8;
 pub(crate) const BINARY: &str = "application/octet-stream";
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const TEXT: &str = "text/plain";
+
+/// Sessions of callers, from the top, where no test has its own.
+static NEXT_SESSION: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// The output of `future`, which must come in time.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -62,10 +66,14 @@ impl World {
     }
 
     pub(crate) async fn with(ring_bytes: usize, clock: Arc<dyn Clock>) -> World {
-        let config = NodeConfig { cores: CORES, groups: GROUPS, ring_bytes, ..NodeConfig::default() };
+        World::configured(NodeConfig { cores: CORES, groups: GROUPS, ring_bytes, ..NodeConfig::default() }, clock).await
+    }
+
+    pub(crate) async fn configured(config: NodeConfig, clock: Arc<dyn Clock>) -> World {
         let node = within(Node::start(&config, clock)).await.expect("a node");
         let client = node_client(node.channel());
-        let caller = Lane::open(&client, u64::MAX).await;
+        // A node that was started again remembers the sessions of its last life.
+        let caller = Lane::open(&client, NEXT_SESSION.fetch_sub(1, Ordering::Relaxed)).await;
         World { node, client, slots: SlotTable::spread(GROUPS), caller, calls: 0 }
     }
 

@@ -43,7 +43,7 @@ fn text_of_clients_is_escaped() {
 fn headers_of_errors() {
     let tail = Offset(42);
     type Row = (Error, u16, &'static str, &'static [(&'static str, &'static str)]);
-    let table: [Row; 12] = [
+    let table: [Row; 13] = [
         (Error::StreamClosed { tail }, 409, "stream_closed", &[("stream-closed", "true"), ("stream-next-offset", AT)]),
         // A client takes a conflict with `Stream-Closed` for the answer to an append.
         (Error::StreamExists { tail, closed: true }, 409, "stream_exists", &[("stream-next-offset", AT)]),
@@ -58,6 +58,7 @@ fn headers_of_errors() {
             &[("producer-expected-seq", "3"), ("producer-received-seq", "5")],
         ),
         (Error::MemoryFull, 503, "memory_full", &[("retry-after", "1")]),
+        (Error::DiskFull, 503, "disk_full", &[("retry-after", "1")]),
         (Error::TooManyProducers, 429, "too_many_producers", &[("retry-after", "1")]),
         (Error::OutcomeUnknown, 504, "outcome_unknown", &[]),
         (Error::StreamGone, 410, "stream_gone", &[]),

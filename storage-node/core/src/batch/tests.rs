@@ -38,7 +38,7 @@ fn commands() -> Vec<Command> {
         Op::Expire,
         Op::InstallBucket(step),
         Op::SagaStep(saga(Ok(Reply::Done))),
-        Op::SagaStep(saga(Err(Error::NotLeader))),
+        Op::SagaStep(saga(Err(Error::NOT_HERE))),
     ];
     let origin = Origin { session: SessionId(0x0102_0304_0506_0708), seq: 300, acked: 2 };
     let command = |(n, op)| Command { at: Millis(1000 + n as u64), origin: (n == 0).then_some(origin), op };

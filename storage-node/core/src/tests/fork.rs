@@ -315,7 +315,7 @@ fn an_undecided_answer_leaves_the_message_in_the_outbox() {
     let Answer::Pending(saga) = answer else { panic!("it waits") };
     let Flight::Request { message, .. } = request else { panic!("a request") };
     assert_eq!(message.to, Destination::Stream(key("a")));
-    for error in [Error::NotLeader, Error::Overloaded, Error::Unavailable, Error::OutcomeUnknown] {
+    for error in [Error::NOT_HERE, Error::Overloaded, Error::Unavailable, Error::OutcomeUnknown] {
         let step = ursula_common::verb::SagaStep { saga, message: 0, outcome: Err(error) };
         world.deliver(Flight::Reply { to: GroupId(2), step });
         assert!(world.effects.is_empty());

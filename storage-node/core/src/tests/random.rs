@@ -210,7 +210,7 @@ impl Walk {
             Destination::Stream(key) => home(key),
             Destination::Group(group) => *group,
         };
-        let failure = [Error::NotLeader, Error::Overloaded, Error::OutcomeUnknown, Error::Unavailable];
+        let failure = [Error::NOT_HERE, Error::Overloaded, Error::OutcomeUnknown, Error::Unavailable];
         let outcome = if self.dice.chance(8) {
             Err(self.dice.pick(&failure))
         } else {

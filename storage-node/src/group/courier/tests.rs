@@ -16,7 +16,7 @@ use crate::group::state::GroupState;
 use crate::group::{Proposal, ReplyTo};
 use crate::hot::Hot;
 use crate::metrics::Metrics;
-use crate::raft::Replica;
+use crate::raft::{Replica, Storage};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -30,11 +30,11 @@ struct World {
 async fn with_group(test: impl AsyncFnOnce(World)) {
     let run = async {
         let hot = Rc::new(RefCell::new(Hot::new(usize::MAX)));
-        let state = Rc::new(RefCell::new(GroupState::new(GROUP, 1, hot, Millis(0))));
-        let replica = Replica::start(NodeId(1), GROUP, state.clone()).await.expect("a replica");
+        let state = Rc::new(RefCell::new(GroupState::in_memory(GROUP, 1, hot, Millis(0))));
+        let replica = Replica::start(NodeId(1), GROUP, state.clone(), Storage::Memory).await.expect("a replica");
         replica.wait_for_leadership().await.expect("a leader");
         let metrics = Metrics::new(1).expect("metrics");
-        let group = Rc::new(Group::new(GROUP, state, replica, Arc::new(SystemClock), metrics));
+        let group = Rc::new(Group::new(GROUP, state, replica, None, Arc::new(SystemClock), metrics));
         let (mailbox, others) = mpsc::channel(8);
         let courier = Courier::new(group.clone(), Directory::new(1, vec![mailbox]));
         test(World { group, courier, others }).await;
@@ -96,7 +96,7 @@ async fn a_message_is_sent_once_at_a_time_and_again_while_the_other_group_cannot
         assert!(matches!(&first.op, Op::AcquireFork(acquire) if acquire.fork_ref.source == key("source")));
         assert!(world.is_silent().await, "it is under way");
         let op = first.op.clone();
-        first.reply.send(Err(Error::NotLeader));
+        first.reply.send(Err(Error::NOT_HERE));
         for refusal in [Error::Overloaded, Error::OutcomeUnknown, Error::Unavailable] {
             let again = world.message().await;
             assert_eq!(again.op, op, "the same message");

@@ -1,0 +1,127 @@
+//! Where the bytes of streams lie in the log on disk, for when they have left memory.
+//!
+//! Memory holds the place of every record only for segments that are being filled; a full segment gets
+//! an index file, and memory keeps one reference for each stream: to the newest index row that speaks of
+//! it. A row names the one before it, so older bytes are found by walking back.
+
+mod find;
+mod table;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use ursula_common::{GroupId, Offset, StreamId};
+use ursula_wal::{Extent, SegmentId};
+
+use crate::journal::Journal;
+use crate::runtime;
+pub(crate) use find::Found;
+use table::Table;
+pub(crate) use table::{Chain, Places};
+
+/// The places of all bytes of one core's streams. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Archive(Rc<Inner>);
+
+struct Inner {
+    journal: Journal,
+    table: RefCell<Table>,
+    indexing: Cell<bool>,
+}
+
+/// An entry of a log that is being applied, and where its bytes lie.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) segment: SegmentId,
+    /// Where `bytes` begin in the segment.
+    pub(crate) at: u32,
+    pub(crate) bytes: Bytes,
+}
+
+impl Archive {
+    pub(crate) fn new(journal: Journal) -> Archive {
+        Archive(Rc::new(Inner { journal, table: RefCell::default(), indexing: Cell::new(false) }))
+    }
+
+    /// Notes where a record lies that continues a stream: in the entry that brings it, or else, if it came
+    /// with an earlier one, in a copy of its own.
+    pub(crate) fn add(&self, group: GroupId, stream: StreamId, offset: Offset, record: &Bytes, entry: &Stored) {
+        let inside = (record.as_ptr() as usize).checked_sub(entry.bytes.as_ptr() as usize);
+        let inside = inside.filter(|inside| inside + record.len() <= entry.bytes.len());
+        let (segment, at) = match inside {
+            Some(inside) => (entry.segment, entry.at + inside as u32),
+            None => {
+                let copy = self.0.journal.slice(group, stream, offset, record);
+                (copy.segment, copy.at)
+            }
+        };
+        let extent = Extent { offset: offset.0, at, len: record.len() as u32, crc: crc32c::crc32c(record) };
+        self.0.table.borrow_mut().add(group, stream, segment, extent);
+    }
+
+    /// Forgets a stream.
+    pub(crate) fn remove(&self, group: GroupId, stream: StreamId) {
+        self.0.table.borrow_mut().remove(group, stream);
+    }
+
+    /// The oldest segment that has something that is needed, if there is one.
+    pub(crate) fn oldest(&self) -> Option<SegmentId> {
+        self.0.table.borrow().oldest()
+    }
+
+    /// Records whose place is held in memory.
+    pub(crate) fn unindexed_records(&self) -> usize {
+        self.0.table.borrow().unindexed_records()
+    }
+
+    /// Everything about the streams of a group: for a checkpoint, once it is on disk.
+    pub(crate) fn places(&self, group: GroupId) -> Places {
+        self.0.table.borrow().of_group(group)
+    }
+
+    /// Takes over what [`Archive::places`] told.
+    pub(crate) fn restore(&self, group: GroupId, places: Places) {
+        self.0.table.borrow_mut().restore(group, places);
+    }
+
+    /// Reads whole records of a stream from the one on that has `from`, up to the first that ends at or
+    /// after `bytes_max` more bytes or at `until`; none if the bytes are not here.
+    ///
+    /// # Errors
+    /// If the log cannot be read, or is damaged.
+    pub(crate) async fn read(
+        &self,
+        group: GroupId,
+        stream: StreamId,
+        from: Offset,
+        until: Offset,
+        bytes_max: usize,
+    ) -> io::Result<Found> {
+        let journal = &self.0.journal;
+        let plan = self.0.table.borrow().plan(journal.dir().clone(), group, stream, from);
+        if let Some(last) = plan.last() {
+            journal.readable(last).await?;
+        }
+        runtime::blocking(move || plan.read(until, bytes_max)).await
+    }
+
+    /// Writes the index of the oldest segment without one, if `is_settled` says that nothing in it is still
+    /// to be applied. Returns whether there was one.
+    ///
+    /// # Errors
+    /// If the index cannot be written.
+    pub(crate) async fn index_oldest(&self, is_settled: impl Fn(SegmentId) -> bool) -> io::Result<bool> {
+        let Some((segment, rows)) = self.0.table.borrow().unindexed(is_settled) else { return Ok(false) };
+        if self.0.indexing.replace(true) {
+            return Ok(false);
+        }
+        let keys: Vec<_> = rows.iter().map(|row| (row.group, row.stream)).collect();
+        let dir = self.0.journal.dir().clone();
+        let written = runtime::blocking(move || dir.write_index(segment, &rows)).await;
+        self.0.indexing.set(false);
+        self.0.table.borrow_mut().indexed(segment, keys.into_iter().zip(written?));
+        Ok(true)
+    }
+}

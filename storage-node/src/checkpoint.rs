@@ -1,0 +1,217 @@
+//! The checkpoint of a group: its state at one index of the log, in a file of its own, so that the log
+//! before it need not be applied again. `docs/formats/checkpoint.md` describes the bytes.
+
+use std::io;
+
+use bytes::{Buf, Bytes};
+use prost::Message;
+use ursula_common::StreamId;
+use ursula_wal::{Extent, RowRef, SegmentId};
+
+use crate::archive::{Chain, Places};
+
+/// Persisted: the first bytes of every checkpoint, with the version of the format at the end.
+const MAGIC: [u8; 8] = *b"URSCKPT\x01";
+/// State is cut into sections of about so many bytes.
+const SECTION_BYTES: usize = 1 << 20;
+/// Streams whose places go into one section.
+const SECTION_STREAMS: usize = 4096;
+
+/// Persisted: what a section holds.
+mod kind {
+    pub(super) const META: u8 = 1;
+    pub(super) const STATE: u8 = 2;
+    pub(super) const CHAINS: u8 = 3;
+    pub(super) const UNINDEXED: u8 = 4;
+    pub(super) const END: u8 = 15;
+}
+
+/// What a checkpoint holds.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// Which entry it was taken after and who the members were, as the consensus layer writes it.
+    pub(crate) meta: Bytes,
+    /// The state, in the encoding of `stream-core`.
+    pub(crate) state: Bytes,
+    /// Where the bytes of its streams lie in the log of this node.
+    pub(crate) places: Places,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ChainsSection {
+    #[prost(message, repeated, tag = "1")]
+    chains: Vec<StoredChain>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredChain {
+    #[prost(uint64, tag = "1")]
+    stream: u64,
+    #[prost(uint64, tag = "2")]
+    oldest: u64,
+    #[prost(uint64, optional, tag = "3")]
+    newest_segment: Option<u64>,
+    #[prost(uint32, tag = "4")]
+    newest_part: u32,
+    #[prost(uint32, tag = "5")]
+    newest_row: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct UnindexedSection {
+    #[prost(uint64, tag = "1")]
+    segment: u64,
+    #[prost(message, repeated, tag = "2")]
+    streams: Vec<StoredExtents>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredExtents {
+    #[prost(uint64, tag = "1")]
+    stream: u64,
+    /// The offset of the first; each continues the one before it.
+    #[prost(uint64, tag = "2")]
+    offset: u64,
+    #[prost(uint32, repeated, tag = "3")]
+    at: Vec<u32>,
+    #[prost(uint32, repeated, tag = "4")]
+    len: Vec<u32>,
+    #[prost(uint32, repeated, tag = "5")]
+    crc: Vec<u32>,
+}
+
+impl Checkpoint {
+    /// The bytes of the file.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut file = MAGIC.to_vec();
+        section(&mut file, kind::META, &self.meta);
+        self.state.chunks(SECTION_BYTES).for_each(|state| section(&mut file, kind::STATE, state));
+        for chains in self.places.chains.chunks(SECTION_STREAMS) {
+            let chains = chains.iter().map(stored_chain).collect();
+            section(&mut file, kind::CHAINS, &ChainsSection { chains }.encode_to_vec());
+        }
+        for (segment, streams) in &self.places.unindexed {
+            for streams in streams.chunks(SECTION_STREAMS) {
+                let streams = streams.iter().map(stored_extents).collect();
+                section(&mut file, kind::UNINDEXED, &UnindexedSection { segment: segment.0, streams }.encode_to_vec());
+            }
+        }
+        section(&mut file, kind::END, &[]);
+        file
+    }
+
+    /// Reads what [`Checkpoint::encode`] wrote.
+    ///
+    /// # Errors
+    /// If the file has another version, is damaged or not whole.
+    pub(crate) fn decode(mut file: Bytes) -> io::Result<Checkpoint> {
+        if file.len() < MAGIC.len() || file.split_to(MAGIC.len()) != MAGIC[..] {
+            return Err(damaged("it does not begin like a checkpoint of this version"));
+        }
+        let mut checkpoint = Checkpoint::default();
+        let mut state: Vec<Bytes> = Vec::new();
+        loop {
+            let (kind, body) = next_section(&mut file)?;
+            match kind {
+                kind::META => checkpoint.meta = body,
+                kind::STATE => state.push(body),
+                kind::CHAINS => {
+                    let section = ChainsSection::decode(body).map_err(io::Error::other)?;
+                    checkpoint.places.chains.extend(section.chains.into_iter().map(chain));
+                }
+                kind::UNINDEXED => add_unindexed(&mut checkpoint.places, body)?,
+                kind::END if file.is_empty() => break,
+                _ => return Err(damaged("a section has an unknown kind")),
+            }
+        }
+        checkpoint.state = ursula_common::pieces::join(&state);
+        Ok(checkpoint)
+    }
+}
+
+fn section(file: &mut Vec<u8>, kind: u8, body: &[u8]) {
+    let len = u32::try_from(body.len()).expect("invariant: sections are small");
+    let start = file.len();
+    file.push(kind);
+    file.extend_from_slice(&len.to_le_bytes());
+    file.extend_from_slice(body);
+    let crc = crc32c::crc32c(&file[start..]);
+    file.extend_from_slice(&crc.to_le_bytes());
+}
+
+fn next_section(file: &mut Bytes) -> io::Result<(u8, Bytes)> {
+    const HEAD: usize = 5;
+    const CRC: usize = 4;
+    if file.len() < HEAD + CRC {
+        return Err(damaged("it ends too early"));
+    }
+    let len = u32::from_le_bytes([file[1], file[2], file[3], file[4]]) as usize;
+    if file.len() < HEAD + len + CRC {
+        return Err(damaged("it ends too early"));
+    }
+    let mut whole = file.split_to(HEAD + len);
+    if crc32c::crc32c(&whole) != file.get_u32_le() {
+        return Err(damaged("a checksum is wrong"));
+    }
+    let kind = whole[0];
+    whole.advance(HEAD);
+    Ok((kind, whole))
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the checkpoint cannot be used: {what}"))
+}
+
+fn stored_chain((stream, chain): &(StreamId, Chain)) -> StoredChain {
+    StoredChain {
+        stream: stream.0,
+        oldest: chain.oldest.0,
+        newest_segment: chain.newest.map(|row| row.segment.0),
+        newest_part: chain.newest.map_or(0, |row| row.part),
+        newest_row: chain.newest.map_or(0, |row| row.row),
+    }
+}
+
+fn chain(stored: StoredChain) -> (StreamId, Chain) {
+    let row = |segment| RowRef { segment: SegmentId(segment), part: stored.newest_part, row: stored.newest_row };
+    let newest = stored.newest_segment.map(row);
+    (StreamId(stored.stream), Chain { newest, oldest: SegmentId(stored.oldest) })
+}
+
+fn stored_extents((stream, extents): &(StreamId, Vec<Extent>)) -> StoredExtents {
+    StoredExtents {
+        stream: stream.0,
+        offset: extents.first().map_or(0, |first| first.offset),
+        at: extents.iter().map(|extent| extent.at).collect(),
+        len: extents.iter().map(|extent| extent.len).collect(),
+        crc: extents.iter().map(|extent| extent.crc).collect(),
+    }
+}
+
+fn add_unindexed(places: &mut Places, body: Bytes) -> io::Result<()> {
+    let section = UnindexedSection::decode(body).map_err(io::Error::other)?;
+    let segment = SegmentId(section.segment);
+    let streams = section.streams.into_iter().map(extents).collect::<io::Result<Vec<_>>>()?;
+    match places.unindexed.last_mut().filter(|(last, _)| *last == segment) {
+        Some((_, known)) => known.extend(streams),
+        None => places.unindexed.push((segment, streams)),
+    }
+    Ok(())
+}
+
+fn extents(stored: StoredExtents) -> io::Result<(StreamId, Vec<Extent>)> {
+    let StoredExtents { stream, mut offset, at, len, crc } = stored;
+    if at.len() != len.len() || at.len() != crc.len() {
+        return Err(damaged("the places of a stream do not fit together"));
+    }
+    let places = at.into_iter().zip(len).zip(crc);
+    let extents = places.map(|((at, len), crc)| {
+        let extent = Extent { offset, at, len, crc };
+        offset += u64::from(len);
+        extent
+    });
+    Ok((StreamId(stream), extents.collect()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Whose directory it is, and what is refused without touching it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use tempfile::TempDir;
+use ursula_wal::io::SystemIo;
+
+use super::*;
+
+fn config() -> NodeConfig {
+    NodeConfig {
+        node_id: 3,
+        groups: 4,
+        cores: 1,
+        segment_bytes: 24 << 20,
+        disk_reserve_bytes: 0,
+        ..NodeConfig::default()
+    }
+}
+
+fn open(dir: &TempDir, config: &NodeConfig) -> Result<DataDir, DataDirError> {
+    DataDir::open(Arc::new(SystemIo), dir.path(), config, || 42).map(|(dir, _)| dir)
+}
+
+/// What opening says against it; nothing may have changed.
+fn refusal(dir: &TempDir, config: &NodeConfig) -> String {
+    let before = files(dir.path());
+    let refused = open(dir, config).err().expect("a refusal").to_string();
+    assert_eq!(files(dir.path()), before, "a directory that is refused stays as it is");
+    refused
+}
+
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => files.extend(self::files(&path)),
+            false => drop(files.insert(path.clone(), fs::read(&path).expect("a file"))),
+        }
+    }
+    files
+}
+
+fn made() -> TempDir {
+    let dir = TempDir::new().expect("a directory");
+    drop(open(&dir, &config()).expect("a new data directory"));
+    dir
+}
+
+#[test]
+fn an_identity_is_drawn_once() {
+    let dir = made();
+    let again = DataDir::open(Arc::new(SystemIo), dir.path(), &config(), || 77).expect("the same directory").0;
+    let expected = Identity { format: FORMAT, node_id: 3, incarnation: 42, groups: 4, cluster: None };
+    assert_eq!(again.identity(), expected);
+}
+
+#[test]
+fn a_cluster_is_joined_for_ever() {
+    let dir = made();
+    let node = open(&dir, &config()).expect("the directory");
+    node.join("c0ffee").expect("a cluster");
+    node.join("c0ffee").expect("the same again");
+    assert!(node.join("decaf").expect_err("another").to_string().contains("c0ffee"));
+    drop(node);
+    let node = open(&dir, &config()).expect("the directory");
+    assert_eq!(node.identity().cluster.as_deref(), Some("c0ffee"));
+}
+
+#[test]
+fn settings_that_contradict_the_directory_are_refused() {
+    let dir = made();
+    let other_node = refusal(&dir, &NodeConfig { node_id: 4, ..config() });
+    assert!(other_node.contains("belongs to node 3") && other_node.contains("node_id is 4"), "{other_node}");
+    let other_groups = refusal(&dir, &NodeConfig { groups: 8, ..config() });
+    assert!(other_groups.contains("set groups to 4"), "{other_groups}");
+}
+
+#[test]
+fn two_processes_do_not_share_a_directory() {
+    let dir = made();
+    let _first = open(&dir, &config()).expect("the directory");
+    let refused = open(&dir, &config()).err().expect("a refusal").to_string();
+    assert!(refused.contains("another process uses"), "{refused}");
+}
+
+#[test]
+fn what_is_no_data_directory_is_left_alone() {
+    let dir = TempDir::new().expect("a directory");
+    fs::write(dir.path().join("thesis.txt"), "dear").expect("a file");
+    let refused = refusal(&dir, &config());
+    assert!(refused.contains("not a data directory"), "{refused}");
+}
+
+#[test]
+fn an_identity_that_cannot_be_understood_is_refused() {
+    for (text, says) in [
+        ("", "missing field `format`"),
+        ("format = 1\n", "missing field"),
+        ("format = 1\nnode_id = 3\nincarnation = \"2a\"\ngroups = 4\nmore = 1\n", "unknown field"),
+        ("format = 9\nfrom = \"the future\"\n", "has format 9, this version knows 1"),
+        ("\u{0}\u{1}", "cannot be understood"),
+    ] {
+        let dir = made();
+        fs::write(dir.path().join(IDENTITY), text).expect("an identity");
+        let refused = refusal(&dir, &config());
+        assert!(refused.contains(says), "{text:?}: {refused}");
+    }
+}
+
+#[test]
+fn a_directory_that_was_half_made_is_made_whole() {
+    let dir = TempDir::new().expect("a directory");
+    fs::write(dir.path().join(temporary(IDENTITY)), "form").expect("a torn file");
+    fs::write(dir.path().join(LOCK), "").expect("a lock");
+    open(&dir, &config()).expect("a new data directory");
+}
+
+#[test]
+fn a_checkpoint_takes_the_place_of_the_one_before() {
+    let dir = made();
+    let node = open(&dir, &config()).expect("the directory");
+    assert_eq!(node.read_checkpoint(GroupId(2)).expect("no error"), None);
+    node.write_checkpoint(GroupId(2), b"first").expect("a checkpoint");
+    node.write_checkpoint(GroupId(2), b"second").expect("a checkpoint");
+    fs::write(dir.path().join(CHECKPOINTS).join(temporary("00000002")), "torn").expect("a torn file");
+    assert_eq!(node.read_checkpoint(GroupId(2)).expect("no error").as_deref(), Some(&b"second"[..]));
+    node.write_checkpoint(GroupId(2), b"third").expect("a checkpoint");
+    assert_eq!(node.read_checkpoint(GroupId(2)).expect("no error").as_deref(), Some(&b"third"[..]));
+    assert_eq!(node.read_checkpoint(GroupId(3)).expect("no error"), None);
+}

@@ -1,0 +1,97 @@
+//! Which segments there are, who is in them, and which of them may go. Does no I/O.
+
+use std::collections::BTreeMap;
+
+use ursula_common::GroupId;
+
+use crate::segment::{Header, SegmentId};
+
+/// What one segment says about one group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// The highest entry.
+    pub(crate) last: Option<u64>,
+    pub(crate) purged: Option<u64>,
+    /// All that older segments say is void.
+    pub(crate) reset: bool,
+    /// And nothing came after that.
+    pub(crate) forgotten: bool,
+}
+
+/// A segment that is on disk.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) header: Header,
+    /// Its writer may still add to it.
+    pub(crate) active: bool,
+    /// The highest entry of each group that it speaks of.
+    groups: BTreeMap<GroupId, Option<u64>>,
+}
+
+#[derive(Debug)]
+struct Group {
+    /// The newest segment that speaks of the group: it holds its facts, or that it was forgotten.
+    anchor: SegmentId,
+    purged: Option<u64>,
+    forgotten: bool,
+}
+
+/// All segments, and what must be known of groups to judge them.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) segments: BTreeMap<SegmentId, Segment>,
+    groups: BTreeMap<GroupId, Group>,
+}
+
+impl Table {
+    /// A segment that is on disk now; the one that its writer wrote before is complete.
+    pub(crate) fn add(&mut self, header: Header, active: bool) {
+        if let Some(previous) = self.segments.get_mut(&header.previous) {
+            previous.active = false;
+        }
+        self.segments.insert(header.id, Segment { header, active, groups: BTreeMap::new() });
+    }
+
+    /// What a segment was found to say, or says now that a batch is durable. In the order of the segments.
+    pub(crate) fn note(&mut self, id: SegmentId, group: GroupId, note: &Note) {
+        let known = self.groups.entry(group).or_insert(Group { anchor: id, purged: None, forgotten: false });
+        known.anchor = known.anchor.max(id);
+        known.forgotten = note.forgotten;
+        if note.reset {
+            known.purged = None;
+            self.segments.values_mut().filter_map(|each| each.groups.get_mut(&group)).for_each(|last| *last = None);
+        }
+        known.purged = known.purged.max(note.purged);
+        if let Some(segment) = self.segments.get_mut(&id) {
+            let last = segment.groups.entry(group).or_default();
+            *last = (*last).max(note.last);
+        }
+    }
+
+    /// Whether no group needs this segment.
+    pub(crate) fn is_free(&self, id: SegmentId) -> bool {
+        let Some(segment) = self.segments.get(&id).filter(|segment| !segment.active) else { return false };
+        segment.groups.iter().all(|(group, last)| {
+            let Some(known) = self.groups.get(group) else { return false };
+            let live = last.is_some_and(|last| known.purged.is_none_or(|purged| purged < last));
+            let anchors = known.anchor == id && (!known.forgotten || self.others_mention(*group, id));
+            !live && !anchors
+        })
+    }
+
+    fn others_mention(&self, group: GroupId, than: SegmentId) -> bool {
+        self.segments.iter().any(|(id, segment)| *id != than && segment.groups.contains_key(&group))
+    }
+
+    /// Takes a segment off the table.
+    pub(crate) fn remove(&mut self, id: SegmentId) {
+        self.segments.remove(&id);
+        let Table { segments, groups } = self;
+        groups.retain(|group, known| {
+            !known.forgotten || segments.values().any(|segment| segment.groups.contains_key(group))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! Tests of the log as a whole, over a disk in memory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ursula_common::GroupId;
+
+use crate::*;
+
+mod basics;
+
+/// Where the logs of tests lie.
+pub(crate) const DIR: &str = "/log";
+
+/// Small enough that everything happens soon.
+pub(crate) fn options(salt: u64) -> Options {
+    Options {
+        segment_bytes: 16 << 10,
+        record_bytes_max: 1500,
+        groups_max: 4,
+        identity: 7,
+        salt,
+        spares: 2,
+        reserve: 1,
+        free_bytes_min: 0,
+        files_max: 2,
+    }
+}
+
+pub(crate) fn open(io: &FaultIo, salt: u64) -> Result<(LogDir, Recovered), OpenError> {
+    LogDir::open(Arc::new(io.clone()), Path::new(DIR), options(salt))
+}
+
+/// The payloads of a group's entries.
+pub(crate) fn payloads(log: &LogDir, group: &RecoveredGroup) -> Vec<(u64, Bytes)> {
+    group.entries.iter().map(|(index, at)| (*index, log.read(*at).unwrap())).collect()
+}
+
+pub(crate) const G: GroupId = GroupId(1);
+
+pub(crate) use crate::io::FaultIo;
