@@ -47,7 +47,7 @@ pub struct Options {
     pub nodes: u32,
     /// Gateways.
     pub gateways: u32,
-    /// Whether there are data directories; nodes form a cluster by `ursula cluster init` then. Otherwise everything
+    /// Whether there are data directories; several nodes form a cluster by `ursula cluster init`. Otherwise everything
     /// is in memory, on one node at most.
     pub durable: bool,
     /// Size of a disk of its own for the last node, which can fill up and fail.
@@ -152,7 +152,7 @@ impl Cluster {
         let (nodes, gateways): (Vec<Member>, Vec<Member>) =
             members.into_iter().partition(|member| matches!(member, Member::Node(_)));
         cluster.start_members(&nodes);
-        if cluster.options.durable && cluster.options.nodes > 0 {
+        if cluster.options.nodes > 1 {
             cluster.form();
         }
         cluster.start_members(&gateways);
@@ -229,6 +229,8 @@ impl Cluster {
                 add("--node-id", id.to_string());
                 if self.options.durable {
                     add("--data-dir", self.data_folder(id).display().to_string());
+                }
+                if self.options.nodes > 1 {
                     add("--advertise", self.node_address(id));
                 }
                 args.extend(self.options.node_flags.clone());
