@@ -1,11 +1,12 @@
 //! A disk that can be full and can fail: ext4 on a loop device, whose file lies in a memory file system of limited size.
 //! Needs the right to mount.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::statvfs;
 use tempfile::TempDir;
 
 /// A disk of its own for one data directory. Unmounted when it is dropped.
@@ -15,6 +16,7 @@ pub struct Disk {
     back: PathBuf,
     /// Where the disk is mounted.
     front: PathBuf,
+    bytes: u64,
     _folder: TempDir,
 }
 
@@ -31,13 +33,12 @@ impl Disk {
         let (back, front) = (folder.path().join("back"), folder.path().join("front"));
         fs::create_dir(&back)?;
         fs::create_dir(&front)?;
-        // The file system has metadata too.
-        let size = format!("size={}", bytes + bytes / 8 + (8 << 20));
+        let size = format!("size={}", memory_bytes(bytes));
         run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&back))?;
-        let disk = Disk { back, front, _folder: folder };
+        let disk = Disk { back, front, bytes, _folder: folder };
         File::create(disk.image())?.set_len(bytes)?;
         let lazy = "lazy_itable_init=0,lazy_journal_init=0";
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-E", lazy]).arg(disk.image()))?;
+        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-b", "4096", "-E", lazy]).arg(disk.image()))?;
         disk.attach()?;
         Ok(disk)
     }
@@ -69,10 +70,14 @@ impl Disk {
     /// # Errors
     /// If the system's tools fail.
     pub fn fail(&self) -> io::Result<()> {
-        run(Command::new("sync").arg("-f").arg(&self.front))?;
+        // Nothing may come from the file system itself either while zeros are looked for.
+        run(Command::new("fsfreeze").arg("--freeze").arg(&self.front))?;
         // Zeros take no memory then, and writing over them needs some, of which there is none.
-        run(Command::new("fallocate").arg("--dig-holes").arg(self.image()))?;
-        fill(&self.back.join(BALLAST))
+        let dug = run(Command::new("fallocate").arg("--dig-holes").arg(self.image()));
+        run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.front))?;
+        dug?;
+        let memory = statvfs(&self.back)?;
+        self.limit((memory.f_blocks - memory.f_bfree) * memory.f_frsize)
     }
 
     /// The opposite of [`Disk::fail`]. Nothing may use the disk: end the process before.
@@ -80,7 +85,7 @@ impl Disk {
     /// # Errors
     /// If the system's tools fail.
     pub fn mend(&self) -> io::Result<()> {
-        fs::remove_file(self.back.join(BALLAST))?;
+        self.limit(memory_bytes(self.bytes))?;
         run(Command::new("umount").arg(&self.front))?;
         // Its exit code is 1 if it mended something, which it says is success.
         let check = Command::new("e2fsck").args(["-f", "-y"]).arg(self.image()).output()?;
@@ -90,8 +95,19 @@ impl Disk {
         self.attach()
     }
 
+    /// Sets how much memory the file of the disk may take.
+    fn limit(&self, bytes: u64) -> io::Result<()> {
+        let size = format!("remount,size={bytes}");
+        run(Command::new("mount").args(["-o", &size]).arg(&self.back))
+    }
+
     fn attach(&self) -> io::Result<()> {
-        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(&self.front))
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(&self.front))?;
+        // A loop device takes a write that its file took in part for one that succeeded: a disk that lies. A request
+        // of one page is taken whole or not at all.
+        let find = Command::new("losetup").args(["-n", "-O", "NAME", "-j"]).arg(self.image()).output()?;
+        let device = String::from_utf8_lossy(&find.stdout).trim().replace("/dev/", "");
+        fs::write(format!("/sys/block/{device}/queue/max_sectors_kb"), "4")
     }
 
     fn image(&self) -> PathBuf {
@@ -108,9 +124,17 @@ impl Drop for Disk {
     }
 }
 
-/// Writes a file until there is no space left, in ever smaller pieces.
+/// What a disk of so many bytes takes at most, with the bookkeeping of the memory file system.
+fn memory_bytes(bytes: u64) -> u64 {
+    bytes + bytes / 8 + (8 << 20)
+}
+
+/// Makes a file that leaves no space: at first most of it at once, then in ever smaller pieces.
 fn fill(path: &Path) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let disk = statvfs(path.parent().unwrap_or(path))?;
+    let most = (disk.f_bavail * disk.f_frsize).saturating_sub(1 << 20);
+    run(Command::new("fallocate").args(["--length", &most.max(1).to_string()]).arg(path))?;
+    let mut file = OpenOptions::new().append(true).open(path)?;
     let mut piece = 1 << 20;
     while piece >= 512 {
         match file.write(&vec![0xff; piece]) {
