@@ -53,6 +53,15 @@ where
     NodeChannel::new(server.map_err(|never| match never {}))
 }
 
+/// Whether [`remote`] will take `address`.
+///
+/// # Errors
+/// If `address` is not a host and a port.
+pub fn check_address(address: &str) -> Result<(), ChannelError> {
+    Endpoint::from_shared(format!("http://{address}"))?;
+    Ok(())
+}
+
 /// A channel to `address` (`host:port`); connects on first use and again after a loss.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ pub fn to_status(error: Error) -> Status {
         Error::ContentTypeMismatch { .. } | Error::ForkContentTypeMismatch { .. } => Code::FailedPrecondition,
         Error::StaleEpoch { .. } | Error::EpochStart | Error::ProducerGap { .. } => Code::FailedPrecondition,
         Error::StreamSeqConflict { .. } | Error::OffsetMismatch { .. } => Code::FailedPrecondition,
-        Error::StreamFull => Code::FailedPrecondition,
+        Error::StreamFull | Error::ClusterRefused { .. } => Code::FailedPrecondition,
     };
     let message = error.to_string();
     Status::with_details(code, message, Failure::from(error).encode_to_vec().into())
@@ -39,4 +39,9 @@ pub fn from_status(status: &Status) -> Error {
         };
     }
     Failure::decode(status.details()).map_or(Error::Malformed, Error::from)
+}
+
+/// A status for a caller that is not served here, with a sentence that says why.
+pub fn refusal(sentence: impl Into<String>) -> Status {
+    Status::new(Code::FailedPrecondition, sentence)
 }

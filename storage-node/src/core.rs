@@ -24,9 +24,11 @@ use crate::group::{Group, Proposal};
 use crate::hot::{Hot, Range};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::peers::{Inbound, InboundSnapshot, Peers};
 use crate::raft::{Replica, Storage};
 use crate::reads;
 use crate::tails::Waiter;
+use ursula_proto::peer::v1::refused::Reason;
 
 /// Requests that may wait in the mailbox of a core. Each lane frame is one, with up to
 /// `FRAME_BYTES_MAX` of bodies.
@@ -61,6 +63,10 @@ pub(crate) enum RequestKind {
     Record { key: StreamKey, id: StreamId, at: Offset, until: Offset, reply: oneshot::Sender<RecordResult> },
     /// Streams of a bucket.
     List { list: List, reply: oneshot::Sender<Result<Vec<(StreamName, StreamInfo)>, Error>> },
+    /// Questions of another node to any of this core's groups.
+    Peers(Vec<Inbound>),
+    /// A snapshot that another node sends.
+    Install(InboundSnapshot),
     /// Whether a bucket exists.
     DescribeBucket { bucket: BucketName, reply: oneshot::Sender<Result<(), Error>> },
 }
@@ -107,6 +113,7 @@ pub(crate) struct CoreConfig {
     pub(crate) disk: Option<CoreDisk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) peers: Peers,
 }
 
 /// What a core keeps on disk, if it does.
@@ -143,7 +150,7 @@ impl Core {
     /// # Errors
     /// If a group cannot be started.
     pub(crate) async fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Core> {
-        let CoreConfig { index, node, groups: ids, data_groups, ring_bytes, disk, clock, metrics } = config;
+        let CoreConfig { index, node, groups: ids, data_groups, ring_bytes, disk, clock, metrics, peers } = config;
         let (hot, log, mut found) = match disk {
             None => (Hot::new(ring_bytes), None, BTreeMap::new()),
             Some(CoreDisk { dir, found, failed }) => {
@@ -161,11 +168,12 @@ impl Core {
                     let (dir, journal) = (dir.clone(), journal.clone());
                     let found = found.remove(&id).unwrap_or_default();
                     let state = GroupState::on_disk(id, data_groups, hot.clone(), archive.clone());
-                    (state, Storage::Disk { dir, journal, found })
+                    (state, Storage::Disk { dir, journal, archive: archive.clone(), found })
                 }
             };
             let state = Rc::new(RefCell::new(state));
-            let replica = Replica::start(node, id, state.clone(), storage).await?;
+            let replica = Replica::start(id, state.clone(), storage, peers.clone()).await?;
+            replica.initialize([node]).await?;
             let dir = log.as_ref().map(|log| log.dir.clone());
             let group = Rc::new(Group::new(id, state, replica, dir, clock.clone(), metrics.clone()));
             let courier = Courier::new(group.clone(), directory.clone());
@@ -230,6 +238,11 @@ impl Core {
 
     fn serve(&self, request: Request) {
         let Request { group, kind } = request;
+        let kind = match kind {
+            RequestKind::Peers(questions) => return questions.into_iter().for_each(|question| self.answer(question)),
+            RequestKind::Install(snapshot) => return self.install(snapshot),
+            kind => kind,
+        };
         let Some((group, _)) = self.groups.get(&group) else {
             // The directory sends only what belongs here; a dropped reply is an error at the other end.
             error!(%group, "a request for a group of another core was dropped");
@@ -261,6 +274,21 @@ impl Core {
             RequestKind::DescribeBucket { bucket, reply } => {
                 spawn_local(reads::describe_bucket(group.clone(), bucket, reply));
             }
+            RequestKind::Peers(_) | RequestKind::Install(_) => {}
+        }
+    }
+
+    fn answer(&self, question: Inbound) {
+        match self.groups.get(&question.group) {
+            Some((group, _)) => group.replica.answer(question),
+            None => question.reply.refuse(Reason::NotHere, not_here(question.group)),
+        }
+    }
+
+    fn install(&self, snapshot: InboundSnapshot) {
+        match self.groups.get(&snapshot.group) {
+            Some((group, _)) => group.replica.install(snapshot),
+            None => drop(snapshot.reply.send(Err(not_here(snapshot.group)))),
         }
     }
 
@@ -309,4 +337,8 @@ impl Core {
             gauges.log_unindexed_records.set(log.archive.unindexed_records() as f64);
         }
     }
+}
+
+fn not_here(group: GroupId) -> String {
+    format!("group {group} has no replica here")
 }

@@ -10,6 +10,7 @@ use ursula_common::{Error, GroupId, Offset, StreamId, StreamKey};
 
 use crate::core::{Request, RequestKind};
 use crate::group::{Proposal, ReplyTo};
+use crate::peers::{Inbound, InboundSnapshot};
 
 /// A handle to every core. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -67,6 +68,25 @@ impl Directory {
         }
         let core = &self.0.cores[core_of(group, self.0.cores.len())];
         core.send(Request { group, kind }).await.map_err(|_| Error::Unavailable)
+    }
+
+    /// The core that owns a group, whether the group is here or not.
+    pub(crate) fn core_of(&self, group: GroupId) -> usize {
+        core_of(group, self.cores())
+    }
+
+    /// Hands questions of another node to the core of their groups; waits while its mailbox is full.
+    pub(crate) async fn ask(&self, core: usize, questions: Vec<Inbound>) {
+        let Some(group) = questions.first().map(|question| question.group) else { return };
+        // A core that has stopped drops the questions, which answers them.
+        drop(self.0.cores[core].send(Request { group, kind: RequestKind::Peers(questions) }).await);
+    }
+
+    /// Hands a snapshot of another node to the core of its group; waits while its mailbox is full.
+    pub(crate) async fn install(&self, snapshot: InboundSnapshot) {
+        let group = snapshot.group;
+        let core = &self.0.cores[self.core_of(group)];
+        drop(core.send(Request { group, kind: RequestKind::Install(snapshot) }).await);
     }
 
     /// Proposes an op and waits for its answer.

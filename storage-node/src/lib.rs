@@ -2,8 +2,10 @@
 //!
 //! Knows no HTTP dialect and no gateway: it speaks the gRPC contract of `ursula-proto`.
 
+mod admin;
 mod archive;
 mod checkpoint;
+mod cluster;
 mod config;
 mod core;
 mod data_dir;
@@ -14,12 +16,16 @@ mod journal;
 mod metrics;
 mod node;
 mod ops;
+#[allow(dead_code, reason = "what only the cluster uses")]
+mod peers;
 mod raft;
 mod reads;
 mod runtime;
+mod sections;
 mod server;
 mod service;
 mod tails;
+mod transfer;
 
 pub use config::{NodeConfig, NodeFlags};
 pub use node::Node;

@@ -15,6 +15,8 @@ pub(crate) struct Metrics {
     pub(crate) refused_disk: Counter,
     pub(crate) lanes: Gauge,
     pub(crate) tails: Gauge,
+    pub(crate) peer_links: Gauge,
+    pub(crate) peer_frame_messages: Histogram,
     pub(crate) cores: Vec<CoreGauges>,
 }
 
@@ -66,6 +68,9 @@ impl Metrics {
                 .counter("ursula_node_refused_disk_total", "ops refused because the disk was nearly full"),
             lanes: registry.gauge("ursula_node_lanes", "open lanes from gateways"),
             tails: registry.gauge("ursula_node_tails", "open tails of gateways"),
+            peer_links: registry.gauge("ursula_node_peer_links", "open links to other nodes, two for each"),
+            peer_frame_messages: registry
+                .histogram("ursula_node_peer_frame_messages", "questions in one frame to another node"),
             cores: (0..cores).map(core).collect(),
             registry,
         };

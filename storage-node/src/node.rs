@@ -16,6 +16,7 @@ use crate::core::{Core, CoreConfig, CoreDisk, MAILBOX_REQUESTS_MAX, Request};
 use crate::data_dir::DataDir;
 use crate::directory::{Directory, core_of};
 use crate::metrics::Metrics;
+use crate::peers::{PeerService, Peers};
 use crate::runtime::{self, spawn_core};
 use crate::service::NodeService;
 
@@ -28,6 +29,7 @@ struct Inner {
     started_at: Millis,
     directory: Directory,
     metrics: Arc<Metrics>,
+    peers: Peers,
     stop: watch::Sender<bool>,
     log_failed: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -45,6 +47,7 @@ impl Node {
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
         let directory = Directory::new(config.groups, mailboxes);
+        let peers = Peers::new(id, 0, None, metrics.clone());
         let (stop, _) = watch::channel(false);
         let log_failed = watch::channel(false).0;
         let (dir, mut found) = open(config).await?.unzip();
@@ -65,6 +68,7 @@ impl Node {
                 }),
                 clock: clock.clone(),
                 metrics: metrics.clone(),
+                peers: peers.clone(),
             };
             let (report, reported) = oneshot::channel();
             let (directory, stop) = (directory.clone(), stop.subscribe());
@@ -76,7 +80,7 @@ impl Node {
             reported.await.unwrap_or_else(|_| Err(io::Error::other("a core ended while it started")))?;
         }
         let threads = Mutex::new(threads);
-        Ok(Node(Arc::new(Inner { id, started_at, directory, metrics, stop, log_failed, threads })))
+        Ok(Node(Arc::new(Inner { id, started_at, directory, metrics, peers, stop, log_failed, threads })))
     }
 
     /// The way to this node from within the process.
@@ -117,6 +121,10 @@ impl Node {
     pub(crate) fn service(&self) -> NodeService {
         let Inner { id, started_at, directory, metrics, .. } = &*self.0;
         NodeService::new(*id, started_at.0.max(1), directory.clone(), metrics.clone())
+    }
+
+    pub(crate) fn peer_service(&self) -> PeerService {
+        PeerService::new(self.0.peers.clone(), self.0.directory.clone())
     }
 }
 

@@ -2,35 +2,56 @@
 //!
 //! Knows nothing of streams: it carries batches of commands to a [`StateMachine`] and answers back.
 
-mod codec;
+mod answer;
+#[allow(dead_code, reason = "what only the log on disk reads and writes")]
+pub(crate) mod codec;
+mod config;
 mod disk;
+mod lease;
 mod log;
 mod machine;
+#[allow(dead_code, reason = "what only the cluster uses")]
+mod members;
+mod messages;
 mod network;
+mod snapshot;
 mod types;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
-use openraft::{Config, SnapshotPolicy};
+use openraft::storage::RaftLogStorage;
+use openraft::{RaftLogReader, ServerState};
+use tokio::time::{Instant, timeout};
 use tracing::error;
 use ursula_common::{Error, GroupId, NodeId};
 use ursula_stream_core::{Answer, Command, encode_batch};
 use ursula_wal::{RecoveredGroup, SegmentId};
 
-use crate::archive::{Places, Stored};
+#[allow(unused_imports, reason = "what only the log on disk and the cluster use")]
+pub(crate) use {
+    config::APPEND_BYTES_MAX,
+    members::Status,
+    snapshot::{MemorySink, SnapshotData, SnapshotSink, SnapshotSource},
+};
+
+use crate::archive::{Archive, Places, Stored};
 use crate::data_dir::DataDir;
 use crate::journal::Journal;
+use crate::peers::Peers;
+use config::{CONFIRM_TIMEOUT, READ_LEASE, RESTART_SILENCE, config};
 use disk::DiskLog;
+use lease::Acks;
 use log::MemoryLog;
 use machine::{Disk, Machine};
-use network::NoPeers;
-use types::{Batch, Raft};
+use network::Network;
+use types::{Batch, Raft, TypeConfig};
 
 /// What a group does with committed commands. Called on the group's core, never concurrently.
 pub(crate) trait StateMachine: 'static {
@@ -46,89 +67,122 @@ pub(crate) trait StateMachine: 'static {
     ///
     /// # Errors
     /// If the bytes are not a snapshot of a version that is known.
-    fn restore(&mut self, state: Bytes, places: Places) -> std::io::Result<()>;
+    fn restore(&mut self, state: Bytes, places: Places) -> io::Result<()>;
 }
 
 /// This node's replica of one group.
 pub(crate) struct Replica<M: StateMachine> {
     raft: Raft<M>,
     log: Log,
+    acks: Rc<Acks>,
+    /// Votes for nobody before that: it may have promised not to, and have forgotten.
+    silent_until: Option<Instant>,
+    /// Its references count the questions of others that are under way, and itself.
+    questions: Rc<()>,
+    /// Its references count the snapshots that arrive, and itself.
+    installing: Rc<()>,
 }
 
 /// Where the log of a group is kept.
 pub(crate) enum Storage {
     Memory,
-    Disk { dir: DataDir, journal: Journal, found: RecoveredGroup },
+    Disk { dir: DataDir, journal: Journal, archive: Archive, found: RecoveredGroup },
 }
 
+#[derive(Clone)]
 enum Log {
     Memory(MemoryLog),
-    Disk(DiskLog),
+    Disk(Disk),
 }
 
 /// A log in memory is cut off after a snapshot when it holds so many bytes of commands, or so many entries:
 /// a small body may keep the whole frame alive in which it came.
 const LOG_BYTES_MAX: usize = 512 << 10;
 const LOG_ENTRIES_MAX: usize = 128;
+/// With several members the log is kept for those who are behind, up to so many times that.
+const LOG_PATIENCE: usize = 16;
 
 impl<M: StateMachine> Replica<M> {
-    /// Starts the replica, as the only voter of its group. Needs the local task set of a core.
+    /// Starts the replica. It takes part in its group as soon as it is a member of one: see
+    /// [`Replica::initialize`]. Needs the local task set of a core.
     ///
     /// # Errors
     /// If the consensus library refuses its configuration or its storage, or this cannot be read.
     pub(crate) async fn start(
-        node: NodeId,
         group: GroupId,
-        machine: Rc<RefCell<M>>,
+        state: Rc<RefCell<M>>,
         storage: Storage,
-    ) -> std::io::Result<Self> {
-        let config = Arc::new(config(group).validate().map_err(std::io::Error::other)?);
-        let (raft, log) = match storage {
-            Storage::Memory => {
-                let log = MemoryLog::default();
-                let machine = Machine::in_memory(machine);
-                (Raft::new(node.0, config, NoPeers, log.clone(), machine).await, Log::Memory(log))
+        peers: Peers,
+    ) -> io::Result<Self> {
+        match storage {
+            Storage::Memory => Replica::start_in_memory(group, state, MemoryLog::default(), peers).await,
+            Storage::Disk { dir, journal, archive, found } => {
+                let log = DiskLog::open(group, journal.clone(), found).await?;
+                let disk = Disk { group, dir, journal, archive, log };
+                let machine = Machine::open(state, disk.clone()).await?;
+                Replica::start_on(group, machine, disk.log.clone(), Log::Disk(disk), peers).await
             }
-            Storage::Disk { dir, journal, found } => {
-                let log = DiskLog::open(group, journal, found).await?;
-                let machine = Machine::open(machine, Disk { group, dir, log: log.clone() }).await?;
-                (Raft::new(node.0, config, NoPeers, log.clone(), machine).await, Log::Disk(log))
-            }
-        };
-        let raft = raft.map_err(std::io::Error::other)?;
-        if !raft.is_initialized().await.map_err(std::io::Error::other)? {
-            let voters = BTreeMap::from([(node.0, openraft::impls::EmptyNode {})]);
-            raft.initialize(voters).await.map_err(std::io::Error::other)?;
         }
-        Ok(Replica { raft, log })
+    }
+
+    async fn start_in_memory(group: GroupId, state: Rc<RefCell<M>>, log: MemoryLog, peers: Peers) -> io::Result<Self> {
+        let machine = Machine::in_memory(state);
+        Replica::start_on(group, machine, log.clone(), Log::Memory(log), peers).await
+    }
+
+    async fn start_on(
+        group: GroupId,
+        machine: Machine<M>,
+        mut storage: impl RaftLogStorage<TypeConfig>,
+        log: Log,
+        peers: Peers,
+    ) -> io::Result<Self> {
+        let node = peers.node();
+        let was_here = storage.get_log_reader().await.read_vote().await?.is_some();
+        let config = Arc::new(config(group).validate().map_err(io::Error::other)?);
+        let acks = Rc::new(Acks::default());
+        let network = Network { group, peers, acks: acks.clone() };
+        let raft = Raft::new(node.0, config, network, storage, machine).await.map_err(io::Error::other)?;
+        let silent_until = was_here.then(|| Instant::now() + RESTART_SILENCE);
+        let (questions, installing) = (Rc::new(()), Rc::new(()));
+        Ok(Replica { raft, log, acks, silent_until, questions, installing })
     }
 
     /// Waits until this replica leads its group.
-    pub(crate) async fn wait_for_leadership(&self) -> std::io::Result<()> {
-        let leads = |metrics: &openraft::RaftMetrics<types::TypeConfig>| metrics.current_leader == Some(metrics.id);
-        self.raft.wait(None).metrics(leads, "this node leads").await.map(drop).map_err(std::io::Error::other)
+    pub(crate) async fn wait_for_leadership(&self) -> io::Result<()> {
+        let leads = |metrics: &openraft::RaftMetrics<TypeConfig>| metrics.current_leader == Some(metrics.id);
+        self.raft.wait(None).metrics(leads, "this node leads").await.map(drop).map_err(io::Error::other)
     }
 
     /// Commits the commands as one entry and applies them; one answer for each.
     ///
     /// # Errors
-    /// [`Error::NotLeader`] if nothing was proposed, [`Error::OutcomeUnknown`] if the replica stopped
-    /// meanwhile.
+    /// [`Error::NotLeader`] if nothing was proposed, [`Error::OutcomeUnknown`] if the replica stopped or
+    /// ceased to lead meanwhile.
     pub(crate) async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Answer>, Error> {
         let batch = match &self.log {
             Log::Memory(_) => Batch::new(commands),
             // Applied from its bytes, so that each body is known by its place in them.
             Log::Disk(_) => Batch::from_encoded(encode_batch(&commands).into()),
         };
-        let written = self.raft.client_write(batch).await;
-        if let Log::Memory(log) = &self.log
-            && (log.bytes() > LOG_BYTES_MAX || log.entries() > LOG_ENTRIES_MAX)
-        {
-            self.compact().await;
+        let write = self.raft.client_write(batch);
+        let written = if self.is_alone() {
+            write.await
+        } else {
+            tokio::select! {
+                biased;
+                written = write => written,
+                // The entry may be committed by the next leader, and this one may not hear of it for long.
+                () = self.deposed() => return Err(Error::OutcomeUnknown),
+            }
+        };
+        if let Log::Memory(log) = &self.log {
+            compact(&self.raft, log).await;
         }
         match written {
             Ok(response) => Ok(response.data.into_inner()),
-            Err(failed) if failed.forward_to_leader().is_some() => Err(self.not_leader()),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(self.not_leader()),
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(Error::OutcomeUnknown),
             Err(failed) => {
                 error!(error = %failed, "a proposal failed");
                 Err(Error::OutcomeUnknown)
@@ -142,16 +196,78 @@ impl<M: StateMachine> Replica<M> {
     /// # Errors
     /// [`Error::NotLeader`] if another may lead.
     pub(crate) async fn confirm_leadership(&self) -> Result<(), Error> {
-        self.raft.ensure_linearizable(ReadPolicy::LeaseRead).await.map(drop).map_err(|_| self.not_leader())
+        if self.is_alone() {
+            return self.read_index(ReadPolicy::LeaseRead).await.map_err(|_| self.not_leader());
+        }
+        let confirmed = async {
+            let asked = Instant::now();
+            let in_lease = self.led_since().is_some_and(|since| asked < since + READ_LEASE);
+            if in_lease && self.read_index(ReadPolicy::LeaseRead).await.is_ok() {
+                return Ok(());
+            }
+            self.read_index(ReadPolicy::ReadIndex).await.map_err(|_| self.not_leader())?;
+            loop {
+                let next = self.acks.next();
+                match self.led_since() {
+                    Some(since) if since > asked => return Ok(()),
+                    Some(_) | None => next.await,
+                }
+            }
+        };
+        timeout(CONFIRM_TIMEOUT, confirmed).await.unwrap_or_else(|_| Err(self.not_leader()))
+    }
+
+    /// Since when it is certain that no other replica leads, if this one leads.
+    fn led_since(&self) -> Option<Instant> {
+        let server = self.raft.server_metrics();
+        let server = server.borrow_watched();
+        let configs = server.membership_config.membership().get_joint_config();
+        let leads = server.state == ServerState::Leader;
+        leads.then(|| self.acks.since(server.id, &server.vote, configs)).flatten()
+    }
+
+    async fn read_index(
+        &self,
+        policy: ReadPolicy,
+    ) -> Result<(), RaftError<TypeConfig, LinearizableReadError<TypeConfig>>> {
+        self.raft.ensure_linearizable(policy).await.map(drop)
+    }
+
+    /// Whether this replica is the only voter, and the only member.
+    fn is_alone(&self) -> bool {
+        let server = self.raft.server_metrics();
+        let server = server.borrow_watched();
+        server.membership_config.membership().nodes().count() == 1
+    }
+
+    /// Returns when this replica leads no more, if it does now.
+    async fn deposed(&self) {
+        let mut server = self.raft.server_metrics();
+        let led = {
+            let now = server.borrow_watched();
+            (now.state == ServerState::Leader).then_some(now.vote)
+        };
+        if led.is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            if server.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let now = server.borrow_watched();
+            if now.state != ServerState::Leader || Some(now.vote) != led {
+                return;
+            }
+        }
     }
 
     /// That this replica does not lead, and who does as far as it knows. One that has lost touch with the
     /// others may still take itself for the leader: that is no news to whoever it cannot serve.
     fn not_leader(&self) -> Error {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let leader = metrics.current_leader.filter(|id| *id != metrics.id).map(NodeId);
-        Error::NotLeader { leader, term: metrics.current_term }
+        let server = self.raft.server_metrics();
+        let server = server.borrow_watched();
+        let leader = server.current_leader.filter(|id| *id != server.id).map(NodeId);
+        Error::NotLeader { leader, term: server.vote.leader_id.term }
     }
 
     /// Stops the replica.
@@ -163,7 +279,7 @@ impl<M: StateMachine> Replica<M> {
     /// Asks for a checkpoint if one is due, and for the log to be purged as far as the last one allows.
     /// Does nothing in memory.
     pub(crate) async fn keep_house(&self) {
-        let Log::Disk(log) = &self.log else { return };
+        let Log::Disk(Disk { log, .. }) = &self.log else { return };
         let snapshot = self.raft.metrics().borrow_watched().snapshot.map(|id| id.index);
         // A replica that has stopped has nothing to keep.
         if log.checkpoint_due() {
@@ -176,44 +292,31 @@ impl<M: StateMachine> Replica<M> {
 
     /// Whether everything of this group in the segment is applied, and in all before it.
     pub(crate) fn is_settled(&self, segment: SegmentId) -> bool {
-        let Log::Disk(log) = &self.log else { return true };
+        let Log::Disk(Disk { log, .. }) = &self.log else { return true };
         let next = self.raft.metrics().borrow_watched().last_applied.map_or(0, |id| id.index + 1);
         log.place(next).is_none_or(|place| place.segment > segment)
     }
-
-    /// Asks for a snapshot, and for the log before it to be dropped.
-    async fn compact(&self) {
-        let applied = self.raft.metrics().borrow_watched().last_applied.map(|id| id.index);
-        // A replica that has stopped has nothing to compact.
-        let _ = self.raft.trigger().snapshot().await;
-        if let Some(applied) = applied {
-            let _ = self.raft.trigger().purge_log(applied).await;
-        }
-    }
 }
 
-/// Snapshots and purges are triggered by [`Replica::propose`], by size.
-fn config(group: GroupId) -> Config {
-    Config {
-        cluster_name: format!("group-{group}"),
-        heartbeat_interval: 250,
-        heartbeat_min_interval: Some(100),
-        election_timeout_min: 1000,
-        election_timeout_max: 2000,
-        enable_pre_vote: Some(true),
-        enable_leader_restore: Some(false),
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 0,
-        purge_batch_size: 1,
-        // One proposal of a group is in flight at a time, so its queues are short. The defaults
-        // reserve megabytes for each group.
-        api_channel_size: Some(64),
-        api_batch_capacity: 64,
-        notification_channel_size: Some(1024),
-        state_machine_channel_size: Some(64),
-        log_stage_capacity: Some(64),
-        ..Config::default()
+/// Asks for a snapshot, and for the log before it to be dropped, when a log in memory is large. What other
+/// members may still need is kept for a while.
+async fn compact<M: StateMachine>(raft: &Raft<M>, log: &MemoryLog) {
+    let (bytes, entries) = (log.bytes(), log.entries());
+    let larger_than = |times: usize| bytes > times * LOG_BYTES_MAX || entries > times * LOG_ENTRIES_MAX;
+    if !larger_than(1) {
+        return;
     }
+    let metrics = raft.metrics().borrow_watched().clone();
+    let applied = metrics.last_applied.map(|id| id.index);
+    let matched = metrics.replication.iter().flatten().map(|(_, id)| id.map(|id| id.index));
+    let needed = if larger_than(LOG_PATIENCE) { None } else { matched.min() };
+    let Some(upto) = needed.map_or(applied, |needed| needed.min(applied)) else { return };
+    if log.first().is_none_or(|first| first > upto) {
+        return;
+    }
+    // A replica that has stopped has nothing to compact.
+    let _ = raft.trigger().snapshot().await;
+    let _ = raft.trigger().purge_log(upto).await;
 }
 
 #[cfg(test)]

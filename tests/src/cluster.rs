@@ -165,7 +165,6 @@ impl Cluster {
         let nodes = (1..=self.options.nodes).map(|id| format!("{id}={}", self.node_address(id)));
         let mut args: Vec<String> = ["cluster", "init"].map(str::to_owned).into();
         args.extend(nodes.flat_map(|node| ["--node".to_owned(), node]));
-        args.extend(["--address".to_owned(), self.node_address(1)]);
         let output = run("ursula", &args, &[]);
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success(), "ursula {}: {text}", args.join(" "));
@@ -229,9 +228,6 @@ impl Cluster {
                 add("--node-id", id.to_string());
                 if self.options.durable {
                     add("--data-dir", self.data_folder(id).display().to_string());
-                }
-                if self.options.nodes > 1 {
-                    add("--advertise", self.node_address(id));
                 }
                 args.extend(self.options.node_flags.clone());
             }

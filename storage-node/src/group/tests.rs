@@ -11,6 +11,7 @@ use ursula_common::{ContentType, Millis, NodeId};
 
 use super::*;
 use crate::hot::Hot;
+use crate::peers::Peers;
 use crate::raft::Storage;
 
 const GROUP: GroupId = GroupId(1);
@@ -23,12 +24,14 @@ struct World {
 /// Runs `test` with a group whose queue is not served before the test says so.
 async fn with_group(ring_bytes: usize, test: impl AsyncFnOnce(World)) {
     let run = async {
+        let metrics = Metrics::new(1).expect("metrics");
         let hot = Rc::new(RefCell::new(Hot::new(ring_bytes)));
         let state = Rc::new(RefCell::new(GroupState::in_memory(GROUP, 1, hot, Millis(0))));
-        let replica = Replica::start(NodeId(1), GROUP, state.clone(), Storage::Memory).await.expect("a replica");
+        let peers = Peers::new(NodeId(1), 0, None, metrics.clone());
+        let replica = Replica::start(GROUP, state.clone(), Storage::Memory, peers).await.expect("a replica");
+        replica.initialize([NodeId(1)]).await.expect("a group");
         replica.wait_for_leadership().await.expect("a leader");
         let clock = Arc::new(ManualClock::at(Millis(1000)));
-        let metrics = Metrics::new(1).expect("metrics");
         let group = Rc::new(Group::new(GROUP, state, replica, None, clock.clone(), metrics));
         test(World { group, clock }).await;
     };

@@ -12,7 +12,7 @@ use openraft::impls::EmptyNode;
 use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, StoredMembership};
 use prost::Message;
-use ursula_proto::raft as wire;
+use ursula_proto::raft::v1 as wire;
 
 use super::types::{Batch, TypeConfig};
 

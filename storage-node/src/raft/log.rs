@@ -11,6 +11,7 @@ use openraft::alias::{EntryOf, LogIdOf, VoteOf};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader};
 
+use super::config::APPEND_BYTES_MAX;
 use super::types::TypeConfig;
 
 /// The log of one group. Clones share it.
@@ -29,6 +30,11 @@ impl MemoryLog {
     /// Memory held by the commands of all entries.
     pub(super) fn bytes(&self) -> usize {
         self.0.borrow().bytes
+    }
+
+    /// The index of the first entry held.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.0.borrow().entries.first_key_value().map(|(index, _)| *index)
     }
 
     /// Entries held.
@@ -59,6 +65,16 @@ impl RaftLogReader<TypeConfig> for MemoryLog {
         range: RB,
     ) -> Result<Vec<EntryOf<TypeConfig>>, io::Error> {
         Ok(self.0.borrow().entries.range(range).map(|(_, entry)| entry.clone()).collect())
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<EntryOf<TypeConfig>>, io::Error> {
+        let (inner, mut bytes) = (self.0.borrow(), 0);
+        let fits = |entry: &&EntryOf<TypeConfig>| {
+            let fits = bytes < APPEND_BYTES_MAX;
+            bytes += memory_bytes(entry);
+            fits
+        };
+        Ok(inner.entries.range(start..end).map(|(_, entry)| entry).take_while(fits).cloned().collect())
     }
 
     async fn read_vote(&mut self) -> Result<Option<VoteOf<TypeConfig>>, io::Error> {

@@ -1,13 +1,20 @@
 //! One replica of one group: answers, order, and a log that does not grow without end.
 
+mod elections;
+mod faults;
+mod members;
+mod pipeline;
+mod world;
+
 use std::rc::Rc;
 
 use bytes::Bytes;
 use tokio::task::LocalSet;
 use ursula_common::verb::{Append, Op};
-use ursula_common::{Millis, StreamKey};
+use ursula_common::{Millis, NodeId, StreamKey};
 
 use super::*;
+use crate::metrics::Metrics;
 
 /// Remembers how many commands came, and answers each with the sum of their stamps so far.
 #[derive(Default)]
@@ -56,7 +63,7 @@ fn sum(current: u64) -> Answer {
     Answer::Done(Err(Error::StaleEpoch { current }))
 }
 
-fn memory(replica: &Replica<Sums>) -> &MemoryLog {
+fn memory<M: StateMachine>(replica: &Replica<M>) -> &MemoryLog {
     match &replica.log {
         Log::Memory(log) => log,
         Log::Disk(_) => unreachable!("it was started in memory"),
@@ -67,7 +74,9 @@ fn memory(replica: &Replica<Sums>) -> &MemoryLog {
 async fn with_replica(test: impl AsyncFnOnce(&Replica<Sums>, &Rc<RefCell<Sums>>)) {
     let run = async {
         let machine = Rc::new(RefCell::new(Sums::default()));
-        let replica = Replica::start(NodeId(7), GroupId(3), machine.clone(), Storage::Memory).await.expect("a replica");
+        let peers = Peers::new(NodeId(7), 0, None, Metrics::new(1).expect("metrics"));
+        let replica = Replica::start(GroupId(3), machine.clone(), Storage::Memory, peers).await.expect("a replica");
+        replica.initialize([NodeId(7)]).await.expect("a group");
         replica.wait_for_leadership().await.expect("a leader");
         test(&replica, &machine).await;
         replica.stop().await;

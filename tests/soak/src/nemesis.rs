@@ -280,7 +280,7 @@ impl<'a> Nemesis<'a> {
         let node = self.leader();
         let by = node % self.cluster.options().nodes + 1;
         for command in ["drain", "undrain"] {
-            if let Err(error) = self.cluster.command(&[command, "--node", &node.to_string()], by) {
+            if let Err(error) = self.cluster.command(&[command, &node.to_string()], by) {
                 self.complain(Kind::TransferLeader, format!("node {node}"), format!("{command}: {error}"));
             }
             self.hold();

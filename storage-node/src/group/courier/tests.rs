@@ -16,6 +16,7 @@ use crate::group::state::GroupState;
 use crate::group::{Proposal, ReplyTo};
 use crate::hot::Hot;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::raft::{Replica, Storage};
 
 const GROUP: GroupId = GroupId(1);
@@ -29,11 +30,13 @@ struct World {
 
 async fn with_group(test: impl AsyncFnOnce(World)) {
     let run = async {
+        let metrics = Metrics::new(1).expect("metrics");
         let hot = Rc::new(RefCell::new(Hot::new(usize::MAX)));
         let state = Rc::new(RefCell::new(GroupState::in_memory(GROUP, 1, hot, Millis(0))));
-        let replica = Replica::start(NodeId(1), GROUP, state.clone(), Storage::Memory).await.expect("a replica");
+        let peers = Peers::new(NodeId(1), 0, None, metrics.clone());
+        let replica = Replica::start(GROUP, state.clone(), Storage::Memory, peers).await.expect("a replica");
+        replica.initialize([NodeId(1)]).await.expect("a group");
         replica.wait_for_leadership().await.expect("a leader");
-        let metrics = Metrics::new(1).expect("metrics");
         let group = Rc::new(Group::new(GROUP, state, replica, None, Arc::new(SystemClock), metrics));
         let (mailbox, others) = mpsc::channel(8);
         let courier = Courier::new(group.clone(), Directory::new(1, vec![mailbox]));
