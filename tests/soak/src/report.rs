@@ -24,6 +24,8 @@ pub struct Report {
     lies: BTreeMap<Lie, u64>,
     elapsed: Duration,
     counts: Vec<(&'static str, u64)>,
+    /// Memory of each process at the end, and of this one, in MiB.
+    memory: Vec<(String, u64)>,
     seed: u64,
 }
 
@@ -32,7 +34,13 @@ fn load(counter: &AtomicU64) -> u64 {
 }
 
 impl Report {
-    pub(crate) fn new(shared: &Shared, strikes: Vec<Strike>, elapsed: Duration, missing: Vec<String>) -> Report {
+    pub(crate) fn new(
+        shared: &Shared,
+        strikes: Vec<Strike>,
+        elapsed: Duration,
+        missing: Vec<String>,
+        memory: Vec<(String, u64)>,
+    ) -> Report {
         let counters = &shared.counters;
         let counts = vec![
             ("unknown", load(&counters.unknown)),
@@ -45,7 +53,7 @@ impl Report {
         let lies = shared.findings.counts();
         let good = lies.is_empty() && missing.is_empty();
         let acked = load(&counters.acked);
-        Report { good, missing, acked, strikes, lies, elapsed, counts, seed: shared.options.seed }
+        Report { good, missing, acked, strikes, lies, elapsed, counts, memory, seed: shared.options.seed }
     }
 
     /// The gaps that clients felt of one kind of fault: longest pauses of any writer, sorted.
@@ -83,6 +91,8 @@ impl Report {
             line(format!("  {:18} {count:>6} {p50:>7.2} {p99:>7.2} {max:>7.2}", kind.name()));
         }
         line(Lie::ALL.map(|lie| format!("{} {}", lie.name(), self.count(lie))).join(", "));
+        let memory = self.memory.iter().map(|(name, mib)| format!("{name} {mib}")).collect::<Vec<_>>();
+        line(format!("memory in MiB: {}", memory.join(", ")));
         for missing in &self.missing {
             line(format!("not done: {missing}"));
         }
@@ -107,6 +117,8 @@ impl Report {
             Lie::ALL.into_iter().map(|lie| (lie.name().to_owned(), self.count(lie).into())).collect();
         let counts: serde_json::Map<String, Value> =
             self.counts.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
+        let memory: serde_json::Map<String, Value> =
+            self.memory.iter().map(|(name, mib)| (name.clone(), (*mib).into())).collect();
         let timeline = |strike: &Strike| {
             json!({
                 "at_s": seconds(strike.at), "kind": strike.kind.name(), "target": strike.target,
@@ -117,7 +129,7 @@ impl Report {
         json!({
             "good": self.good, "seed": self.seed, "elapsed_s": seconds(self.elapsed), "acknowledged": self.acked,
             "counts": counts, "faults": self.strikes.len(), "kinds": kinds, "violations": lies,
-            "missing": self.missing, "timeline": self.strikes.iter().map(timeline).collect::<Vec<_>>(),
+            "missing": self.missing, "memory_mib": memory, "timeline": self.strikes.iter().map(timeline).collect::<Vec<_>>(),
         })
     }
 }

@@ -60,7 +60,7 @@ pub fn run(options: RunOptions, tell: &mut dyn FnMut(&str)) -> std::io::Result<R
     }
     tell("the load ends; everything is read again, by way of every gateway");
     load.finish();
-    let report = Report::new(&shared, strikes, elapsed, missing);
+    let report = Report::new(&shared, strikes, elapsed, missing, memory(&cluster));
     for violation in shared.findings.after(0) {
         tell(&violation.to_string());
     }
@@ -110,6 +110,19 @@ fn strike_on(options: &RunOptions, cluster: &mut Cluster, shared: &Shared, tell:
         let (last, _, found) = told.get();
         told.set((last, strikes.len(), found));
     }
+}
+
+/// The resident memory of each process that runs, in MiB.
+fn memory(cluster: &Cluster) -> Vec<(String, u64)> {
+    let resident = |pid: u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
+    };
+    let members = cluster.members().into_iter();
+    let pids = members.filter_map(|member| Some((member.to_string(), cluster.process(member)?.id())));
+    let pids = pids.chain([("this".to_owned(), std::process::id())]);
+    pids.filter_map(|(name, pid)| Some((name, resident(pid)?))).collect()
 }
 
 fn leave_logs(cluster: &Cluster, folder: &PathBuf) -> std::io::Result<()> {

@@ -204,7 +204,7 @@ impl Shared {
         let pause = self.options.rate.map(|rate| Duration::from_secs_f64(self.options.writers as f64 / rate));
         let mut due = Instant::now();
         // Not all at the same time.
-        let mut turn = index;
+        let mut turn = index * TURN_EVERY / self.options.writers;
         while !self.stops() && !pens.is_empty() {
             let count_pens = pens.len();
             let pen = &mut pens[turn % count_pens];
