@@ -17,7 +17,7 @@ struct Rule {
     never: &'static [&'static str],
 }
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     Rule { package: "ursula-common", ours: &[], never: &["http", "tonic*", "axum*", "openraft*", "aws*"] },
     Rule {
         package: "ursula-stream-core",
