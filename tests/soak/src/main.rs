@@ -50,6 +50,9 @@ struct Cli {
     /// Connections that append.
     #[arg(long, default_value_t = LoadOptions::default().writers)]
     writers: usize,
+    /// A stream of so many records is closed, read whole, and followed by a new one.
+    #[arg(long, default_value_t = LoadOptions::default().records_max)]
+    records: usize,
     /// Live readers.
     #[arg(long, default_value_t = LoadOptions::default().followers)]
     followers: usize,
@@ -75,8 +78,9 @@ enum Output {
     Json,
 }
 
-/// Of the data disk that can fail.
+/// Of the data disk that can fail, and how much of it appends leave free: the default is meant for larger ones.
 const DISK_BYTES: u64 = 2 << 30;
+const DISK_RESERVE_BYTES: u64 = 256 << 20;
 /// Set once mounts are private.
 const PRIVATE: &str = "SOAK_MOUNTS_ARE_PRIVATE";
 
@@ -100,13 +104,17 @@ fn main() -> ExitCode {
     };
     let wants_disk = !cli.no_disk && !cli.in_memory && kinds.iter().any(|kind| kind.needs_disk());
     let can_mount = wants_disk && make_mounts_private(&say);
+    let mut node_flags = cli.node_flag;
+    if can_mount {
+        node_flags.extend(["--disk-reserve-bytes".to_owned(), DISK_RESERVE_BYTES.to_string()]);
+    }
     let options = RunOptions {
         cluster: Options {
             nodes: if cli.in_memory { cli.nodes.min(1) } else { cli.nodes },
             gateways: if cli.nodes == 0 { 1 } else { cli.gateways },
             durable: !cli.in_memory,
             disk_bytes: can_mount.then_some(DISK_BYTES),
-            node_flags: cli.node_flag,
+            node_flags,
             gateway_flags: cli.gateway_flag,
         },
         load: LoadOptions {
@@ -114,6 +122,7 @@ fn main() -> ExitCode {
             slots: cli.streams,
             writers: cli.writers,
             followers: cli.followers,
+            records_max: cli.records,
             rate: cli.rate,
             ..LoadOptions::default()
         },

@@ -12,6 +12,9 @@ use ursula_tests::Options;
 const GAP_P50_MAX: Duration = Duration::from_secs(2);
 const GAP_P99_MAX: Duration = Duration::from_secs(4);
 
+/// Appends stop when there is less than half of it left.
+const DISK_BYTES: u64 = 2 << 30;
+
 fn options(kinds: &[Kind], faults: usize, appends: u64) -> RunOptions {
     let gateway_flags = ["--long-poll-timeout-ms", "1000"].map(str::to_owned).into();
     RunOptions {
@@ -55,7 +58,7 @@ fn writes_go_on_soon_after_a_leader_was_killed() {
 fn each_kind_of_fault_once() {
     let options = options(&Kind::ALL, Kind::ALL.len(), 5000);
     // Where mounting is not allowed, kinds that need a disk of their own are left out, and others come twice.
-    let disk_bytes = ursula_tests::Disk::mount(64 << 20).ok().map(|_| 1 << 30);
+    let disk_bytes = ursula_tests::Disk::mount(64 << 20).ok().map(|_| DISK_BYTES);
     good(RunOptions { cluster: Options { disk_bytes, ..options.cluster.clone() }, ..options });
 }
 
