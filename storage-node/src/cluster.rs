@@ -24,6 +24,7 @@ use ursula_common::{Error, GroupId, NodeId};
 use ursula_proto::admin_client;
 
 pub(crate) use hosting::{Hosting, Identity, Lead, Leads, Peer, Progress, ReplicaCommand, ReplicaStatus, Role};
+pub(crate) use topology::watch as watch_topology;
 
 /// The cluster side of a node. Cheap to clone; every clone is the same one.
 #[derive(Clone)]

@@ -34,16 +34,7 @@ impl Directory {
         Directory(Arc::new(Inner { slots: SlotTable::spread(groups), groups, cores }))
     }
 
-    pub(crate) fn slots(&self) -> &SlotTable {
-        &self.0.slots
-    }
-
-    /// All groups, the meta group first.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
-        (0..=self.0.groups).map(GroupId)
-    }
-
-    /// Whether the group is on this node.
+    /// Whether there is such a group.
     pub(crate) fn has(&self, group: GroupId) -> bool {
         group.0 <= self.0.groups
     }

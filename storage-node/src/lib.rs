@@ -10,6 +10,7 @@ mod config;
 mod core;
 mod data_dir;
 mod directory;
+mod engine;
 mod group;
 mod hot;
 mod journal;
@@ -28,6 +29,6 @@ mod tails;
 mod transfer;
 
 pub use config::{NodeConfig, NodeFlags};
-pub use node::Node;
+pub use node::{Formation, Node};
 pub use ops::serve as serve_operations;
 pub use server::serve;

@@ -8,7 +8,7 @@ use tracing::info;
 use ursula_common::cli::{self, ConfigFlags, Failure};
 use ursula_common::clock::SystemClock;
 use ursula_common::config;
-use ursula_storage_node::{Node, NodeConfig, NodeFlags, serve};
+use ursula_storage_node::{Formation, Node, NodeConfig, NodeFlags, serve};
 
 /// Every append passes several threads, and the system's allocator makes them wait for each other.
 #[global_allocator]
@@ -36,7 +36,8 @@ async fn serve_until_signal(settings: NodeConfig) -> Result<(), Failure> {
     let listener = cli::bind(settings.listen).await?;
     let operations = cli::bind(settings.operations_listen).await?;
     let stop = cli::stop_signal()?;
-    let node = Node::start(&settings, Arc::new(SystemClock)).await?;
+    let formation = if settings.data_dir.is_some() { Formation::Member } else { Formation::Alone };
+    let node = Node::start(&settings, formation, Arc::new(SystemClock)).await?;
     info!(
         listen = %listener.local_addr()?,
         operations = %operations.local_addr()?,

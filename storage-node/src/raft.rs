@@ -10,10 +10,10 @@ mod disk;
 mod lease;
 mod log;
 mod machine;
-#[allow(dead_code, reason = "what only the cluster uses")]
 mod members;
 mod messages;
 mod network;
+mod orders;
 mod snapshot;
 mod types;
 
@@ -149,6 +149,7 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// Waits until this replica leads its group.
+    #[cfg(test)]
     pub(crate) async fn wait_for_leadership(&self) -> io::Result<()> {
         let leads = |metrics: &openraft::RaftMetrics<TypeConfig>| metrics.current_leader == Some(metrics.id);
         self.raft.wait(None).metrics(leads, "this node leads").await.map(drop).map_err(io::Error::other)

@@ -9,8 +9,11 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::watch;
+use ursula_common::cluster::Cluster;
 use ursula_common::verb::{Lifetime, OpResult, StreamInfo};
 use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName};
 use ursula_stream_core::{Answer, Command, Effect, Message, State, Stats};
@@ -30,6 +33,8 @@ pub(crate) struct GroupState {
     tails: Tails,
     outgoing: Vec<Message>,
     finished: Vec<(SagaId, OpResult)>,
+    /// Who hears of changes of the cluster, if this is the meta group.
+    cluster: Option<watch::Sender<Option<Arc<Cluster>>>>,
 }
 
 impl GroupState {
@@ -47,7 +52,34 @@ impl GroupState {
 
     fn new(group: GroupId, streams: State, hot: Rc<RefCell<Hot>>, archive: Option<Archive>) -> GroupState {
         let (tails, outgoing, finished) = (Tails::default(), Vec::new(), Vec::new());
-        GroupState { group, streams, hot, archive, tails, outgoing, finished }
+        GroupState { group, streams, hot, archive, tails, outgoing, finished, cluster: None }
+    }
+
+    /// Lets `listener` hear of every change of the cluster.
+    pub(crate) fn tell_cluster(&mut self, listener: watch::Sender<Option<Arc<Cluster>>>) {
+        self.cluster = Some(listener);
+    }
+
+    /// Lets go of everything, because the replica is no longer here.
+    pub(crate) fn clear(&mut self) {
+        self.hot.borrow_mut().remove_group(self.group);
+        if let Some(archive) = &self.archive {
+            archive.restore(self.group, Places::default());
+        }
+        self.tails.end_all(&Error::NOT_HERE);
+    }
+
+    fn tell_cluster_news(&self) {
+        let Some(listener) = &self.cluster else { return };
+        let now = self.streams.cluster();
+        let version = |cluster: Option<&Arc<Cluster>>| cluster.map(|cluster| cluster.version);
+        listener.send_if_modified(|known| {
+            let news = version(known.as_ref()) != version(now);
+            if news {
+                *known = now.cloned();
+            }
+            news
+        });
     }
 
     /// Everything about a stream but its bytes; `inherited` asks on behalf of a fork.
@@ -226,6 +258,7 @@ impl StateMachine for GroupState {
         woken.into_iter().for_each(|stream| self.wake(stream, now));
         ended.into_iter().for_each(|(stream, error)| self.tails.end(stream, &error));
         self.hot.borrow_mut().evict();
+        self.tell_cluster_news();
         answers
     }
 
@@ -244,6 +277,7 @@ impl StateMachine for GroupState {
             archive.restore(self.group, places);
         }
         self.tails.end_all(&Error::Unavailable);
+        self.tell_cluster_news();
         Ok(())
     }
 }

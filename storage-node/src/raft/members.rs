@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::Duration;
 
-use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::EmptyNode;
+use openraft::{Instant, ServerState};
 use tokio::time::timeout;
 use ursula_common::NodeId;
 
 use super::config::TRANSFER_TIMEOUT;
 use super::{Replica, StateMachine};
+use crate::cluster::{Lead, Role};
 
 /// How a replica stands at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +20,7 @@ pub(crate) struct Status {
     /// Who leads, as far as this replica knows.
     pub(crate) leader: Option<NodeId>,
     pub(crate) term: u64,
-    /// Whether it is this replica that leads.
-    pub(crate) leads: bool,
+    pub(crate) role: Role,
     pub(crate) last_log: Option<u64>,
     pub(crate) committed: Option<u64>,
     pub(crate) applied: Option<u64>,
@@ -30,6 +31,17 @@ pub(crate) struct Status {
     pub(crate) members_at: Option<u64>,
     /// How far the log of each member agrees with that of the leader; empty for others.
     pub(crate) matched: BTreeMap<NodeId, Option<u64>>,
+    /// How long ago each member answered the leader; empty for others.
+    pub(crate) silent: BTreeMap<NodeId, Duration>,
+}
+
+fn role(state: ServerState) -> Role {
+    match state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Follower | ServerState::Shutdown => Role::Follower,
+    }
 }
 
 impl<M: StateMachine> Replica<M> {
@@ -53,22 +65,27 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// Who leads, and in which term, as far as this replica knows.
-    pub(crate) fn leader(&self) -> Option<(NodeId, u64)> {
+    pub(crate) fn lead(&self) -> Lead {
         let server = self.raft.server_metrics();
         let server = server.borrow_watched();
-        server.current_leader.map(|node| (NodeId(node), server.vote.leader_id.term))
+        Lead { term: server.vote.leader_id.term, leader: server.current_leader.map(NodeId) }
+    }
+
+    /// Whether this replica leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
     /// Waits until who leads is no longer `known`, and says who it is.
     ///
     /// # Errors
     /// If the replica has stopped.
-    pub(crate) async fn leader_other_than(&self, known: Option<(NodeId, u64)>) -> io::Result<Option<(NodeId, u64)>> {
+    pub(crate) async fn lead_other_than(&self, known: Lead) -> io::Result<Lead> {
         let mut server = self.raft.server_metrics();
         loop {
-            let leader = self.leader();
-            if leader != known {
-                return Ok(leader);
+            let lead = self.lead();
+            if lead != known {
+                return Ok(lead);
             }
             server.changed().await.map_err(|_| io::Error::other("the replica has stopped"))?;
         }
@@ -82,15 +99,15 @@ impl<M: StateMachine> Replica<M> {
         self.raft.add_learner(node.0, EmptyNode {}, false).await.map(drop).map_err(io::Error::other)
     }
 
-    /// Makes these the voters, by way of a joint majority. Voters that are none any more leave the group, as
-    /// do learners that are not among them unless `keep_learners`; new ones must be learners that have caught
-    /// up. Returns when it is done; a leader that is not among them hands over after that.
+    /// Makes these the voters, by way of a joint majority. Those that lose their vote leave the group, unless
+    /// they are to `follow_on` as learners; new ones must be learners that have caught up. Returns when it is
+    /// done; a leader that is not among them hands over after that.
     ///
     /// # Errors
     /// If this replica does not lead, a voter is no learner yet, or the members are being changed.
-    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> io::Result<()> {
+    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>, follow_on: bool) -> io::Result<()> {
         let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
-        self.raft.change_membership(voters, false).await.map(drop).map_err(io::Error::other)
+        self.raft.change_membership(voters, follow_on).await.map(drop).map_err(io::Error::other)
     }
 
     /// Drops learners from the group.
@@ -110,9 +127,9 @@ impl<M: StateMachine> Replica<M> {
     pub(crate) async fn transfer_leader(&self, to: NodeId) -> io::Result<()> {
         self.raft.trigger().transfer_leader(to.0).await.map_err(io::Error::other)?;
         let handed_over = async {
-            let mut known = self.leader();
-            while known.map(|(leader, _)| leader) != Some(to) {
-                known = self.leader_other_than(known).await?;
+            let mut known = self.lead();
+            while known.leader != Some(to) {
+                known = self.lead_other_than(known).await?;
             }
             Ok(())
         };
@@ -127,10 +144,11 @@ impl<M: StateMachine> Replica<M> {
         let index = |id: &openraft::alias::LogIdOf<super::types::TypeConfig>| id.index;
         let nodes = |ids: &BTreeSet<u64>| ids.iter().copied().map(NodeId).collect();
         let matched = metrics.replication.iter().flatten();
+        let answered = metrics.heartbeat.iter().flatten();
         Status {
             leader: metrics.current_leader.map(NodeId),
             term: metrics.current_term,
-            leads: metrics.state == ServerState::Leader,
+            role: role(metrics.state),
             last_log: metrics.last_log_index,
             committed: metrics.local_committed.as_ref().map(index),
             applied: metrics.last_applied.as_ref().map(index),
@@ -138,15 +156,7 @@ impl<M: StateMachine> Replica<M> {
             learners: membership.learner_ids().map(NodeId).collect(),
             members_at: metrics.membership_config.log_id().as_ref().map(index),
             matched: matched.map(|(node, id)| (NodeId(*node), id.as_ref().map(index))).collect(),
+            silent: answered.filter_map(|(node, at)| Some((NodeId(*node), (*at)?.elapsed()))).collect(),
         }
-    }
-
-    /// Waits until the entry at `index` is applied here.
-    ///
-    /// # Errors
-    /// If the replica has stopped.
-    pub(crate) async fn wait_applied(&self, index: u64) -> io::Result<()> {
-        let wait = self.raft.wait(None);
-        wait.applied_index_at_least(Some(index), "applied").await.map(drop).map_err(io::Error::other)
     }
 }

@@ -16,12 +16,12 @@ use ursula_common::verb::{Append, Appended, Create, Created, ForkFrom, Lifetime,
 use ursula_common::wire::{self, reply};
 use ursula_common::{Clock, ContentType, Error, GroupId, Offset, StreamId, StreamKey};
 use ursula_proto::{NodeClient, TargetRef, from_status, node_client, v1};
-use ursula_storage_node::{Node, NodeConfig};
+use ursula_storage_node::{Formation, Node, NodeConfig};
 
 pub(crate) type OpResult = Result<Reply, Error>;
 
 /// What every test is done in, or it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const CORES: usize = 2;
 pub(crate) const GROUPS: u32 = 8;
@@ -70,7 +70,7 @@ impl World {
     }
 
     pub(crate) async fn configured(config: NodeConfig, clock: Arc<dyn Clock>) -> World {
-        let node = within(Node::start(&config, clock)).await.expect("a node");
+        let node = within(Node::start(&config, Formation::Alone, clock)).await.expect("a node");
         let client = node_client(node.channel());
         // A node that was started again remembers the sessions of its last life.
         let caller = Lane::open(&client, NEXT_SESSION.fetch_sub(1, Ordering::Relaxed)).await;

@@ -34,13 +34,13 @@ async fn a_learner_catches_up_votes_and_replaces_another() {
         }
         let leader = world.leader().await;
         let replica = world.replica(leader).clone();
-        assert!(replica.change_voters(&set(&[1, 2, 3, 4])).await.is_err(), "a stranger gets no vote");
+        assert!(replica.change_voters(&set(&[1, 2, 3, 4]), false).await.is_err(), "a stranger gets no vote");
         replica.add_learner(NodeId(4)).await.expect("a learner");
         caught_up(world, leader, 4).await;
         assert_eq!(replica.status().learners, set(&[4]));
         let leaves = [1, 2, 3].into_iter().find(|node| *node != leader).expect("a follower");
         let stay: Vec<u64> = [1, 2, 3, 4].into_iter().filter(|node| *node != leaves).collect();
-        replica.change_voters(&set(&stay)).await.expect("changed");
+        replica.change_voters(&set(&stay), false).await.expect("changed");
         let status = replica.status();
         assert_eq!((status.voters, status.learners), (vec![set(&stay)], set(&[])));
         world.kill(leaves).await;
@@ -78,8 +78,8 @@ async fn a_leader_that_leaves_hands_over() {
         let leader = world.leader().await;
         world.append(1).await;
         let stay: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != leader).collect();
-        world.replica(leader).change_voters(&set(&stay)).await.expect("changed");
-        while world.replica(leader).status().leads {
+        world.replica(leader).change_voters(&set(&stay), false).await.expect("changed");
+        while world.replica(leader).leads() {
             sleep(Duration::from_millis(10)).await;
         }
         world.append(2).await;
