@@ -53,6 +53,9 @@ struct Cli {
     /// A stream of so many records is closed, read whole, and followed by a new one.
     #[arg(long, default_value_t = LoadOptions::default().records_max)]
     records: usize,
+    /// Connections that create, fork, close and delete streams of short lives.
+    #[arg(long, default_value_t = LoadOptions::default().lives)]
+    lives: usize,
     /// Live readers.
     #[arg(long, default_value_t = LoadOptions::default().followers)]
     followers: usize,
@@ -122,6 +125,7 @@ fn main() -> ExitCode {
             slots: cli.streams,
             writers: cli.writers,
             followers: cli.followers,
+            lives: cli.lives,
             records_max: cli.records,
             rate: cli.rate,
             ..LoadOptions::default()
