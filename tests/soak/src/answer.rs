@@ -11,8 +11,8 @@ use crate::violation::{Lie, Violation};
 pub(crate) enum Answer {
     /// It was made.
     Done(Done),
-    /// It was certainly not made, and may be later.
-    Refused,
+    /// It was certainly not made, and may be later; with the reason.
+    Refused(String),
     /// It was made, or will be, or never.
     Unknown,
     /// It was not made: the stream is closed.
@@ -36,17 +36,24 @@ pub(crate) struct Done {
     pub(crate) tail: Option<u64>,
 }
 
+/// The code of an error.
+fn code(response: &Response) -> String {
+    let text = response.text();
+    let code = text.split_once("\"code\":\"").and_then(|(_, rest)| rest.split('"').next());
+    code.unwrap_or_default().to_owned()
+}
+
 impl Answer {
     pub(crate) fn of(result: Result<Response, Failure>) -> Answer {
         let response = match result {
             Ok(response) => response,
-            Err(Failure::NotSent) => return Answer::Refused,
+            Err(Failure::NotSent) => return Answer::Refused("not sent".to_owned()),
             Err(Failure::Lost) => return Answer::Unknown,
         };
         let tail = response.header("stream-next-offset").and_then(position);
         match (response.status, tail) {
             (status @ 200..=299, tail) => Answer::Done(Done { status, tail }),
-            (503 | 429 | 408, _) => Answer::Refused,
+            (status @ (503 | 429 | 408), _) => Answer::Refused(format!("{status} {}", code(&response))),
             (424 | 504, _) => Answer::Unknown,
             (404 | 410, _) => Answer::Missing,
             (409, _) if response.header("stream-closed").is_some() => Answer::Closed,

@@ -51,6 +51,8 @@ struct Writer {
     placed: Option<u32>,
     /// Records without a place, whose writer heard nothing certain: they may come late, or never.
     unknown: BTreeSet<u32>,
+    /// The last record that was refused, and why: for messages.
+    refused: Option<(u32, String)>,
 }
 
 /// The judge of one incarnation of a stream.
@@ -193,6 +195,11 @@ impl Ledger {
         }
     }
 
+    /// A writer was told that a record was certainly not appended, and may send it again.
+    pub fn refused(&mut self, writer: u16, seq: u32, reason: &str) {
+        self.writers.entry(writer).or_default().refused = Some((seq, reason.to_owned()));
+    }
+
     /// Somebody sends a close.
     pub fn close_sent(&mut self) {
         self.close_sent = true;
@@ -313,11 +320,10 @@ impl Ledger {
             return Ok(());
         }
         let placed = state.placed;
+        let refused = state.refused.as_ref().filter(|(refused, _)| *refused == seq).map(|(_, reason)| reason.clone());
         if self.settled[self.inherited_records()..].iter().any(|claim| claim.is(record)) {
-            return Err(Violation::new(
-                Lie::Twice,
-                format!("{record} is there twice, again at {}", self.settled_end()),
-            ));
+            let text = format!("{record} is there twice, again at {}; refused: {refused:?}", self.settled_end());
+            return Err(Violation::new(Lie::Twice, text));
         }
         if was_unknown {
             // Nothing bounds how late it may be applied.

@@ -166,7 +166,7 @@ impl Shared {
             loop {
                 let answer = Answer::of(client.request(request, PATIENCE).await);
                 match answer {
-                    Answer::Refused => {}
+                    Answer::Refused(_) => {}
                     Answer::Unknown => clean = false,
                     answer => return answer,
                 }

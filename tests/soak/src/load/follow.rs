@@ -56,7 +56,7 @@ impl Shared {
                     ends
                 }
                 other => {
-                    self.resume(client, other).await?;
+                    self.resume(client, other).await.map_err(|violation| violation.seen(format!("from {at}")))?;
                     continue;
                 }
             };
@@ -70,12 +70,14 @@ impl Shared {
 
     /// After an answer that a reader cannot use: an error if it may not come at all.
     async fn resume<T: Refusal>(&self, client: &mut Client, answer: Result<T, Failure>) -> Result<(), Violation> {
-        match answer.map(|answer| answer.status()) {
-            Ok(status @ (404 | 410)) => {
+        match answer.map(|answer| (answer.status(), answer.text())) {
+            Ok((status @ (404 | 410), _)) => {
                 return Err(Violation::new(Lie::Vanished, format!("{status} for a stream that is there")));
             }
-            Ok(503 | 429) | Err(_) => {}
-            Ok(status) => return Err(Violation::new(Lie::Unexpected, format!("{status} for a live reader"))),
+            Ok((503 | 429, _)) | Err(_) => {}
+            Ok((status, text)) => {
+                return Err(Violation::new(Lie::Unexpected, format!("{status} for a live reader: {text}")));
+            }
         }
         count(&self.counters.resumed, 1);
         client.turn();
@@ -162,20 +164,31 @@ impl Shared {
     }
 }
 
-/// An answer with a status.
+/// An answer that is no page and no event.
 trait Refusal {
     fn status(&self) -> u16;
+
+    /// Its body, if that was read.
+    fn text(&self) -> String;
 }
 
 impl Refusal for ursula_tests::Response {
     fn status(&self) -> u16 {
         self.status
     }
+
+    fn text(&self) -> String {
+        ursula_tests::Response::text(self)
+    }
 }
 
 impl Refusal for ursula_tests::Head {
     fn status(&self) -> u16 {
         self.status
+    }
+
+    fn text(&self) -> String {
+        String::new()
     }
 }
 

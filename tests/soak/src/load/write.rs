@@ -106,7 +106,7 @@ impl Pen {
         let (result, acked) = self.take(&mut stream.ledger(), stream.is_gone(), since, record, &answer);
         match answer {
             Answer::Unknown => count(&shared.counters.unknown, 1),
-            Answer::Refused => count(&shared.counters.refused, 1),
+            Answer::Refused(_) => count(&shared.counters.refused, 1),
             _ => {}
         }
         shared.findings.check(format!("append to {}", stream.path), result);
@@ -138,7 +138,10 @@ impl Pen {
                 next(self);
                 return (result, true);
             }
-            Answer::Refused => Ok(()),
+            Answer::Refused(reason) => {
+                ledger.refused(self.writer, self.seq, reason);
+                Ok(())
+            }
             Answer::Unknown => {
                 if self.mode == Mode::Plain {
                     ledger.unknown(self.writer, self.seq);
@@ -180,7 +183,7 @@ impl Client {
     async fn pause_after(&mut self, answer: &Answer) {
         match answer {
             Answer::Mismatch { .. } | Answer::Closed => {}
-            Answer::Refused => {
+            Answer::Refused(_) => {
                 self.turn();
                 sleep(PAUSE).await;
             }
