@@ -84,6 +84,12 @@ impl ClusterSide {
         self.hosting().cluster().borrow().clone()
     }
 
+    /// Who leads a group, as far as this node knows or was told.
+    pub(crate) fn leader(&self, group: GroupId) -> Option<NodeId> {
+        let own = self.hosting().leads().borrow().get(&group).copied();
+        own.max(self.0.told.borrow().get(&group).copied())?.leader
+    }
+
     /// What the leader of this group, if it is here, is about.
     pub(crate) fn task(&self, group: GroupId) -> Option<Task> {
         self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
@@ -104,8 +110,7 @@ impl ClusterSide {
     /// Proposes a change of the cluster wherever the meta group is led.
     async fn propose(&self, change: ClusterChange) -> OpResult {
         let op = ClusterOp { version: None, change };
-        let lead = self.hosting().leads().borrow().get(&GroupId::META).copied().unwrap_or_default();
-        let leader = lead.leader.ok_or(Error::NotLeader { leader: None, term: lead.term })?;
+        let leader = self.leader(GroupId::META).ok_or(Error::NOT_HERE)?;
         if leader == self.me() {
             return self.hosting().propose(op).await;
         }

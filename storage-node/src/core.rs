@@ -86,6 +86,8 @@ pub(crate) struct Read {
     pub(crate) until: Option<Offset>,
     pub(crate) bytes_max: usize,
     pub(crate) touch: bool,
+    /// Whether a replica may answer that cannot prove that it leads.
+    pub(crate) applied_is_enough: bool,
 }
 
 /// A range that was read.
@@ -94,6 +96,8 @@ pub(crate) struct ReadDone {
     pub(crate) info: StreamInfo,
     pub(crate) start: Offset,
     pub(crate) range: Range,
+    /// Whether `info` is certainly the newest.
+    pub(crate) proven: bool,
 }
 
 /// A page of names to list.
@@ -254,7 +258,14 @@ impl Core {
             }
             RequestKind::Record { key, id, at, until, reply } => {
                 let directory = self.directory.clone();
-                spawn_local(async move { reply.send(group.inherited_record(&key, id, at, until, &directory).await) });
+                spawn_local(async move {
+                    // Another leader may know of a stream that this replica has not heard of yet.
+                    let found = match group.replica.confirm_leadership().await {
+                        Ok(()) => group.inherited_record(&key, id, at, until, &directory).await,
+                        Err(error) => Err(error),
+                    };
+                    drop(reply.send(found));
+                });
             }
             RequestKind::List { list, reply } => {
                 spawn_local(reads::list(group, list, now, reply));

@@ -161,6 +161,6 @@ impl Hosting for Engine {
     }
 
     async fn propose(&self, op: ClusterOp) -> OpResult {
-        self.directory.propose(GroupId::META, Op::Cluster(Box::new(op))).await
+        self.directory.propose_here(GroupId::META, Op::Cluster(Box::new(op))).await
     }
 }

@@ -10,6 +10,7 @@ mod config;
 mod core;
 mod data_dir;
 mod directory;
+mod elsewhere;
 mod engine;
 mod group;
 mod hot;
@@ -19,6 +20,7 @@ mod node;
 mod ops;
 #[allow(dead_code, reason = "what only the cluster uses")]
 mod peers;
+pub mod process;
 mod raft;
 mod reads;
 mod runtime;

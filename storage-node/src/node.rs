@@ -19,6 +19,7 @@ use crate::config::NodeConfig;
 use crate::core::{Core, CoreConfig, CoreDisk, MAILBOX_REQUESTS_MAX, Notices, Request};
 use crate::data_dir::DataDir;
 use crate::directory::{Directory, core_of};
+use crate::elsewhere::Elsewhere;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::peers::{PeerService, Peers};
@@ -98,6 +99,7 @@ impl Node {
         }
         let engine = Engine::new(identity, dir, stored, directory.clone(), peers.clone(), notices.clone())?;
         let cluster = ClusterSide::start(Arc::new(engine));
+        directory.connect(Elsewhere::new(peers.clone(), cluster.clone()));
         let threads = Mutex::new(threads);
         let node = Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, threads }));
         if formation == Formation::Alone {

@@ -15,8 +15,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::runtime::Handle;
 use tonic::metadata::MetadataMap;
-use ursula_common::NodeId;
-use ursula_proto::{Introduction, PEER_VERSION};
+use ursula_common::{Error, NodeId};
+use ursula_proto::{Introduction, NodeChannel, PEER_VERSION, PeerClient};
 
 pub(crate) use address::PeerAddress;
 pub(crate) use error::PeerError;
@@ -51,6 +51,8 @@ struct Peer {
     address: PeerAddress,
     urgent: Link,
     bulk: Link,
+    /// For single calls.
+    calls: Option<NodeChannel>,
     /// Both links end when this is dropped.
     _running: tokio::sync::watch::Sender<()>,
 }
@@ -84,7 +86,12 @@ impl Peers {
         }
         let (running, stop) = tokio::sync::watch::channel(());
         let start = |priority| Link::start(&self.0, node, address.clone(), priority, stop.clone());
-        let peer = Peer { urgent: start(Priority::Urgent), bulk: start(Priority::Bulk), address, _running: running };
+        let calls = {
+            let _runtime = self.0.runtime.enter();
+            address.connect()
+        };
+        let (urgent, bulk) = (start(Priority::Urgent), start(Priority::Bulk));
+        let peer = Peer { urgent, bulk, calls, address, _running: running };
         book.peers.insert(node, peer);
         book.version += 1;
     }
@@ -107,6 +114,28 @@ impl Peers {
             Priority::Urgent => peer.urgent.clone(),
             Priority::Bulk => peer.bulk.clone(),
         })
+    }
+
+    /// The runtime that carries what goes to other nodes.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
+    /// A client for single calls to a node, if it is known where it is.
+    pub(crate) fn client(&self, node: NodeId) -> Option<PeerClient> {
+        Some(ursula_proto::peer_client(self.read().peers.get(&node)?.calls.clone()?))
+    }
+
+    /// A request to a node, with an introduction of this one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if nobody knows where it is.
+    pub(crate) fn request<T>(&self, node: NodeId, message: T) -> Result<tonic::Request<T>, Error> {
+        let address = self.read().peers.get(&node).map(|peer| peer.address.clone()).ok_or(Error::Unavailable)?;
+        let introduction = self.introduction(node, &address).map_err(|_| Error::Unavailable)?;
+        let mut request = tonic::Request::new(message);
+        introduction.write(request.metadata_mut());
+        Ok(request)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Book> {

@@ -69,7 +69,7 @@ impl v1::node_server::Node for NodeService {
     }
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let v1::ReadRequest { target, from, bytes_max, until, touch } = request.into_inner();
+        let v1::ReadRequest { target, from, bytes_max, until, touch, applied_is_enough } = request.into_inner();
         let TargetRef { group, key, inherited } = target.try_into().map_err(to_status)?;
         let read = Read {
             key,
@@ -78,18 +78,20 @@ impl v1::node_server::Node for NodeService {
             until: until.map(Offset),
             bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX).min(PAGE_BYTES_MAX),
             touch,
+            applied_is_enough,
         };
         let done = self.ask(group, |reply| RequestKind::Read { read, reply }).await?;
         Ok(Response::new(stream::iter(chunks(done).map(Ok)).boxed()))
     }
 
     async fn tail(&self, request: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        let v1::TailRequest { target, from, stream_id } = request.into_inner();
+        let v1::TailRequest { target, from, stream_id, tell_up_to_date } = request.into_inner();
         let target: TargetRef = target.try_into().map_err(to_status)?;
         Ok(Response::new(tail::open(
             target,
             StreamId(stream_id),
             Offset(from),
+            tell_up_to_date,
             self.directory.clone(),
             self.metrics.clone(),
         )))
@@ -127,8 +129,8 @@ impl v1::node_server::Node for NodeService {
 
 /// A read as messages: small pieces stand together, large ones alone.
 fn chunks(done: ReadDone) -> impl Iterator<Item = v1::ReadChunk> {
-    let ReadDone { info, start, range } = done;
-    let head = v1::ReadHead { info: Some(info.into()), start: start.0, next: range.next.0 };
+    let ReadDone { info, start, range, proven } = done;
+    let head = v1::ReadHead { info: Some(info.into()), start: start.0, next: range.next.0, proven };
     let mut parts = join_small(range.pieces).into_iter();
     let first = v1::ReadChunk { head: Some(head), data: parts.next().unwrap_or_default() };
     std::iter::once(first).chain(parts.map(|data| v1::ReadChunk { head: None, data }))

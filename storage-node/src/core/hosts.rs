@@ -118,7 +118,13 @@ impl Core {
                 (GroupState::in_memory(id, self.data_groups, self.hot.clone(), now), Storage::Memory)
             }
             Some(Log { dir, journal, archive }) => {
-                let found = self.found.borrow().get(&id).cloned().unwrap_or_default();
+                let found = self.found.borrow().get(&id).cloned();
+                if found.is_none() {
+                    // A process that ended while it forgot the group may have left the checkpoint.
+                    let dir = dir.clone();
+                    runtime::blocking(move || dir.remove_checkpoint(id)).await?;
+                }
+                let found = found.unwrap_or_default();
                 let (dir, journal, archive) = (dir.clone(), journal.clone(), archive.clone());
                 let state = GroupState::on_disk(id, self.data_groups, self.hot.clone(), archive.clone());
                 (state, Storage::Disk { dir, journal, archive, found })
@@ -129,6 +135,7 @@ impl Core {
         }
         let state = Rc::new(RefCell::new(state));
         let replica = Replica::start(id, state.clone(), storage, self.peers.clone()).await?;
+        state.borrow_mut().prove_with(replica.prover());
         let dir = self.log.as_ref().map(|log| log.dir.clone());
         let group = Rc::new(Group::new(id, state, replica, dir, self.clock.clone(), self.metrics.clone()));
         let courier = Courier::new(group.clone(), self.directory.clone());
@@ -159,6 +166,7 @@ impl Core {
         if let Some(Hosted { group, tasks, .. }) = hosted {
             self.notices.remove(id);
             group.replica.stop().await;
+            group.close();
             tasks.iter().for_each(|task| task.abort());
             group.state.borrow_mut().clear();
         }

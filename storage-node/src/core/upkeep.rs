@@ -44,6 +44,8 @@ impl Core {
                 group.expire_if_due();
                 courier.send_again();
                 group.touch_tailed();
+            } else {
+                group.rest();
             }
         }
         self.set_gauges(&hosted, mailbox_requests);

@@ -35,6 +35,8 @@ pub(crate) struct GroupState {
     finished: Vec<(SagaId, OpResult)>,
     /// Who hears of changes of the cluster, if this is the meta group.
     cluster: Option<watch::Sender<Option<Arc<Cluster>>>>,
+    /// See [`GroupState::prove_with`].
+    proof: Box<dyn Fn() -> Result<(), Error>>,
 }
 
 impl GroupState {
@@ -52,7 +54,18 @@ impl GroupState {
 
     fn new(group: GroupId, streams: State, hot: Rc<RefCell<Hot>>, archive: Option<Archive>) -> GroupState {
         let (tails, outgoing, finished) = (Tails::default(), Vec::new(), Vec::new());
-        GroupState { group, streams, hot, archive, tails, outgoing, finished, cluster: None }
+        let proof = Box::new(|| Err(Error::NOT_HERE));
+        GroupState { group, streams, hot, archive, tails, outgoing, finished, cluster: None, proof }
+    }
+
+    /// What tails are told of the end of a stream is true while `proof` succeeds. Until this is called nothing is.
+    pub(crate) fn prove_with(&mut self, proof: impl Fn() -> Result<(), Error> + 'static) {
+        self.proof = Box::new(proof);
+    }
+
+    /// Whether what is applied is certainly all that was acknowledged.
+    pub(crate) fn is_proven(&self) -> bool {
+        (self.proof)().is_ok()
     }
 
     /// Lets `listener` hear of every change of the cluster.
@@ -154,19 +167,23 @@ impl GroupState {
     /// back, with its stream, if what it wants now is not in memory.
     pub(crate) fn wait(&mut self, key: &StreamKey, now: Millis, waiter: Waiter) -> Option<(Waiter, StreamInfo)> {
         let info = match self.streams.info(key, now) {
-            Ok(info) if info.id == waiter.stream => info,
-            other => {
-                waiter.answer(Err(other.err().unwrap_or(Error::StreamNotFound)));
+            Ok(info) if info.id != waiter.stream => Err(Error::StreamNotFound),
+            Ok(info) if waiter.from > info.tail => Err(Error::OffsetInvalid),
+            Ok(info) if info.fork.as_ref().is_some_and(|fork| waiter.from < fork.at) => Err(Error::OffsetInvalid),
+            info => info,
+        };
+        let info = match info {
+            Ok(info) => info,
+            Err(error) => {
+                // A replica that lags may not have heard of the stream yet, nor of its last bytes.
+                waiter.answer(Err((self.proof)().err().unwrap_or(error)));
                 return None;
             }
         };
-        if waiter.from > info.tail || info.fork.as_ref().is_some_and(|fork| waiter.from < fork.at) {
-            waiter.answer(Err(Error::OffsetInvalid));
-        } else if waiter.from < info.tail || info.closed {
+        if waiter.from < info.tail || info.closed || (waiter.tell_up_to_date && self.is_proven()) {
             return self.answer(waiter, info);
-        } else {
-            self.tails.add(info.id, key, matches!(info.lifetime, Lifetime::Ttl(_)), waiter);
         }
+        self.tails.add(info.id, key, matches!(info.lifetime, Lifetime::Ttl(_)), waiter);
         None
     }
 
@@ -176,7 +193,7 @@ impl GroupState {
         if range.pieces.is_empty() && waiter.from < info.tail {
             return Some((waiter, info));
         }
-        let page = TailPage::new(waiter.from, range, &info);
+        let page = TailPage::new(waiter.from, range, &info, || self.is_proven());
         waiter.answer(Ok(page));
         None
     }
@@ -281,3 +298,6 @@ impl StateMachine for GroupState {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
