@@ -2,6 +2,7 @@
 //! to break it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
@@ -20,9 +21,9 @@ pub(crate) struct Flags {
     /// Gateways.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=9))]
     gateways: u16,
-    /// The port of the first gateway; those of the others and of the nodes follow from it.
-    #[arg(long, default_value_t = 4437, value_parser = clap::value_parser!(u16).range(1..=65000))]
-    port: u16,
+    /// Where the first gateway serves clients; the ports of the others and of the nodes follow from it.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4437")]
+    listen: SocketAddr,
 }
 
 /// A process of the cluster.
@@ -33,6 +34,7 @@ struct Member {
 }
 
 /// Offsets from the first port: gateways, their operations, nodes, their operations.
+const GATEWAYS: u16 = 0;
 const OPERATIONS: u16 = 10;
 const NODES: u16 = 20;
 const NODE_OPERATIONS: u16 = 30;
@@ -64,7 +66,7 @@ async fn start(flags: &Flags, members: &mut Vec<Member>) -> Result<(), Failure> 
     for id in 1..=flags.nodes {
         members.push(spawn(&flags.dir, format!("node-{id}"), node_arguments(flags, id))?);
     }
-    let nodes: Vec<String> = (1..=flags.nodes).map(|id| format!("{id}={}", node_address(flags, id))).collect();
+    let nodes: Vec<String> = (1..=flags.nodes).map(|id| format!("{id}={}", address(flags, NODES, id))).collect();
     let nodes = nodes.iter().flat_map(|node| ["--node", node.as_str()]);
     let mut init = tokio::process::Command::new(std::env::current_exe()?);
     let init = init.args(["cluster", "init"]).args(nodes).kill_on_drop(true).status().await?;
@@ -77,19 +79,17 @@ async fn start(flags: &Flags, members: &mut Vec<Member>) -> Result<(), Failure> 
     Ok(())
 }
 
-fn node_address(flags: &Flags, id: u16) -> String {
-    format!("127.0.0.1:{}", flags.port + NODES + id - 1)
-}
-
-fn gateway_address(flags: &Flags, id: u16) -> String {
-    format!("127.0.0.1:{}", flags.port + id - 1)
+/// The address of process `id` of those that begin `offset` ports after the first gateway.
+fn address(flags: &Flags, offset: u16, id: u16) -> SocketAddr {
+    let port = flags.listen.port().saturating_add(offset + id - 1);
+    SocketAddr::new(flags.listen.ip(), port)
 }
 
 fn node_arguments(flags: &Flags, id: u16) -> Vec<String> {
     let data = flags.dir.join(format!("node-{id}"));
-    let operations = format!("127.0.0.1:{}", flags.port + NODE_OPERATIONS + id - 1);
+    let operations = address(flags, NODE_OPERATIONS, id).to_string();
     let number = id.to_string();
-    let listen = node_address(flags, id);
+    let listen = address(flags, NODES, id).to_string();
     let data = data.display().to_string();
     let pairs =
         [("--node-id", number), ("--data-dir", data), ("--listen", listen), ("--operations-listen", operations)];
@@ -97,9 +97,9 @@ fn node_arguments(flags: &Flags, id: u16) -> Vec<String> {
 }
 
 fn gateway_arguments(flags: &Flags, id: u16) -> Vec<String> {
-    let operations = format!("127.0.0.1:{}", flags.port + OPERATIONS + id - 1);
-    let mut pairs = vec![("--listen", gateway_address(flags, id)), ("--operations-listen", operations)];
-    pairs.extend((1..=flags.nodes).map(|id| ("--node", node_address(flags, id))));
+    let operations = address(flags, OPERATIONS, id).to_string();
+    let mut pairs = vec![("--listen", address(flags, GATEWAYS, id).to_string()), ("--operations-listen", operations)];
+    pairs.extend((1..=flags.nodes).map(|id| ("--node", address(flags, NODES, id).to_string())));
     arguments("gateway", &pairs)
 }
 
@@ -116,7 +116,7 @@ fn spawn(dir: &Path, name: String, arguments: Vec<String>) -> io::Result<Member>
 
 fn banner(flags: &Flags, members: &[Member]) -> String {
     let gateways: Vec<String> =
-        (1..=flags.gateways).map(|id| format!("http://{}", gateway_address(flags, id))).collect();
+        (1..=flags.gateways).map(|id| format!("http://{}", address(flags, GATEWAYS, id))).collect();
     let processes: Vec<String> =
         members.iter().map(|member| format!("  {:<10} process {}", member.name, member.child.id())).collect();
     format!(
@@ -125,7 +125,7 @@ fn banner(flags: &Flags, members: &[Member]) -> String {
         gateways.join(" and "),
         processes.join("\n"),
         flags.dir.display(),
-        node_address(flags, 1),
+        address(flags, NODES, 1),
     )
 }
 
