@@ -12,6 +12,7 @@ use crate::{Gateway, GatewayConfig, GatewayFlags, Seed, serve};
 
 /// What a process can be told on its command line.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Arguments {
     #[command(flatten)]
     config: ConfigFlags,

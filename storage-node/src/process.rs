@@ -12,6 +12,7 @@ use crate::{Formation, Node, NodeConfig, NodeFlags, serve};
 
 /// What a process can be told on its command line.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Arguments {
     #[command(flatten)]
     config: ConfigFlags,
