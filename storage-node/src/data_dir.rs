@@ -142,6 +142,9 @@ impl DataDir {
             identity: identity.incarnation,
             salt: random(),
             free_bytes_min: config.disk_reserve_bytes,
+            // Each core may need one at the same moment.
+            reserve: (config.cores as u32).max(2),
+            spares: (config.cores as u32).max(2) + 1,
             ..Options::default()
         };
         let (log, recovered) = LogDir::open(io.clone(), &path.join(LOG), options)?;
@@ -236,7 +239,8 @@ impl DataDir {
                 }
             }
             log.remove_before(oldest)?;
-            while !space.high_water && log.prepare_spare()? {}
+            // Also when it is nearly full: the reserve is made of these files.
+            while log.prepare_spare()? {}
             Ok(())
         })
         .await

@@ -143,8 +143,9 @@ impl Journal {
     /// Proves to a later reader that all before was on disk, if nothing more comes.
     pub(crate) fn mark_if_idle(&self) {
         let idle = self.0.waiting.borrow().is_empty() && !*self.0.failed.borrow();
-        if idle && self.0.unmarked.take() {
-            self.0.appender.borrow_mut().mark();
+        if idle && self.0.unmarked.get() {
+            let marked = self.0.appender.borrow_mut().mark();
+            self.0.unmarked.set(!marked && self.pending_bytes() > 0);
             self.0.wake.notify_one();
         }
     }

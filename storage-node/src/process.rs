@@ -22,7 +22,7 @@ pub struct Arguments {
 
 /// Serves until a signal comes.
 pub fn run(Arguments { config, flags }: &Arguments) -> ExitCode {
-    cli::run("info,openraft=warn", || match config.settings(|file| config::load(file, flags))? {
+    cli::run("info,openraft=error", || match config.settings(|file| config::load(file, flags))? {
         Some(settings) => cli::block_on(serve_until_signal(settings)),
         None => Ok(()),
     })

@@ -90,7 +90,8 @@ const PLACES: [Place; 5] = [
         allowed: &[
             ("storage-node/src/raft.rs", "the one place that knows openraft"),
             ("storage-node/src/raft/", "the one place that knows openraft"),
-            ("storage-node/src/main.rs", "names it in the default filter of the log"),
+            ("storage-node/src/process.rs", "how much of it is logged"),
+            ("ursula/src/main.rs", "how much of it is logged"),
         ],
     },
     Place {
