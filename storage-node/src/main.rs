@@ -26,7 +26,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let Arguments { config, flags } = Arguments::parse();
-    cli::run("info,openraft=warn", || match config.settings(|file| config::load(file, &flags))? {
+    cli::run("info,openraft=error", || match config.settings(|file| config::load(file, &flags))? {
         Some(settings) => cli::block_on(serve_until_signal(settings)),
         None => Ok(()),
     })

@@ -231,7 +231,7 @@ impl<M: StateMachine> Replica<M> {
         let server = server.borrow_watched();
         let configs = server.membership_config.membership().get_joint_config();
         let leads = server.state == ServerState::Leader;
-        leads.then(|| self.acks.since(server.id, &server.vote, configs)).flatten()
+        leads.then(|| self.acks.since(server.id, server.vote.leader_id, configs)).flatten()
     }
 
     async fn read_index(
@@ -253,7 +253,7 @@ impl<M: StateMachine> Replica<M> {
         let mut server = self.raft.server_metrics();
         let led = {
             let now = server.borrow_watched();
-            (now.state == ServerState::Leader).then_some(now.vote)
+            (now.state == ServerState::Leader).then_some(now.vote.leader_id)
         };
         if led.is_none() {
             return std::future::pending().await;
@@ -263,7 +263,7 @@ impl<M: StateMachine> Replica<M> {
                 return std::future::pending().await;
             }
             let now = server.borrow_watched();
-            if now.state != ServerState::Leader || Some(now.vote) != led {
+            if now.state != ServerState::Leader || Some(now.vote.leader_id) != led {
                 return;
             }
         }
