@@ -1,6 +1,6 @@
 //! Compiles the contract with a compiler written in Rust, so that no `protoc` has to be installed.
 
-const FILES: [&str; 3] = ["node.proto", "peer.proto", "raft.proto"];
+const FILES: [&str; 4] = ["admin.proto", "node.proto", "peer.proto", "raft.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     FILES.iter().for_each(|file| println!("cargo:rerun-if-changed={file}"));

@@ -3,6 +3,8 @@
 //! Every error answers two questions: may I send the same request again ([`Error::retry`]), and did
 //! anything happen ([`Error::outcome`])? Knows no status of HTTP or gRPC: the edges translate.
 
+use std::sync::Arc;
+
 use crate::{ContentType, NodeId, Offset};
 
 /// Whether a failed request changed anything.
@@ -135,6 +137,13 @@ pub enum Error {
     #[error("the stream has as many forks as it may")]
     TooManyForks,
 
+    /// A change of the cluster that breaks a rule. Only operators hear of it, never clients of streams.
+    #[error("{reason}")]
+    ClusterRefused {
+        /// Which rule, and what to do.
+        reason: Arc<str>,
+    },
+
     /// Memory for recent bytes is used up; reads go on.
     #[error("the server's memory for stream data is full: delete streams, or raise ring_bytes")]
     MemoryFull,
@@ -197,6 +206,7 @@ impl Error {
             Error::ForkOffsetInvalid { .. } => "fork_offset_invalid",
             Error::ForkSubOffsetInvalid => "fork_sub_offset_invalid",
             Error::TooManyForks => "too_many_forks",
+            Error::ClusterRefused { .. } => "cluster_refused",
             Error::MemoryFull => "memory_full",
             Error::DiskFull => "disk_full",
             Error::Overloaded => "overloaded",

@@ -6,6 +6,7 @@
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod content_type;
@@ -23,6 +24,7 @@ pub mod verb;
 pub mod wire;
 
 pub use clock::{Clock, Millis};
+pub use cluster::ClusterId;
 pub use content_type::ContentType;
 pub use error::{Error, Outcome};
 pub use ids::{GroupId, NodeId, SagaId, SessionId, Slot, StreamId};

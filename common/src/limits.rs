@@ -42,6 +42,13 @@ pub const SESSION_RESULTS_MAX: usize = 8192;
 /// A session that was silent for so long is forgotten.
 pub const SESSION_IDLE: Duration = Duration::from_secs(15 * 60);
 
+/// Nodes that one cluster may ever have had.
+pub const NODES_MAX: usize = 1024;
+/// Voting replicas of one group.
+pub const REPLICAS_MAX: usize = 7;
+/// The longest address of a node: a DNS name, a colon and a port.
+pub const ADDRESS_BYTES_MAX: usize = 260;
+
 /// The most bytes of ops in one frame of a lane, except that one op always fits.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// The most ops in one frame of a lane.

@@ -2,6 +2,9 @@
 //! to groups. The table is made once with a consistent hash, then stored and versioned, so that
 //! slots can move without touching the function.
 
+mod flow;
+pub mod plan;
+
 use std::hash::{Hash, Hasher};
 
 use consistent_hash::{Node, RingHash, StaticHashRing};

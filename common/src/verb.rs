@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::cluster::ClusterOp;
 use crate::{BucketName, ContentType, Error, Millis, Offset, SagaId, StreamId, StreamKey};
 
 /// A change of state.
@@ -36,6 +37,8 @@ pub enum Op {
     ReleaseFork(ForkRef),
     /// The answer of another group to one step of a saga. Proposed by the leader to its own group.
     SagaStep(SagaStep),
+    /// Changes the cluster (meta group).
+    Cluster(Box<ClusterOp>),
 }
 
 /// One step of creating or removing a bucket, from the meta group to another.

@@ -4,6 +4,7 @@
 //! number is never reused or changed; `docs/formats/ops.md` lists them with those that are kept for
 //! later. Decoding checks everything that the newtypes of this crate promise.
 
+pub mod cluster;
 mod convert;
 mod error;
 pub mod reply;
@@ -29,11 +30,11 @@ pub fn decode_op(bytes: Bytes) -> Result<verb::Op, Error> {
 
 /// Numbers 1 to 31 are kept for clients' ops, 32 to 63 for those between groups, 64 and up for those
 /// of a group to itself. Kept for later: 5 to 12 (retention, trim, snapshot, attributes, import),
-/// 40 to 47 (slot freeze, import, drop), 66 to 79 (pack commit, checkpoint).
+/// 40 to 47 (slot freeze, import, drop), 67 to 79 (pack commit, checkpoint).
 #[derive(Clone, PartialEq, Message)]
 pub struct Op {
     /// What to do; never absent in a valid op.
-    #[prost(oneof = "op::Kind", tags = "1, 2, 3, 4, 13, 14, 32, 33, 34, 35, 64, 65")]
+    #[prost(oneof = "op::Kind", tags = "1, 2, 3, 4, 13, 14, 32, 33, 34, 35, 64, 65, 66")]
     pub kind: Option<op::Kind>,
 }
 
@@ -68,6 +69,8 @@ pub mod op {
         Expire(Empty),
         #[prost(message, tag = "65")]
         SagaStep(SagaStep),
+        #[prost(message, tag = "66")]
+        Cluster(cluster::ClusterOp),
     }
 }
 

@@ -3,11 +3,15 @@
 //!
 //! Knows no HTTP dialect of clients, no Raft and no stream state: it converts and transports.
 
+mod calls;
 mod channel;
 mod convert;
 mod introduction;
 mod status;
 
+pub use calls::{
+    AdminClient, PROTOCOL, PROTOCOL_MIN, admin_client, admin_server, cluster_id, cluster_id_bytes, propose,
+};
 pub use channel::{ChannelError, NodeChannel, NodeClient, check_address, local, node_client, node_server, remote};
 pub use convert::{TargetRef, read_from, slot_table};
 pub use introduction::{Introduction, PEER_VERSION, PeerClient, peer_client, peer_server};
@@ -17,6 +21,14 @@ pub use status::{from_status, refusal, to_status};
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod v1 {
     tonic::include_proto!("ursula.node.v1");
+}
+
+/// What operators ask of storage nodes; see `admin.proto`.
+pub mod admin {
+    #[allow(missing_docs, clippy::all, unreachable_pub)]
+    pub mod v1 {
+        tonic::include_proto!("ursula.admin.v1");
+    }
 }
 
 /// What storage nodes say to each other; see `peer.proto`.

@@ -23,7 +23,7 @@ pub fn to_status(error: Error) -> Status {
         Error::ContentTypeMismatch { .. } | Error::ForkContentTypeMismatch { .. } => Code::FailedPrecondition,
         Error::StaleEpoch { .. } | Error::EpochStart | Error::ProducerGap { .. } => Code::FailedPrecondition,
         Error::StreamSeqConflict { .. } | Error::OffsetMismatch { .. } => Code::FailedPrecondition,
-        Error::StreamFull => Code::FailedPrecondition,
+        Error::StreamFull | Error::ClusterRefused { .. } => Code::FailedPrecondition,
     };
     let message = error.to_string();
     Status::with_details(code, message, Failure::from(error).encode_to_vec().into())

@@ -49,16 +49,23 @@ impl Archive {
     /// with an earlier one, in a copy of its own.
     pub(crate) fn add(&self, group: GroupId, stream: StreamId, offset: Offset, record: &Bytes, entry: &Stored) {
         let inside = (record.as_ptr() as usize).checked_sub(entry.bytes.as_ptr() as usize);
-        let inside = inside.filter(|inside| inside + record.len() <= entry.bytes.len());
-        let (segment, at) = match inside {
-            Some(inside) => (entry.segment, entry.at + inside as u32),
-            None => {
-                let copy = self.0.journal.slice(group, stream, offset, record);
-                (copy.segment, copy.at)
-            }
+        let Some(inside) = inside.filter(|inside| inside + record.len() <= entry.bytes.len()) else {
+            return self.copy(group, stream, offset, std::slice::from_ref(record));
         };
+        let at = entry.at + inside as u32;
         let extent = Extent { offset: offset.0, at, len: record.len() as u32, crc: crc32c::crc32c(record) };
-        self.0.table.borrow_mut().add(group, stream, segment, extent);
+        self.0.table.borrow_mut().add(group, stream, entry.segment, extent);
+    }
+
+    /// Writes records that continue a stream to the log, and notes where.
+    pub(crate) fn copy(&self, group: GroupId, stream: StreamId, start: Offset, records: &[Bytes]) {
+        let copy = self.0.journal.slice(group, stream, start, &ursula_common::pieces::join(records));
+        let (mut offset, mut at) = (start.0, copy.at);
+        for record in records {
+            let extent = Extent { offset, at, len: record.len() as u32, crc: crc32c::crc32c(record) };
+            self.0.table.borrow_mut().add(group, stream, copy.segment, extent);
+            (offset, at) = (extent.end(), at + extent.len);
+        }
     }
 
     /// Forgets a stream.

@@ -3,12 +3,13 @@
 
 use std::io;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use prost::Message;
 use ursula_common::StreamId;
 use ursula_wal::{Extent, RowRef, SegmentId};
 
 use crate::archive::{Chain, Places};
+use crate::sections;
 
 /// Persisted: the first bytes of every checkpoint, with the version of the format at the end.
 const MAGIC: [u8; 8] = *b"URSCKPT\x01";
@@ -84,19 +85,23 @@ impl Checkpoint {
     /// The bytes of the file.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut file = MAGIC.to_vec();
-        section(&mut file, kind::META, &self.meta);
-        self.state.chunks(SECTION_BYTES).for_each(|state| section(&mut file, kind::STATE, state));
+        sections::put(&mut file, kind::META, &self.meta);
+        self.state.chunks(SECTION_BYTES).for_each(|state| sections::put(&mut file, kind::STATE, state));
         for chains in self.places.chains.chunks(SECTION_STREAMS) {
             let chains = chains.iter().map(stored_chain).collect();
-            section(&mut file, kind::CHAINS, &ChainsSection { chains }.encode_to_vec());
+            sections::put(&mut file, kind::CHAINS, &ChainsSection { chains }.encode_to_vec());
         }
         for (segment, streams) in &self.places.unindexed {
             for streams in streams.chunks(SECTION_STREAMS) {
                 let streams = streams.iter().map(stored_extents).collect();
-                section(&mut file, kind::UNINDEXED, &UnindexedSection { segment: segment.0, streams }.encode_to_vec());
+                sections::put(
+                    &mut file,
+                    kind::UNINDEXED,
+                    &UnindexedSection { segment: segment.0, streams }.encode_to_vec(),
+                );
             }
         }
-        section(&mut file, kind::END, &[]);
+        sections::put(&mut file, kind::END, &[]);
         file
     }
 
@@ -111,7 +116,8 @@ impl Checkpoint {
         let mut checkpoint = Checkpoint::default();
         let mut state: Vec<Bytes> = Vec::new();
         loop {
-            let (kind, body) = next_section(&mut file)?;
+            let section = sections::take(&mut file).map_err(|error| damaged(&error.to_string()))?;
+            let (kind, body) = section.ok_or_else(|| damaged("it ends too early"))?;
             match kind {
                 kind::META => checkpoint.meta = body,
                 kind::STATE => state.push(body),
@@ -127,35 +133,6 @@ impl Checkpoint {
         checkpoint.state = ursula_common::pieces::join(&state);
         Ok(checkpoint)
     }
-}
-
-fn section(file: &mut Vec<u8>, kind: u8, body: &[u8]) {
-    let len = u32::try_from(body.len()).expect("invariant: sections are small");
-    let start = file.len();
-    file.push(kind);
-    file.extend_from_slice(&len.to_le_bytes());
-    file.extend_from_slice(body);
-    let crc = crc32c::crc32c(&file[start..]);
-    file.extend_from_slice(&crc.to_le_bytes());
-}
-
-fn next_section(file: &mut Bytes) -> io::Result<(u8, Bytes)> {
-    const HEAD: usize = 5;
-    const CRC: usize = 4;
-    if file.len() < HEAD + CRC {
-        return Err(damaged("it ends too early"));
-    }
-    let len = u32::from_le_bytes([file[1], file[2], file[3], file[4]]) as usize;
-    if file.len() < HEAD + len + CRC {
-        return Err(damaged("it ends too early"));
-    }
-    let mut whole = file.split_to(HEAD + len);
-    if crc32c::crc32c(&whole) != file.get_u32_le() {
-        return Err(damaged("a checksum is wrong"));
-    }
-    let kind = whole[0];
-    whole.advance(HEAD);
-    Ok((kind, whole))
 }
 
 fn damaged(what: &str) -> io::Error {

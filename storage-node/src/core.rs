@@ -168,7 +168,7 @@ impl Core {
                     let (dir, journal) = (dir.clone(), journal.clone());
                     let found = found.remove(&id).unwrap_or_default();
                     let state = GroupState::on_disk(id, data_groups, hot.clone(), archive.clone());
-                    (state, Storage::Disk { dir, journal, found })
+                    (state, Storage::Disk { dir, journal, archive: archive.clone(), found })
                 }
             };
             let state = Rc::new(RefCell::new(state));

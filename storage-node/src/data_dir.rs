@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use ursula_common::GroupId;
 use ursula_wal::io::Lock;
-use ursula_wal::{Io, LogDir, OpenError, Options, RecoveredGroup, SegmentId};
+use ursula_wal::{File, Io, LogDir, OpenError, Options, RecoveredGroup, SegmentId};
 
 use crate::config::NodeConfig;
 use crate::runtime;
@@ -39,6 +39,26 @@ struct Inner {
     needed: Mutex<Vec<SegmentId>>,
     full: AtomicBool,
     _lock: Box<dyn Lock>,
+}
+
+/// A file that is removed when it is dropped.
+pub(crate) struct TemporaryFile {
+    io: Arc<dyn Io>,
+    path: PathBuf,
+    file: Arc<dyn File>,
+}
+
+impl TemporaryFile {
+    pub(crate) fn file(&self) -> Arc<dyn File> {
+        self.file.clone()
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // What stays behind goes when the next one is made.
+        drop(self.io.remove(&self.path));
+    }
 }
 
 /// Whose directory it is.
@@ -196,6 +216,26 @@ impl DataDir {
         .await
     }
 
+    /// A file for a snapshot of a group that arrives. One that an earlier life left behind goes.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn temporary_file(&self, group: GroupId) -> io::Result<TemporaryFile> {
+        let path = self.0.path.join(CHECKPOINTS).join(format!("{}.incoming", checkpoint_name(group)));
+        remove(&*self.0.io, &path)?;
+        Ok(TemporaryFile { file: self.0.io.create(&path)?, path, io: self.0.io.clone() })
+    }
+
+    /// Removes the checkpoint of a group. Blocks.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub(crate) fn remove_checkpoint(&self, group: GroupId) -> io::Result<()> {
+        let dir = self.0.path.join(CHECKPOINTS);
+        remove(&*self.0.io, &dir.join(checkpoint_name(group)))?;
+        self.0.io.sync_dir(&dir)
+    }
+
     fn needed(&self) -> std::sync::MutexGuard<'_, Vec<SegmentId>> {
         self.0.needed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -293,13 +333,18 @@ fn read(io: &dyn Io, path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// Removes a file, if it is there.
+fn remove(io: &dyn Io, path: &Path) -> io::Result<()> {
+    match io.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file so that it is there whole, or as it was before.
 fn write(io: &dyn Io, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = dir.join(temporary(name));
-    match io.remove(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(io, &new)?;
     let file = io.create(&new)?;
     file.write_at(bytes, 0)?;
     file.sync_data()?;

@@ -2,8 +2,10 @@
 //!
 //! Knows no HTTP dialect and no gateway: it speaks the gRPC contract of `ursula-proto`.
 
+mod admin;
 mod archive;
 mod checkpoint;
+mod cluster;
 mod config;
 mod core;
 mod data_dir;
@@ -19,9 +21,11 @@ mod peers;
 mod raft;
 mod reads;
 mod runtime;
+mod sections;
 mod server;
 mod service;
 mod tails;
+mod transfer;
 
 pub use config::{NodeConfig, NodeFlags};
 pub use node::Node;

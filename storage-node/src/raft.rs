@@ -41,7 +41,7 @@ pub(crate) use {
     snapshot::{MemorySink, SnapshotData, SnapshotSink, SnapshotSource},
 };
 
-use crate::archive::{Places, Stored};
+use crate::archive::{Archive, Places, Stored};
 use crate::data_dir::DataDir;
 use crate::journal::Journal;
 use crate::peers::Peers;
@@ -68,20 +68,12 @@ pub(crate) trait StateMachine: 'static {
     /// # Errors
     /// If the bytes are not a snapshot of a version that is known.
     fn restore(&mut self, state: Bytes, places: Places) -> io::Result<()>;
-    /// Where a snapshot of another replica is kept until it is complete.
-    ///
-    /// # Errors
-    /// If there is no place for it.
-    fn sink(&self) -> io::Result<Box<dyn SnapshotSink>> {
-        Ok(Box::new(MemorySink::default()))
-    }
 }
 
 /// This node's replica of one group.
 pub(crate) struct Replica<M: StateMachine> {
     raft: Raft<M>,
     log: Log,
-    state: Rc<RefCell<M>>,
     acks: Rc<Acks>,
     /// Votes for nobody before that: it may have promised not to, and have forgotten.
     silent_until: Option<Instant>,
@@ -94,13 +86,13 @@ pub(crate) struct Replica<M: StateMachine> {
 /// Where the log of a group is kept.
 pub(crate) enum Storage {
     Memory,
-    Disk { dir: DataDir, journal: Journal, found: RecoveredGroup },
+    Disk { dir: DataDir, journal: Journal, archive: Archive, found: RecoveredGroup },
 }
 
 #[derive(Clone)]
 enum Log {
     Memory(MemoryLog),
-    Disk(DiskLog),
+    Disk(Disk),
 }
 
 /// A log in memory is cut off after a snapshot when it holds so many bytes of commands, or so many entries:
@@ -124,22 +116,22 @@ impl<M: StateMachine> Replica<M> {
     ) -> io::Result<Self> {
         match storage {
             Storage::Memory => Replica::start_in_memory(group, state, MemoryLog::default(), peers).await,
-            Storage::Disk { dir, journal, found } => {
-                let log = DiskLog::open(group, journal, found).await?;
-                let machine = Machine::open(state.clone(), Disk { group, dir, log: log.clone() }).await?;
-                Replica::start_on(group, state, machine, log.clone(), Log::Disk(log), peers).await
+            Storage::Disk { dir, journal, archive, found } => {
+                let log = DiskLog::open(group, journal.clone(), found).await?;
+                let disk = Disk { group, dir, journal, archive, log };
+                let machine = Machine::open(state, disk.clone()).await?;
+                Replica::start_on(group, machine, disk.log.clone(), Log::Disk(disk), peers).await
             }
         }
     }
 
     async fn start_in_memory(group: GroupId, state: Rc<RefCell<M>>, log: MemoryLog, peers: Peers) -> io::Result<Self> {
-        let machine = Machine::in_memory(state.clone());
-        Replica::start_on(group, state, machine, log.clone(), Log::Memory(log), peers).await
+        let machine = Machine::in_memory(state);
+        Replica::start_on(group, machine, log.clone(), Log::Memory(log), peers).await
     }
 
     async fn start_on(
         group: GroupId,
-        state: Rc<RefCell<M>>,
         machine: Machine<M>,
         mut storage: impl RaftLogStorage<TypeConfig>,
         log: Log,
@@ -153,7 +145,7 @@ impl<M: StateMachine> Replica<M> {
         let raft = Raft::new(node.0, config, network, storage, machine).await.map_err(io::Error::other)?;
         let silent_until = was_here.then(|| Instant::now() + RESTART_SILENCE);
         let (questions, installing) = (Rc::new(()), Rc::new(()));
-        Ok(Replica { raft, log, state, acks, silent_until, questions, installing })
+        Ok(Replica { raft, log, acks, silent_until, questions, installing })
     }
 
     /// Waits until this replica leads its group.
@@ -287,7 +279,7 @@ impl<M: StateMachine> Replica<M> {
     /// Asks for a checkpoint if one is due, and for the log to be purged as far as the last one allows.
     /// Does nothing in memory.
     pub(crate) async fn keep_house(&self) {
-        let Log::Disk(log) = &self.log else { return };
+        let Log::Disk(Disk { log, .. }) = &self.log else { return };
         let snapshot = self.raft.metrics().borrow_watched().snapshot.map(|id| id.index);
         // A replica that has stopped has nothing to keep.
         if log.checkpoint_due() {
@@ -300,7 +292,7 @@ impl<M: StateMachine> Replica<M> {
 
     /// Whether everything of this group in the segment is applied, and in all before it.
     pub(crate) fn is_settled(&self, segment: SegmentId) -> bool {
-        let Log::Disk(log) = &self.log else { return true };
+        let Log::Disk(Disk { log, .. }) = &self.log else { return true };
         let next = self.raft.metrics().borrow_watched().last_applied.map_or(0, |id| id.index + 1);
         log.place(next).is_none_or(|place| place.segment > segment)
     }

@@ -1,5 +1,6 @@
 //! `ursula`: the one binary for people. Composes the tiers, and has no logic of its own.
 
+mod cluster;
 mod dev;
 
 use std::process::ExitCode;
@@ -23,11 +24,14 @@ struct Arguments {
 enum Command {
     /// Run both tiers in this process. This is what happens without a command.
     Dev(dev::Flags),
+    /// Make a cluster, look at it, and change its nodes.
+    Cluster(cluster::Arguments),
 }
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or_else(|| Command::Dev(dev::Flags::default()));
-    cli::run("warn,openraft=error", || match command {
-        Command::Dev(flags) => dev::run(&flags),
-    })
+    match command {
+        Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Dev(flags) => cli::run("warn,openraft=error", || dev::run(&flags)),
+    }
 }

@@ -26,6 +26,7 @@ impl From<verb::Op> for Op {
             verb::Op::SagaStep(step) => {
                 Kind::SagaStep(SagaStep { saga: step.saga.0, message: step.message, outcome: step.outcome.into() })
             }
+            verb::Op::Cluster(op) => Kind::Cluster((*op).into()),
         };
         Op { kind: Some(kind) }
     }
@@ -52,6 +53,7 @@ impl TryFrom<Op> for verb::Op {
                 message: step.message,
                 outcome: step.outcome.try_into()?,
             }),
+            Kind::Cluster(op) => verb::Op::Cluster(Box::new(op.try_into()?)),
         })
     }
 }

@@ -40,6 +40,7 @@ impl From<Error> for Failure {
             Error::ForkOffsetInvalid { tail } => number(67, tail.0),
             Error::ForkSubOffsetInvalid => code(68),
             Error::TooManyForks => code(69),
+            Error::ClusterRefused { reason } => Failure { text: reason.to_string(), ..code(80) },
         }
     }
 }
@@ -81,6 +82,7 @@ impl From<Failure> for Error {
             67 => Error::ForkOffsetInvalid { tail: Offset(a) },
             68 => Error::ForkSubOffsetInvalid,
             69 => Error::TooManyForks,
+            80 => Error::ClusterRefused { reason: text.into() },
             _ => Error::Malformed,
         }
     }

@@ -46,7 +46,8 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         | Error::StreamFull
         | Error::ForkSourceGone
         | Error::ForkContentTypeMismatch { .. }
-        | Error::TooManyForks => StatusCode::CONFLICT,
+        | Error::TooManyForks
+        | Error::ClusterRefused { .. } => StatusCode::CONFLICT,
         Error::StreamGone | Error::OffsetGone { .. } => StatusCode::GONE,
         // Clients repeat a 5xx by themselves, without end. What would be applied twice must not look
         // like one, nor like a conflict, which promises that nothing was applied.

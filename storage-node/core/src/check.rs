@@ -6,6 +6,7 @@ use ursula_common::limits::{FORKS_MAX, PRODUCERS_MAX, SESSION_RESULTS_MAX, SESSI
 use ursula_common::{GroupId, Offset, StreamKey};
 
 use crate::bucket::DROPPED_MAX;
+use crate::cluster::is_sound;
 use crate::fork::RELEASED_MAX;
 use crate::saga::{Phase, Saga};
 use crate::stream::{Presence, Stream};
@@ -20,6 +21,9 @@ impl State {
         self.check_streams();
         self.check_sessions();
         self.check_sagas();
+        if let Some(cluster) = &self.cluster {
+            assert!(is_sound(cluster) && self.group == GroupId::META, "the cluster is sound");
+        }
         assert!(self.dropped.len() <= DROPPED_MAX, "too many dropped buckets are remembered");
         assert!(self.released.len() <= RELEASED_MAX, "too many released forks are remembered");
     }

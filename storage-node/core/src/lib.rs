@@ -8,6 +8,7 @@ mod append;
 mod batch;
 mod bucket;
 mod check;
+mod cluster;
 mod codec;
 mod command;
 mod create;
@@ -21,9 +22,10 @@ mod state;
 mod stream;
 
 pub use batch::{decode_batch, encode_batch};
+pub use cluster::change_cluster;
 pub use codec::CodecError;
 pub use command::{Answer, Command, Destination, Effect, Message, Origin};
-pub use query::Stats;
+pub use query::{Stats, StoredRange};
 pub use state::State;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use ursula_common::verb::{Lifetime, StreamInfo};
-use ursula_common::{BucketName, Error, Millis, StreamId, StreamKey, StreamName};
+use ursula_common::{BucketName, Error, Millis, Offset, StreamId, StreamKey, StreamName};
 
 use crate::State;
 use crate::stream::Presence;
@@ -11,6 +11,17 @@ use crate::stream::Presence;
 /// Reads renew a sliding time to live only when this much of it is over, or [`TOUCH_MS_MAX`].
 const TOUCH_PART: u64 = 16;
 const TOUCH_MS_MAX: u64 = 1000;
+
+/// Bytes of one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredRange {
+    /// The stream.
+    pub stream: StreamId,
+    /// The first offset.
+    pub start: Offset,
+    /// The offset after the last; greater than the first.
+    pub end: Offset,
+}
 
 /// How much there is of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,6 +105,17 @@ impl State {
             .take_while(|(name, _)| name.as_str().starts_with(prefix))
             .filter(|(_, stream)| stream.presence == Presence::Live && !stream.due(now));
         Ok(live.take(limit).map(|(name, stream)| (name.clone(), stream.info())).collect())
+    }
+
+    /// The bytes that streams have of their own, also those that only forks need.
+    pub fn stored_ranges(&self) -> impl Iterator<Item = StoredRange> {
+        let streams = self.buckets.values().flat_map(|bucket| bucket.streams.values());
+        let ranges = streams.map(|stream| {
+            let info = stream.info();
+            let start = info.fork.as_ref().map_or(info.earliest, |fork| info.earliest.max(fork.at));
+            StoredRange { stream: info.id, start, end: info.tail }
+        });
+        ranges.filter(|range| range.start < range.end)
     }
 
     /// How much there is of everything.

@@ -2,7 +2,8 @@
 //! of a number that was ever written.
 //!
 //! A version byte, then records one after the other, each with its length before it: the head, every
-//! bucket followed by its streams, sessions, sagas, what was removed lately, and the end.
+//! bucket followed by its streams, sessions, sagas, what was removed lately, the
+//! cluster (meta group), and the end.
 
 mod decode;
 mod encode;

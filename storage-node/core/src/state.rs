@@ -2,14 +2,16 @@
 //! share: finding a stream, adding and ending one.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
+use ursula_common::cluster::Cluster;
 use ursula_common::verb::{ForkRef, Op, Reply};
 use ursula_common::{BucketName, Error, GroupId, Millis, SagaId, SessionId, StreamId, StreamKey, StreamName};
 
 use crate::saga::{Saga, Sagas};
 use crate::session::Sessions;
 use crate::stream::{ContentTypes, ForkId, Presence, Stream};
-use crate::{Answer, Command, Effect, append, bucket, create, expire, fork, saga};
+use crate::{Answer, Command, Effect, append, bucket, cluster, create, expire, fork, saga};
 
 /// The most groups that one meta group can serve.
 pub(crate) const DATA_GROUPS_MAX: u32 = 1 << 16;
@@ -31,6 +33,8 @@ pub struct State {
     pub(crate) sessions: Sessions,
     pub(crate) sagas: Sagas,
     pub(crate) content_types: ContentTypes,
+    /// Nodes and places of groups, once the cluster was formed; only in the meta group. Shared with whoever looks.
+    pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
 /// A bucket. In the meta group it has no streams.
@@ -66,6 +70,7 @@ impl State {
             sessions: Sessions::default(),
             sagas: Sagas::default(),
             content_types: ContentTypes::default(),
+            cluster: None,
         }
     }
 
@@ -94,6 +99,7 @@ impl State {
         let outcome = match op {
             Op::CreateBucket(name) if meta => return bucket::create(self, name, caller, effects),
             Op::DeleteBucket(name) if meta => return bucket::delete(self, name, caller, effects),
+            Op::Cluster(op) if meta => cluster::apply(self, *op),
             Op::SagaStep(step) => saga::step(self, step, effects),
             Op::Expire => expire::expire(self, effects),
             _ if meta => Err(Error::Malformed),
@@ -105,7 +111,7 @@ impl State {
             Op::ReleaseFork(fork_ref) => fork::release(self, fork_ref, effects),
             Op::InstallBucket(step) => bucket::install(self, step),
             Op::DropBucket(step) => bucket::drop(self, step, effects),
-            Op::CreateBucket(_) | Op::DeleteBucket(_) => Err(Error::Malformed),
+            Op::CreateBucket(_) | Op::DeleteBucket(_) | Op::Cluster(_) => Err(Error::Malformed),
         };
         Answer::Done(outcome)
     }

@@ -14,9 +14,10 @@ use ursula_proto::raft::v1::Vote;
 
 use super::codec::{snapshot_meta_from_wire, vote_from_wire, vote_to_wire};
 use super::messages::{append_from_wire, appended_to_wire, ballot_from_wire, transfer_from_wire, voted_to_wire};
-use super::snapshot::SnapshotSink;
+use super::snapshot::{MemorySink, SnapshotSink};
 use super::{Log, Replica, StateMachine, compact};
 use crate::peers::{Inbound, InboundSnapshot, Part, Reply};
+use crate::transfer::IncomingFile;
 
 /// Questions of one group that may wait for its log; the asker tries again.
 const QUESTIONS_MAX: usize = 256;
@@ -129,8 +130,12 @@ impl<M: StateMachine> Replica<M> {
         });
     }
 
+    /// Where a snapshot of another replica is kept until it is complete.
     fn sink(&self) -> io::Result<Box<dyn SnapshotSink>> {
-        self.state.borrow().sink()
+        Ok(match &self.log {
+            Log::Memory(_) => Box::new(MemorySink::default()),
+            Log::Disk(disk) => Box::new(IncomingFile::create(&disk.dir, disk.group)?),
+        })
     }
 }
 

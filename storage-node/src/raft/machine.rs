@@ -13,10 +13,12 @@ use ursula_common::GroupId;
 use super::disk::DiskLog;
 use super::types::{Answers, Batch, TypeConfig};
 use super::{SnapshotData, StateMachine, codec};
-use crate::archive::Stored;
+use crate::archive::{Archive, Places, Stored};
 use crate::checkpoint::Checkpoint;
 use crate::data_dir::DataDir;
+use crate::journal::Journal;
 use crate::runtime;
+use crate::transfer::{self, Outgoing};
 
 /// Adds what Raft has to know of a state machine: how far it has come, and with which members.
 pub(crate) struct Machine<M> {
@@ -33,7 +35,29 @@ pub(crate) struct Machine<M> {
 pub(super) struct Disk {
     pub(super) group: GroupId,
     pub(super) dir: DataDir,
+    pub(super) journal: Journal,
+    pub(super) archive: Archive,
     pub(super) log: DiskLog,
+}
+
+impl Disk {
+    async fn checkpoint(&self) -> io::Result<Option<Checkpoint>> {
+        let (dir, group) = (self.dir.clone(), self.group);
+        let read = move || dir.read_checkpoint(group)?.map(Checkpoint::decode).transpose();
+        runtime::blocking(read).await
+    }
+
+    /// Puts a checkpoint in the place of the one before; what it speaks of is on disk.
+    async fn write_checkpoint(&self, index: u64, checkpoint: Checkpoint) -> io::Result<()> {
+        let (dir, group) = (self.dir.clone(), self.group);
+        let write = move || {
+            let file = checkpoint.encode();
+            dir.write_checkpoint(group, &file).map(|()| file.len() as u64)
+        };
+        let bytes = runtime::blocking(write).await?;
+        self.log.checkpointed(index, bytes);
+        Ok(())
+    }
 }
 
 impl<M: StateMachine> Machine<M> {
@@ -46,11 +70,9 @@ impl<M: StateMachine> Machine<M> {
     /// # Errors
     /// If the checkpoint cannot be read.
     pub(super) async fn open(state: Rc<RefCell<M>>, disk: Disk) -> io::Result<Machine<M>> {
-        let (dir, group) = (disk.dir.clone(), disk.group);
-        let file = runtime::blocking(move || dir.read_checkpoint(group)).await?;
+        let checkpoint = disk.checkpoint().await?;
         let mut machine = Machine { disk: Some(disk), ..Machine::in_memory(state) };
-        if let Some(file) = file {
-            let Checkpoint { meta, state, places } = Checkpoint::decode(file)?;
+        if let Some(Checkpoint { meta, state, places }) = checkpoint {
             let meta = codec::decode_snapshot_meta(meta)?;
             machine.state.borrow_mut().restore(state, places)?;
             machine.continue_after(meta);
@@ -126,18 +148,31 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
         meta: &SnapshotMetaOf<TypeConfig>,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let snapshot = snapshot.into_bytes().await?;
-        self.state.borrow_mut().restore(snapshot, Default::default())?;
+        let (state, places) = match &self.disk {
+            None => (snapshot.into_bytes().await?, Places::default()),
+            Some(disk) => {
+                let (state, places) = transfer::install(disk.group, &disk.journal, snapshot).await?;
+                let encoded_meta = codec::encode_snapshot_meta(meta).into();
+                let checkpoint = Checkpoint { meta: encoded_meta, state: state.clone(), places: places.clone() };
+                disk.write_checkpoint(index_of(meta), checkpoint).await?;
+                (state, places)
+            }
+        };
+        self.state.borrow_mut().restore(state, places)?;
         self.continue_after(meta.clone());
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
-        let Some(meta) = self.snapshot.clone() else { return Ok(None) };
-        if self.disk.is_some() {
-            return Ok(Some(Snapshot { meta, snapshot: SnapshotData::nothing() }));
-        }
-        Ok(Some(Snapshot { meta: self.meta(), snapshot: SnapshotData::in_memory(self.state.borrow().snapshot()) }))
+        let Some(disk) = &self.disk else {
+            let snapshot =
+                |_| Snapshot { meta: self.meta(), snapshot: SnapshotData::in_memory(self.state.borrow().snapshot()) };
+            return Ok(self.snapshot.as_ref().map(snapshot));
+        };
+        // The file is the truth: one that is being written does not count yet.
+        let Some(Checkpoint { meta, state, .. }) = disk.checkpoint().await? else { return Ok(None) };
+        let outgoing = Outgoing::new(disk.group, state, disk.archive.clone());
+        Ok(Some(Snapshot { meta: codec::decode_snapshot_meta(meta)?, snapshot: SnapshotData::new(outgoing) }))
     }
 }
 
@@ -155,13 +190,12 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         if let Some((disk, checkpoint)) = self.file.take() {
             // It speaks of bytes that may be on their way to the disk.
             disk.log.sync().await?;
-            let Disk { group, dir, .. } = disk.clone();
-            let bytes = runtime::blocking(move || {
-                let file = checkpoint.encode();
-                dir.write_checkpoint(group, &file).map(|()| file.len())
-            });
-            disk.log.checkpointed(self.meta.last_log_id.map_or(0, |id| id.index), bytes.await? as u64);
+            disk.write_checkpoint(index_of(&self.meta), checkpoint).await?;
         }
         Ok(Snapshot { meta: self.meta.clone(), snapshot: SnapshotData::nothing() })
     }
+}
+
+fn index_of(meta: &SnapshotMetaOf<TypeConfig>) -> u64 {
+    meta.last_log_id.map_or(0, |id| id.index)
 }

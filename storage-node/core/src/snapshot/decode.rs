@@ -1,5 +1,8 @@
 //! From records to a state. Believes nothing: what it accepts, the verbs can work with.
 
+use std::sync::Arc;
+
+use ursula_common::cluster::Cluster;
 use ursula_common::verb::{ForkLink, Lifetime, Producer};
 use ursula_common::{BucketName, ContentType, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey};
 use ursula_common::{StreamName, wire};
@@ -9,7 +12,7 @@ use crate::saga::{BucketSaga, ForkSaga, Phase, Saga};
 use crate::session::Session;
 use crate::state::{Bucket, Caller, DATA_GROUPS_MAX};
 use crate::stream::{ForkId, ForkStart, Presence, ProducerState, Stream};
-use crate::{Answer, CodecError, State};
+use crate::{Answer, CodecError, State, cluster};
 
 /// A state that grows record by record.
 pub(super) struct Decoder {
@@ -47,6 +50,7 @@ impl Decoder {
             }
             Kind::Released(fork) => state.released.push_back(fork_in(fork)?.0),
             Kind::Dropped(step) => drop(state.dropped.insert(step.order, bucket_name(&step.bucket)?)),
+            Kind::Cluster(cluster) => self.add_cluster(cluster)?,
             Kind::Head(_) | Kind::End(_) => return Err(CodecError::Damaged),
         }
         Ok(())
@@ -63,6 +67,14 @@ impl Decoder {
         self.bucket = Some(name.clone());
         let old = self.state.buckets.insert(name, Bucket { busy, order, ..Bucket::default() });
         check(old.is_none())
+    }
+
+    fn add_cluster(&mut self, record: wire::cluster::Cluster) -> Result<(), CodecError> {
+        let cluster = Cluster::try_from(record)?;
+        check(self.state.group == GroupId::META && self.state.cluster.is_none())?;
+        check(cluster::is_sound(&cluster) && cluster.data_groups() == self.state.data_groups)?;
+        self.state.cluster = Some(Arc::new(cluster));
+        Ok(())
     }
 
     fn add_stream(&mut self, record: record::Stream) -> Result<(), CodecError> {

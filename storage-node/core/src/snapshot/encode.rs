@@ -26,6 +26,7 @@ pub(super) fn records(state: &State) -> impl Iterator<Item = Kind> {
         .dropped
         .iter()
         .map(|(order, bucket)| Kind::Dropped(wire::BucketStep { bucket: bucket.to_string(), order: *order }));
+    let cluster = state.cluster.iter().map(|cluster| Kind::Cluster((&**cluster).into()));
     let end = record::End { streams: state.stats().streams as u64 };
     std::iter::once(Kind::Head(head))
         .chain(state.buckets.iter().flat_map(|(name, known)| bucket(name, known)))
@@ -33,6 +34,7 @@ pub(super) fn records(state: &State) -> impl Iterator<Item = Kind> {
         .chain(sagas)
         .chain(released)
         .chain(dropped)
+        .chain(cluster)
         .chain(std::iter::once(Kind::End(end)))
 }
 

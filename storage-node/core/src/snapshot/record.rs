@@ -6,7 +6,7 @@ use ursula_common::wire;
 /// One record.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Record {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 15")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 15")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Released(Fork),
     #[prost(message, tag = "7")]
     Dropped(wire::BucketStep),
+    #[prost(message, tag = "8")]
+    Cluster(wire::cluster::Cluster),
     #[prost(message, tag = "15")]
     End(End),
 }

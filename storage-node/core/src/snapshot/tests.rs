@@ -1,8 +1,10 @@
 //! The bytes of a snapshot: what they are, that they come back, that damage is an error.
 
 use proptest::prelude::*;
+use ursula_common::cluster::{ClusterChange, ClusterOp, Form, NewNode};
+use ursula_common::placement::SlotTable;
 use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer};
-use ursula_common::{BucketName, ContentType, GroupId, Millis, Offset, SessionId, StreamKey};
+use ursula_common::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SessionId, StreamKey};
 
 use super::*;
 use crate::{Command, Message as Sent, Origin};
@@ -99,15 +101,35 @@ fn golden_bytes() {
     assert_eq!(hex(&rich().encode()), RICH.concat());
 }
 
+fn meta_group() -> State {
+    let placement = [0, 1, 2].map(|group| (GroupId(group), vec![NodeId(1)])).into();
+    let nodes = vec![NewNode { id: NodeId(1), address: "n:1".into(), incarnation: 5 }];
+    let form = Form { cluster: ClusterId(0xab), nodes, slots: SlotTable::spread(2), placement };
+    let mut state = State::new(GroupId::META, 2);
+    let op = Op::Cluster(Box::new(ClusterOp { version: None, change: ClusterChange::Form(form) }));
+    state.apply(Command { at: NOW, origin: None, op }, &mut Vec::new());
+    state.check();
+    state
+}
+
+/// The slots of two groups take 4096 bytes: they are golden where they are made.
+#[test]
+fn a_cluster_is_golden() {
+    let slots: Vec<u8> = SlotTable::spread(2).groups().iter().map(|group| group.0 as u8).collect();
+    let bytes = hex(&meta_group().encode()).replace(&hex(&slots), "SLOTS");
+    assert_eq!(bytes, META.concat());
+}
+
 #[test]
 fn a_snapshot_comes_back() {
-    for state in [State::new(GroupId::META, 3), rich()] {
+    for state in [State::new(GroupId::META, 3), meta_group(), rich()] {
         let read = State::decode(state.encode().into()).expect("read");
         read.check();
         assert!(read.encode() == state.encode());
         assert_eq!(read.next_expiry(), state.next_expiry());
         assert!(read.outbox().eq(state.outbox()));
         assert_eq!(read.stats(), state.stats());
+        assert_eq!(read.cluster(), state.cluster());
         assert_eq!(read.info(&key("b"), NOW), state.info(&key("b"), NOW));
         assert_eq!(read.info(&key("c"), NOW).map(|info| info.tail), state.info(&key("c"), NOW).map(|info| info.tail));
     }
@@ -182,6 +204,16 @@ const SMALL: &[&str] = &[
     "271a250a0161100118052080d095ffbc3128e0a499ffbc31320a746578742f706c61696e3a02083c",
     "2822260907000000000000001880d095ffbc3122141212121008011005220a746578742f706c61696e",
     "047a020801",
+];
+
+/// Version, head, bucket, cluster, end.
+const META: &[&str] = &[
+    "01",
+    "0d0a0b10021880d095ffbc312001",
+    "0b12090a0764656661756c74",
+    "c12042be200a10000000000000000000000000000000ab10011a10080112036e3a3119050000000000000022",
+    "8020SLOTS2a0512010118012a0508011201012a05080212010102",
+    "7a00",
 ];
 
 /// The same and a bucket that is gone, streams with everything, a waiting fork, a released one.

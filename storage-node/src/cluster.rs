@@ -1,0 +1,117 @@
+//! The cluster side of a node: it follows what the meta group says and sees to it that the node does its
+//! part. Hosts the groups that belong here, makes new ones, brings the members of those it leads where they
+//! should be, and tells gateways who leads what.
+//!
+//! Speaks to the engine through [`Hosting`] only. Decisions are pure (`step.rs`), loops carry them out.
+
+mod agent;
+mod alone;
+mod hosting;
+mod neighbours;
+mod reconciler;
+mod retire;
+mod step;
+mod topology;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use ursula_common::cluster::{Cluster, ClusterChange, ClusterOp};
+use ursula_common::verb::OpResult;
+use ursula_common::{Error, GroupId, NodeId};
+use ursula_proto::admin_client;
+
+pub(crate) use hosting::{Hosting, Identity, Lead, Leads, Peer, Progress, ReplicaCommand, ReplicaStatus, Role};
+
+/// The cluster side of a node. Cheap to clone; every clone is the same one.
+#[derive(Clone)]
+pub(crate) struct ClusterSide(Arc<Inner>);
+
+struct Inner {
+    hosting: Arc<dyn Hosting>,
+    /// What the other nodes tell of leaders.
+    told: watch::Sender<Leads>,
+    tasks: Mutex<BTreeMap<GroupId, Task>>,
+    agent: Mutex<Option<AbortHandle>>,
+    /// One claim at a time.
+    joining: tokio::sync::Mutex<()>,
+}
+
+/// What the leader of a group is about, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Task {
+    pub(crate) text: String,
+    /// Whether somebody has to help.
+    pub(crate) stuck: bool,
+}
+
+impl ClusterSide {
+    /// Starts to follow the meta group, if the node belongs to a cluster, or as soon as it does. Needs a runtime.
+    pub(crate) fn start(hosting: Arc<dyn Hosting>) -> ClusterSide {
+        let side = ClusterSide(Arc::new(Inner {
+            hosting,
+            told: watch::channel(Leads::new()).0,
+            tasks: Mutex::default(),
+            agent: Mutex::default(),
+            joining: tokio::sync::Mutex::default(),
+        }));
+        let agent = tokio::spawn(agent::run(side.clone())).abort_handle();
+        *side.0.agent.lock().unwrap_or_else(PoisonError::into_inner) = Some(agent);
+        side
+    }
+
+    /// Ends everything that was started; replicas go on.
+    pub(crate) fn stop(&self) {
+        if let Some(agent) = self.0.agent.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            agent.abort();
+        }
+    }
+
+    pub(crate) fn hosting(&self) -> &dyn Hosting {
+        &*self.0.hosting
+    }
+
+    /// One claim of the node at a time.
+    pub(crate) async fn joining(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.joining.lock().await
+    }
+
+    /// The cluster as far as this node knows it.
+    pub(crate) fn cluster(&self) -> Option<Arc<Cluster>> {
+        self.hosting().cluster().borrow().clone()
+    }
+
+    /// What the leader of this group, if it is here, is about.
+    pub(crate) fn task(&self, group: GroupId) -> Option<Task> {
+        self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+    }
+
+    fn set_task(&self, group: GroupId, task: Option<Task>) {
+        let mut tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        match task {
+            Some(task) => drop(tasks.insert(group, task)),
+            None => drop(tasks.remove(&group)),
+        }
+    }
+
+    fn me(&self) -> NodeId {
+        self.hosting().identity().node
+    }
+
+    /// Proposes a change of the cluster wherever the meta group is led.
+    async fn propose(&self, change: ClusterChange) -> OpResult {
+        let op = ClusterOp { version: None, change };
+        let lead = self.hosting().leads().borrow().get(&GroupId::META).copied().unwrap_or_default();
+        let leader = lead.leader.ok_or(Error::NotLeader { leader: None, term: lead.term })?;
+        if leader == self.me() {
+            return self.hosting().propose(op).await;
+        }
+        let channel = self.hosting().channel(leader).ok_or(Error::Unavailable)?;
+        ursula_proto::propose(&mut admin_client(channel), op, false).await.map(|()| ursula_common::verb::Reply::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! Follows the cluster: connects to its nodes, hosts the groups that belong here and makes the new ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+use ursula_common::cluster::{Cluster, GroupRecord, NodeState};
+use ursula_common::{GroupId, NodeId};
+
+use super::hosting::{Peer, ReplicaCommand};
+use super::{ClusterSide, neighbours, reconciler, retire};
+
+/// What could not be done is tried again after so long, and what others decide is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs for as long as the node.
+pub(super) async fn run(side: ClusterSide) {
+    let mut cluster = side.hosting().cluster();
+    let mut agent = Agent { side, tasks: JoinSet::new(), groups: BTreeMap::new(), nodes: BTreeMap::new() };
+    agent.resume().await;
+    loop {
+        let known = cluster.borrow_and_update().clone();
+        let known = match agent.removed_meanwhile(known.as_ref()).await {
+            Some(news) => Some(news),
+            None => known,
+        };
+        if let Some(known) = known {
+            agent.follow(&known).await;
+        }
+        let goes_on = tokio::select! {
+            () = sleep(TICK) => true,
+            changed = cluster.changed() => changed.is_ok(),
+        };
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+struct Agent {
+    side: ClusterSide,
+    /// The tasks of `groups` and `nodes`; they end with the agent.
+    tasks: JoinSet<()>,
+    /// Groups that are hosted here, with their reconcilers.
+    groups: BTreeMap<GroupId, AbortHandle>,
+    /// Nodes whose topology is followed.
+    nodes: BTreeMap<NodeId, AbortHandle>,
+}
+
+impl Agent {
+    /// Goes on where the last process of this directory stopped: the others may need the votes of this node
+    /// before any of them can say what the cluster is.
+    async fn resume(&mut self) {
+        let hosting = self.side.hosting();
+        if hosting.identity().cluster.is_none() {
+            return;
+        }
+        hosting.connect(&hosting.remembered());
+        let groups: BTreeSet<GroupId> = std::iter::once(GroupId::META).chain(hosting.stored()).collect();
+        for group in groups {
+            self.host(group).await;
+        }
+    }
+
+    /// The cluster that others know, if it says that this node was removed. A node that was away meanwhile
+    /// does not hear of it from its own meta group: that has let it go.
+    async fn removed_meanwhile(&self, known: Option<&Arc<Cluster>>) -> Option<Arc<Cluster>> {
+        let hosting = self.side.hosting();
+        let (me, own) = (self.side.me(), hosting.identity().cluster?);
+        let meta = hosting.leads().borrow().get(&GroupId::META).copied().unwrap_or_default();
+        if meta.leader.is_some() {
+            return None;
+        }
+        for peer in hosting.remembered() {
+            let Some(cluster) = retire::cluster_of(&self.side, peer.node).await else { continue };
+            let newer = known.is_none_or(|known| known.version < cluster.version);
+            let removed = cluster.nodes.get(&me).is_some_and(|node| node.state == NodeState::Removed);
+            if cluster.id == own && newer && removed {
+                return Some(Arc::new(cluster));
+            }
+        }
+        None
+    }
+
+    async fn follow(&mut self, cluster: &Arc<Cluster>) {
+        let identity = self.side.hosting().identity();
+        if identity.cluster != Some(cluster.id) {
+            let own = identity.cluster.map_or("none".to_owned(), |own| own.to_string());
+            error!(own, meta = %cluster.id, "the meta group here is that of another cluster: nothing is done");
+            return;
+        }
+        self.connect(cluster, identity.node).await;
+        for (group, record) in &cluster.groups {
+            if cluster.hosts(identity.node, *group) {
+                self.host(*group).await;
+                self.make_if_new(*group, record, identity.node).await;
+            }
+        }
+        let hosted = self.side.hosting().hosted();
+        for group in hosted.into_iter().filter(|group| !cluster.hosts(identity.node, *group)) {
+            self.retire(cluster, group).await;
+        }
+    }
+
+    async fn connect(&mut self, cluster: &Cluster, me: NodeId) {
+        let peer = |node: NodeId| {
+            let known = cluster.nodes.get(&node)?;
+            Some(Peer { node, address: known.address.clone(), incarnation: known.incarnation })
+        };
+        let others: Vec<Peer> = cluster.members().filter(|node| *node != me).filter_map(peer).collect();
+        let hosting = self.side.hosting();
+        hosting.connect(&others);
+        if hosting.remembered() != others
+            && let Err(error) = hosting.remember(others.clone()).await
+        {
+            warn!(%error, "the addresses of the other nodes could not be kept");
+        }
+        let ids: BTreeSet<NodeId> = others.iter().map(|peer| peer.node).collect();
+        self.nodes.retain(|node, task| {
+            let stays = ids.contains(node);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for node in ids {
+            let Agent { side, tasks, nodes, .. } = self;
+            nodes.entry(node).or_insert_with(|| tasks.spawn(neighbours::follow(side.clone(), node)));
+        }
+    }
+
+    async fn host(&mut self, group: GroupId) {
+        let hosting = self.side.hosting();
+        if !hosting.hosted().contains(&group)
+            && let Err(error) = hosting.host(group).await
+        {
+            warn!(%group, %error, "a group cannot be hosted; tried again");
+            return;
+        }
+        let Agent { side, tasks, groups, .. } = self;
+        groups.entry(group).or_insert_with(|| tasks.spawn(reconciler::run(side.clone(), group)));
+    }
+
+    /// A group begins on the first of its nodes, once: nobody else makes it, and its places do not change
+    /// before it has begun. So there is never a second group under its number.
+    async fn make_if_new(&self, group: GroupId, record: &GroupRecord, me: NodeId) {
+        let hosting = self.side.hosting();
+        if record.begun || record.replicas.first() != Some(&me) {
+            return;
+        }
+        if !hosting.status(group).await.is_some_and(|status| status.pristine) {
+            return;
+        }
+        let voters = record.replicas.iter().copied().collect();
+        match hosting.command(group, ReplicaCommand::Initialize(voters)).await {
+            Ok(()) => info!(%group, "group made"),
+            Err(error) => warn!(%group, %error, "a group cannot be made; tried again"),
+        }
+    }
+
+    /// Lets a group go that belongs elsewhere, when its leader has let this node go.
+    async fn retire(&mut self, cluster: &Cluster, group: GroupId) {
+        if !retire::is_dismissed(&self.side, cluster, group).await {
+            return;
+        }
+        if let Some(reconciler) = self.groups.remove(&group) {
+            reconciler.abort();
+        }
+        self.side.set_task(group, None);
+        match self.side.hosting().forget(group).await {
+            Ok(()) => info!(%group, "group is elsewhere now; its replica here is forgotten"),
+            Err(error) => warn!(%group, %error, "a replica cannot be forgotten; tried again"),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! How a command ends that does not succeed.
+
+use ursula_common::Error;
+
+/// Why a command did not succeed, in one sentence that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) text: String,
+    /// Whether what was begun goes on.
+    pub(super) late: bool,
+}
+
+impl Failure {
+    /// Refused or failed.
+    pub(super) fn refused(text: impl Into<String>) -> Failure {
+        Failure { text: text.into(), late: false }
+    }
+
+    /// Not done in time.
+    pub(super) fn late(text: impl Into<String>) -> Failure {
+        Failure { text: text.into(), late: true }
+    }
+
+    /// The code of the process.
+    pub(super) fn exit_code(&self) -> u8 {
+        if self.late { 3 } else { 1 }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::refused(error.to_string())
+    }
+}

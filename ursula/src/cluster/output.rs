@@ -1,0 +1,51 @@
+//! What a command says: progress line by line, and at its end a text or one JSON object.
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+
+/// Where a command says things.
+pub(super) struct Output {
+    json: bool,
+    /// What was said last: the same again would be noise.
+    last: RefCell<String>,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Output {
+        Output { json, last: RefCell::default() }
+    }
+
+    /// Says what goes on.
+    pub(super) fn progress(&self, line: &str) {
+        if *self.last.borrow() == line {
+            return;
+        }
+        line.clone_into(&mut self.last.borrow_mut());
+        // Whoever reads may have gone; that must not stop the work.
+        let _ = if self.json { writeln!(std::io::stderr(), "{line}") } else { writeln!(std::io::stdout(), "{line}") };
+    }
+
+    /// Says what came of it.
+    pub(super) fn result(&self, text: &str, value: &Value) {
+        let _ = if self.json {
+            writeln!(std::io::stdout(), "{value}")
+        } else {
+            writeln!(std::io::stdout(), "{}", text.trim_end())
+        };
+    }
+
+    /// Says why it failed.
+    pub(super) fn failed(&self, failure: &Failure) -> ExitCode {
+        if self.json {
+            let error = json!({ "error": { "message": failure.text, "in_progress": failure.late } });
+            let _ = writeln!(std::io::stdout(), "{error}");
+        }
+        let _ = writeln!(std::io::stderr(), "error: {}", failure.text);
+        ExitCode::from(failure.exit_code())
+    }
+}
