@@ -10,13 +10,13 @@ mod link;
 mod service;
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::runtime::Handle;
 use tonic::metadata::MetadataMap;
 use ursula_common::NodeId;
-use ursula_proto::{Introduction, PEER_VERSION};
+use ursula_proto::{Introduction, NodeChannel, PEER_VERSION};
 
 pub(crate) use address::PeerAddress;
 pub(crate) use error::PeerError;
@@ -78,18 +78,29 @@ impl Peers {
     /// Where a node is, from now on. Links to where it was before are cut; nothing happens if it is there
     /// already.
     pub(crate) fn set(&self, node: NodeId, address: PeerAddress) {
-        let mut book = self.write();
-        if node == self.0.node || book.peers.get(&node).is_some_and(|peer| peer.address == address) {
-            return;
-        }
-        let (running, stop) = tokio::sync::watch::channel(());
-        let start = |priority| Link::start(&self.0, node, address.clone(), priority, stop.clone());
-        let peer = Peer { urgent: start(Priority::Urgent), bulk: start(Priority::Bulk), address, _running: running };
-        book.peers.insert(node, peer);
-        book.version += 1;
+        self.0.set(&mut self.write(), node, address);
     }
 
-    /// Forgets a node: links are cut, and it is a stranger if it calls.
+    /// Exactly these are the others, from now on: what [`Peers::set`] and [`Peers::remove`] do, in one.
+    pub(crate) fn connect(&self, others: impl IntoIterator<Item = (NodeId, PeerAddress)>) {
+        let mut book = self.write();
+        let mut strangers: BTreeSet<NodeId> = book.peers.keys().copied().collect();
+        for (node, address) in others {
+            strangers.remove(&node);
+            self.0.set(&mut book, node, address);
+        }
+        for node in strangers {
+            book.peers.remove(&node);
+            book.version += 1;
+        }
+    }
+
+    /// A connection of its own to a node, for calls of other contracts. Needs a runtime with I/O.
+    pub(crate) fn channel(&self, node: NodeId) -> Option<NodeChannel> {
+        self.read().peers.get(&node)?.address.connect()
+    }
+
+    /// Forgets a node: links are cut. It may still call, as a node may whose address nobody has told yet.
     pub(crate) fn remove(&self, node: NodeId) {
         let mut book = self.write();
         book.peers.remove(&node);
@@ -180,6 +191,19 @@ impl Peers {
             )),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+impl Inner {
+    fn set(self: &Arc<Self>, book: &mut Book, node: NodeId, address: PeerAddress) {
+        if node == self.node || book.peers.get(&node).is_some_and(|peer| peer.address == address) {
+            return;
+        }
+        let (running, stop) = tokio::sync::watch::channel(());
+        let start = |priority| Link::start(self, node, address.clone(), priority, stop.clone());
+        let peer = Peer { urgent: start(Priority::Urgent), bulk: start(Priority::Bulk), address, _running: running };
+        book.peers.insert(node, peer);
+        book.version += 1;
     }
 }
 

@@ -226,6 +226,11 @@ impl<M: StateMachine> Replica<M> {
         leads.then(|| self.acks.since(server.id, server.vote.leader_id, configs)).flatten()
     }
 
+    /// Whether this replica takes itself for the leader.
+    fn leads(&self) -> bool {
+        self.raft.server_metrics().borrow_watched().state == ServerState::Leader
+    }
+
     async fn read_index(
         &self,
         policy: ReadPolicy,

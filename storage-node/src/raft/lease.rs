@@ -6,10 +6,12 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use openraft::alias::LeaderIdOf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use ursula_common::NodeId;
 
 use super::types::TypeConfig;
 
@@ -53,6 +55,13 @@ impl Acks {
             since = since.min(one(voters)?);
         }
         Some(since)
+    }
+
+    /// How long ago the question of `leader` was sent that each node answered last.
+    pub(super) fn silent(&self, leader: LeaderIdOf<TypeConfig>) -> BTreeMap<NodeId, Duration> {
+        let latest = self.latest.borrow();
+        let own = latest.iter().filter(|(_, (by, _))| *by == leader);
+        own.map(|(node, (_, sent))| (NodeId(*node), sent.elapsed())).collect()
     }
 
     /// Waits for the next answer; must be created before looking at [`Acks::since`].

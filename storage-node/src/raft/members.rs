@@ -2,15 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::EmptyNode;
 use tokio::time::timeout;
-use ursula_common::NodeId;
+use tracing::info;
+use ursula_common::{Error, NodeId};
 
 use super::config::TRANSFER_TIMEOUT;
+use super::types::TypeConfig;
 use super::{Replica, StateMachine};
+use crate::cluster::Role;
 
 /// How a replica stands at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +23,9 @@ pub(crate) struct Status {
     /// Who leads, as far as this replica knows.
     pub(crate) leader: Option<NodeId>,
     pub(crate) term: u64,
-    /// Whether it is this replica that leads.
-    pub(crate) leads: bool,
+    pub(crate) role: Role,
+    /// Whether it has never heard of its group: no entry, no vote, no snapshot.
+    pub(crate) pristine: bool,
     pub(crate) last_log: Option<u64>,
     pub(crate) committed: Option<u64>,
     pub(crate) applied: Option<u64>,
@@ -30,6 +36,15 @@ pub(crate) struct Status {
     pub(crate) members_at: Option<u64>,
     /// How far the log of each member agrees with that of the leader; empty for others.
     pub(crate) matched: BTreeMap<NodeId, Option<u64>>,
+    /// How long ago the question was sent that each other member answered last; empty for others than leaders.
+    pub(crate) silent: BTreeMap<NodeId, Duration>,
+}
+
+impl Status {
+    /// Whether it is this replica that leads.
+    pub(crate) fn leads(&self) -> bool {
+        self.role == Role::Leader
+    }
 }
 
 impl<M: StateMachine> Replica<M> {
@@ -78,59 +93,80 @@ impl<M: StateMachine> Replica<M> {
     ///
     /// # Errors
     /// If this replica does not lead, or the members are being changed.
-    pub(crate) async fn add_learner(&self, node: NodeId) -> io::Result<()> {
-        self.raft.add_learner(node.0, EmptyNode {}, false).await.map(drop).map_err(io::Error::other)
+    pub(crate) async fn add_learner(&self, node: NodeId) -> Result<(), Error> {
+        self.changed(self.raft.add_learner(node.0, EmptyNode {}, false).await)
     }
 
-    /// Makes these the voters, by way of a joint majority. Voters that are none any more leave the group, as
-    /// do learners that are not among them unless `keep_learners`; new ones must be learners that have caught
-    /// up. Returns when it is done; a leader that is not among them hands over after that.
+    /// Makes these the voters, by way of a joint majority. New ones must be learners that have caught up; those
+    /// that lose their vote follow on as learners. Returns when it is done; a leader that is not among them
+    /// leads on until it hands over.
     ///
     /// # Errors
     /// If this replica does not lead, a voter is no learner yet, or the members are being changed.
-    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> io::Result<()> {
+    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), Error> {
         let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
-        self.raft.change_membership(voters, false).await.map(drop).map_err(io::Error::other)
+        self.changed(self.raft.change_membership(voters, true).await)
     }
 
     /// Drops learners from the group.
     ///
     /// # Errors
     /// If this replica does not lead, or the members are being changed.
-    pub(crate) async fn remove_learners(&self, nodes: &BTreeSet<NodeId>) -> io::Result<()> {
+    pub(crate) async fn remove_learners(&self, nodes: &BTreeSet<NodeId>) -> Result<(), Error> {
         let nodes: BTreeSet<u64> = nodes.iter().map(|node| node.0).collect();
         let change = openraft::ChangeMembers::RemoveNodes(nodes);
-        self.raft.change_membership(change, true).await.map(drop).map_err(io::Error::other)
+        self.changed(self.raft.change_membership(change, true).await)
+    }
+
+    /// What became of a change of members, for whoever wanted it and may want it again.
+    fn changed<T>(&self, change: Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>) -> Result<(), Error> {
+        match change {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(self.not_leader()),
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) | RaftError::Fatal(_)) => {
+                Err(Error::OutcomeUnknown)
+            }
+            Err(refused) => {
+                info!(reason = %refused, "members were not changed");
+                Err(Error::Unavailable)
+            }
+        }
     }
 
     /// Hands the group over to another voter and waits until it leads. Proposals fail meanwhile.
     ///
     /// # Errors
     /// If it does not lead in time: then the voters elect whom they will.
-    pub(crate) async fn transfer_leader(&self, to: NodeId) -> io::Result<()> {
-        self.raft.trigger().transfer_leader(to.0).await.map_err(io::Error::other)?;
+    pub(crate) async fn transfer_leader(&self, to: NodeId) -> Result<(), Error> {
+        if !self.leads() {
+            return Err(self.not_leader());
+        }
+        self.raft.trigger().transfer_leader(to.0).await.map_err(|_| Error::Unavailable)?;
         let handed_over = async {
             let mut known = self.leader();
             while known.map(|(leader, _)| leader) != Some(to) {
                 known = self.leader_other_than(known).await?;
             }
-            Ok(())
+            io::Result::Ok(())
         };
-        let late = |_| io::Error::other(format!("node {to} did not take over within {TRANSFER_TIMEOUT:?}"));
-        timeout(TRANSFER_TIMEOUT, handed_over).await.map_err(late)?
+        match timeout(TRANSFER_TIMEOUT, handed_over).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Error::Unavailable),
+        }
     }
 
     /// How this replica stands.
     pub(crate) fn status(&self) -> Status {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();
-        let index = |id: &openraft::alias::LogIdOf<super::types::TypeConfig>| id.index;
+        let index = |id: &openraft::alias::LogIdOf<TypeConfig>| id.index;
         let nodes = |ids: &BTreeSet<u64>| ids.iter().copied().map(NodeId).collect();
         let matched = metrics.replication.iter().flatten();
         Status {
             leader: metrics.current_leader.map(NodeId),
             term: metrics.current_term,
-            leads: metrics.state == ServerState::Leader,
+            role: role(metrics.state),
+            pristine: metrics.last_log_index.is_none() && metrics.snapshot.is_none() && metrics.current_term == 0,
             last_log: metrics.last_log_index,
             committed: metrics.local_committed.as_ref().map(index),
             applied: metrics.last_applied.as_ref().map(index),
@@ -138,6 +174,7 @@ impl<M: StateMachine> Replica<M> {
             learners: membership.learner_ids().map(NodeId).collect(),
             members_at: metrics.membership_config.log_id().as_ref().map(index),
             matched: matched.map(|(node, id)| (NodeId(*node), id.as_ref().map(index))).collect(),
+            silent: self.acks.silent(metrics.vote.leader_id),
         }
     }
 
@@ -148,5 +185,14 @@ impl<M: StateMachine> Replica<M> {
     pub(crate) async fn wait_applied(&self, index: u64) -> io::Result<()> {
         let wait = self.raft.wait(None);
         wait.applied_index_at_least(Some(index), "applied").await.map(drop).map_err(io::Error::other)
+    }
+}
+
+fn role(state: ServerState) -> Role {
+    match state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Follower => Role::Follower,
+        ServerState::Learner | ServerState::Shutdown => Role::Learner,
     }
 }

@@ -110,12 +110,12 @@ async fn a_leader_without_a_majority_neither_commits_nor_confirms() {
         assert_eq!(world.replica(old).confirm_leadership().await, Ok(()), "nobody else can lead yet");
         let others: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != old).collect();
         let new = loop {
-            match others.iter().find(|node| world.replica(**node).status().leads) {
+            match others.iter().find(|node| world.replica(**node).status().leads()) {
                 Some(node) => break *node,
                 None => sleep(Duration::from_millis(1)).await,
             }
         };
-        assert!(world.replica(old).status().leads, "it does not know better");
+        assert!(world.replica(old).status().leads(), "it does not know better");
         assert!(matches!(world.replica(old).confirm_leadership().await, Err(Error::NotLeader { .. })));
         assert!(
             matches!(world.replica(old).propose(vec![command(9)]).await, Err(Error::NotLeader { .. })),

@@ -349,7 +349,8 @@ impl World {
         let found = async {
             loop {
                 for (id, node) in &self.nodes {
-                    if node.replicas[group].status().leads && node.replicas[group].confirm_leadership().await.is_ok() {
+                    if node.replicas[group].status().leads() && node.replicas[group].confirm_leadership().await.is_ok()
+                    {
                         return *id;
                     }
                 }
