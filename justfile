@@ -33,6 +33,14 @@ conformance: build
 bench *flags:
     cargo run --release -p ursula-bench -- {{ flags }}
 
+# Load on a cluster of processes that are killed, frozen and cut off, with every answer judged: `just soak --minutes 60`
+soak *flags:
+    cargo build --release --workspace --bins
+    target/release/ursula-soak {{ flags }}
+
+# The same, as much of it as a change must pass
+soak-ci *flags: (soak "--appends 1000000 --faults 76 --minutes 15" flags)
+
 # Licences, versions and origins of the dependencies; needs cargo-deny
 deny:
     cargo deny check

@@ -153,10 +153,10 @@ pub enum Error {
     /// A queue on the way is full.
     #[error("the server is busy: try again in a moment")]
     Overloaded,
-    /// The storage node could not be reached, and the request never left for it.
+    /// No storage node that could have done it was reached: it was not done.
     #[error("the storage node cannot be reached: try again in a moment")]
     Unavailable,
-    /// The request was sent, and the answer was lost.
+    /// The request was sent, and no answer came.
     #[error("the request may or may not have been applied: look at the stream before sending it again")]
     OutcomeUnknown,
     /// The group is led elsewhere, or by nobody at this moment.

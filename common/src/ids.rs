@@ -29,7 +29,7 @@ id! {
     Slot(u16)
 }
 id! {
-    /// One run of one gateway (or of a node that speaks to another group). Drawn at random at start.
+    /// What one run of one gateway has to do with one group. Drawn at random.
     SessionId(u64)
 }
 id! {

@@ -36,8 +36,8 @@ pub const FORKS_MAX: usize = 100_000;
 
 /// Gateway sessions that one group remembers.
 pub const SESSIONS_MAX: usize = 4096;
-/// Unacknowledged results that one group remembers of one session; equals the most ops that a
-/// gateway may have in flight on a lane.
+/// Unacknowledged results that one group remembers of one session: the most ops between the oldest one that
+/// a gateway has no answer to and the newest one that it has sent.
 pub const SESSION_RESULTS_MAX: usize = 8192;
 /// A session that was silent for so long is forgotten.
 pub const SESSION_IDLE: Duration = Duration::from_secs(15 * 60);

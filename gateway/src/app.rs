@@ -39,7 +39,7 @@ impl Gateway {
     /// If metrics cannot be set up.
     pub fn start(config: GatewayConfig, seeds: Vec<Seed>, clock: Arc<dyn Clock>) -> io::Result<Gateway> {
         let metrics = Metrics::new()?;
-        let cluster = Cluster::follow(seeds, config.op_timeout(), metrics.clone());
+        let cluster = Cluster::follow(seeds, config.op_timeout(), config.upload_bytes_max, metrics.clone());
         let hub = Hub::new(cluster.clone(), config.tail_bytes_max, clock.clone(), metrics.clone());
         let uploads = UploadBudget::new(config.upload_bytes_max, metrics.upload_bytes.clone());
         let pages = PageBudget::new(config.page_bytes_max, config.op_timeout(), metrics.page_bytes.clone());

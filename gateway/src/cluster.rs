@@ -1,62 +1,106 @@
-//! The storage nodes behind this gateway: who leads which group, and how to reach it.
+//! The storage nodes behind this gateway: changes go through lanes, questions to whoever can answer them.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+mod ask;
+mod follow;
+mod view;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tracing::{info, warn};
-use ursula_common::placement::SlotTable;
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use ursula_common::verb::{Op, OpResult, StreamInfo};
 use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamId, StreamKey, StreamName};
 use ursula_proto::{NodeChannel, TargetRef, v1};
 
+use crate::jitter::Jitter;
+use crate::lanes::Lanes;
 use crate::link::{Link, RangeRequest, ReadRange};
 use crate::metrics::Metrics;
+use ask::{Asked, Question};
+use follow::Follower;
+pub(crate) use view::{Connect, Placement, View, Views};
 
 /// A node that is asked for the topology.
 pub struct Seed {
-    /// Its address, for logs.
+    /// Its address.
     pub name: String,
     /// The way to it.
     pub channel: NodeChannel,
 }
 
-/// Pause before the next node is asked for the topology.
-const WATCH_PAUSE: Duration = Duration::from_millis(200);
-/// Pause before an op is sent again that a node refused because it does not lead the group.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
-
 /// The storage nodes. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Cluster {
-    topology: watch::Receiver<Option<Arc<Topology>>>,
-    /// Whether a node tells of changes of the topology at this moment.
+pub(crate) struct Cluster(Arc<Inner>);
+
+struct Inner {
+    views: Views,
+    lanes: Lanes,
     followed: Arc<AtomicBool>,
+    follower: JoinHandle<()>,
     op_timeout: Duration,
+    jitter: Jitter,
+    metrics: Arc<Metrics>,
 }
 
-/// One version of the map from slots to groups to nodes.
-struct Topology {
-    slots: SlotTable,
-    leaders: BTreeMap<GroupId, Link>,
+/// A tail that is open.
+pub(crate) struct Tail {
+    pub(crate) events: tonic::Streaming<v1::TailEvent>,
+    pub(crate) place: TailPlace,
+}
+
+/// Who serves a tail.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TailPlace {
+    group: GroupId,
+    pub(crate) node: NodeId,
+    /// Who was believed to lead when it was opened, and in which term.
+    led: (Option<NodeId>, u64),
+}
+
+impl TailPlace {
+    /// Whether somebody else serves it than whoever was believed to lead.
+    pub(crate) fn stands_in(&self) -> bool {
+        self.led.0 != Some(self.node)
+    }
 }
 
 impl Cluster {
-    /// Follows the topology that the seeds tell, for as long as the gateway lives.
-    pub(crate) fn follow(seeds: Vec<Seed>, op_timeout: Duration, metrics: Arc<Metrics>) -> Cluster {
-        let (found, topology) = watch::channel(None);
-        let followed = Arc::new(AtomicBool::new(false));
-        tokio::spawn(follow(seeds, found, followed.clone(), metrics));
-        Cluster { topology, followed, op_timeout }
+    /// Follows the topology that the seeds and the nodes tell, for as long as the gateway lives. Ops may take
+    /// `op_timeout` and `op_bytes_max` together.
+    pub(crate) fn follow(
+        seeds: Vec<Seed>,
+        op_timeout: Duration,
+        op_bytes_max: usize,
+        metrics: Arc<Metrics>,
+    ) -> Cluster {
+        Cluster::reach(seeds, Arc::new(ursula_proto::remote), rand::random(), op_timeout, op_bytes_max, metrics)
+    }
+
+    /// The same; `connect` makes the ways to nodes that are not seeds, and all randomness comes from `seed`.
+    pub(crate) fn reach(
+        seeds: Vec<Seed>,
+        connect: Arc<Connect>,
+        seed: u64,
+        op_timeout: Duration,
+        op_bytes_max: usize,
+        metrics: Arc<Metrics>,
+    ) -> Cluster {
+        let (views, jitter) = (Views::new(connect), Jitter::new(seed));
+        let (followed, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let seeds = seeds.into_iter().map(|seed| Link::new(seed.name, seed.channel)).collect();
+        let follower = Follower { seeds, views: views.clone(), followed: followed.clone(), lost: lost.clone() };
+        let follower = tokio::spawn(follower.run());
+        let lanes = Lanes::start(views.clone(), op_bytes_max, lost, jitter.clone(), metrics.clone());
+        Cluster(Arc::new(Inner { views, lanes, followed, follower, op_timeout, jitter, metrics }))
     }
 
     /// Whether a topology is known, and a node there that would tell of a change.
     pub(crate) fn is_ready(&self) -> bool {
-        self.followed.load(Ordering::Relaxed) && self.topology.borrow().is_some()
+        self.0.followed.load(Ordering::Relaxed) && self.0.views.get().is_known()
     }
 
     /// Carries out an op on a stream or a bucket.
@@ -64,48 +108,99 @@ impl Cluster {
     /// # Errors
     /// What the group answered, or why it could not be asked within the time for an op.
     pub(crate) async fn submit(&self, op: &Op) -> OpResult {
-        let deadline = Instant::now() + self.op_timeout;
+        let deadline = self.deadline();
         loop {
-            let topology = self.topology(deadline).await?;
+            let view = self.view(deadline).await?;
             let group = match op {
-                Op::Create(create) => topology.slots.group_of(&create.key),
-                Op::Append(append) => topology.slots.group_of(&append.key),
-                Op::Delete(key) => topology.slots.group_of(key),
-                _ => GroupId::META,
+                Op::Create(create) => view.group_of(&create.key),
+                Op::Append(append) => view.group_of(&append.key),
+                Op::Delete(key) => view.group_of(key),
+                _ => Some(GroupId::META),
             };
-            match topology.leader(group)?.lane.submit(group, op, deadline).await {
-                Err(Error::NotLeader { .. }) if Instant::now() < deadline => sleep(RETRY_PAUSE).await,
+            let group = group.filter(|group| view.placement(*group).is_some()).ok_or(Error::Unavailable)?;
+            match self.0.lanes.submit(group, op, deadline).await {
+                // The topology has changed.
+                Err(Error::NotLeader { .. }) if Instant::now() < deadline => {}
                 result => return result,
             }
         }
     }
 
     pub(crate) async fn describe(&self, key: &StreamKey) -> Result<StreamInfo, Error> {
-        let (link, target) = self.locate(key, None).await?;
-        self.in_time(link.describe(target)).await
+        let target = self.locate(key, None).await?;
+        self.ask(target.group, |asked| {
+            let target = target.clone();
+            async move { asked.link.describe(target).await }
+        })
+        .await
     }
 
-    /// Reads what one group has; `request` is completed with the place of the stream.
+    /// Reads what one group has; `request` is completed with the place of the stream. A replica may stand in for a
+    /// leader that cannot be asked, unless the question is about the tail.
     pub(crate) async fn read(
         &self,
         key: &StreamKey,
         inherited: Option<StreamId>,
         request: impl FnOnce(TargetRef) -> RangeRequest,
     ) -> Result<(GroupId, ReadRange), Error> {
-        let (link, target) = self.locate(key, inherited).await?;
+        let target = self.locate(key, inherited).await?;
         let group = target.group;
-        Ok((group, self.in_time(link.read(request(target))).await?))
+        let request = request(target);
+        let range = self.ask(group, |asked| {
+            let applied_is_enough = request.applied_is_enough && asked.stands_in;
+            let request = RangeRequest { applied_is_enough, ..request.clone() };
+            async move { asked.link.read(request).await }
+        });
+        Ok((group, range.await?))
     }
 
-    /// Follows one incarnation of a stream.
+    /// Follows one incarnation of a stream, at its leader or, if that is `not_at` or cannot be reached, at another
+    /// replica: what it has applied was acknowledged, or soon will be. With `tell_up_to_date` a leader says at once
+    /// if there is nothing.
     pub(crate) async fn tail(
         &self,
         key: &StreamKey,
         stream: StreamId,
         from: Offset,
-    ) -> Result<tonic::Streaming<v1::TailEvent>, Error> {
-        let (link, target) = self.locate(key, None).await?;
-        self.in_time(link.tail(target, stream, from)).await
+        tell_up_to_date: bool,
+        not_at: Option<NodeId>,
+    ) -> Result<Tail, Error> {
+        let target = self.locate(key, None).await?;
+        let group = target.group;
+        let led = self.led(group);
+        let skipped = AtomicBool::new(false);
+        let open = |asked: Asked| {
+            let target = target.clone();
+            // Unless there is nobody else.
+            let skip = not_at == Some(asked.node) && !skipped.swap(true, Ordering::Relaxed);
+            async move {
+                let opened = if skip {
+                    Err(Error::Unavailable)
+                } else {
+                    asked.link.tail(target, stream, from, tell_up_to_date).await
+                };
+                opened.map(|events| (asked.node, events))
+            }
+        };
+        let (node, events) = self.ask(group, open).await?;
+        Ok(Tail { events, place: TailPlace { group, node, led } })
+    }
+
+    /// Returns when somebody else is believed to lead the group of a tail than when it was opened.
+    pub(crate) async fn moved(&self, tail: &TailPlace) {
+        let mut news = self.0.views.subscribe();
+        let moved = |view: &Arc<View>| {
+            let led = view.placement(tail.group).map(|placement| (placement.leader, placement.term));
+            led.is_some_and(|led| led != tail.led && led.0.is_some_and(|leader| leader != tail.node))
+        };
+        if news.wait_for(moved).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Takes in that a node says not to lead a group.
+    pub(crate) fn hear(&self, tail: &TailPlace, leader: Option<NodeId>, term: u64) {
+        self.0.views.hear(tail.group, tail.node, leader, term);
     }
 
     /// Names in a bucket, merged from all groups, and whether there are more.
@@ -116,11 +211,12 @@ impl Cluster {
         after: &str,
         limit: u32,
     ) -> Result<(Vec<StreamName>, bool), Error> {
-        let topology = self.topology(self.deadline()).await?;
-        self.in_time(topology.leader(GroupId::META)?.describe_bucket(bucket)).await?;
-        let groups = topology.leaders.iter().filter(|(group, _)| **group != GroupId::META);
-        let pages = groups.map(|(group, link)| link.list(*group, bucket, prefix, after, limit));
-        let pages = self.in_time(futures_util::future::try_join_all(pages)).await?;
+        self.describe_bucket(bucket).await?;
+        let view = self.view(self.deadline()).await?;
+        let groups = view.groups().filter(|group| *group != GroupId::META);
+        let page = move |group, asked: Asked| async move { asked.link.list(group, bucket, prefix, after, limit).await };
+        let pages = groups.map(|group| self.ask(group, move |asked| page(group, asked)));
+        let pages = futures_util::future::try_join_all(pages).await?;
         // A full page of a group may hide names that come before the last one of another group.
         let limit = limit as usize;
         let more = pages.iter().any(|page| page.len() >= limit);
@@ -132,96 +228,48 @@ impl Cluster {
     }
 
     pub(crate) async fn describe_bucket(&self, bucket: &BucketName) -> Result<(), Error> {
-        let topology = self.topology(self.deadline()).await?;
-        self.in_time(topology.leader(GroupId::META)?.describe_bucket(bucket)).await
+        self.view(self.deadline()).await?;
+        self.ask(GroupId::META, |asked| async move { asked.link.describe_bucket(bucket).await }).await
     }
 
-    /// A node that does not answer a question in the time for an op might as well not be there.
-    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        timeout(self.op_timeout, answer).await.unwrap_or(Err(Error::Unavailable))
+    async fn ask<'a, T, F>(&'a self, group: GroupId, put: impl Fn(Asked) -> F + Sync + 'a) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'a,
+    {
+        let Inner { views, jitter, metrics, .. } = &*self.0;
+        let put = |asked| put(asked).boxed();
+        Question { views, group, deadline: self.deadline(), jitter, metrics, put: &put }.answer().await
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.op_timeout
+        Instant::now() + self.0.op_timeout
     }
 
-    async fn locate(&self, key: &StreamKey, inherited: Option<StreamId>) -> Result<(Link, TargetRef), Error> {
-        let topology = self.topology(self.deadline()).await?;
-        let group = topology.slots.group_of(key);
-        Ok((topology.leader(group)?.clone(), TargetRef { group, key: key.clone(), inherited }))
+    fn led(&self, group: GroupId) -> (Option<NodeId>, u64) {
+        self.0.views.get().placement(group).map_or((None, 0), |placement| (placement.leader, placement.term))
     }
 
-    /// The topology; waits for the first one.
-    async fn topology(&self, deadline: Instant) -> Result<Arc<Topology>, Error> {
-        if let Some(topology) = &*self.topology.borrow() {
-            return Ok(topology.clone());
+    async fn locate(&self, key: &StreamKey, inherited: Option<StreamId>) -> Result<TargetRef, Error> {
+        let group = self.view(self.deadline()).await?.group_of(key).ok_or(Error::Unavailable)?;
+        Ok(TargetRef { group, key: key.clone(), inherited })
+    }
+
+    /// What is known of the cluster; waits for the first topology.
+    async fn view(&self, deadline: Instant) -> Result<Arc<View>, Error> {
+        let view = self.0.views.get();
+        if view.is_known() {
+            return Ok(view);
         }
-        let mut receiver = self.topology.clone();
-        let known = timeout_at(deadline, receiver.wait_for(Option::is_some)).await;
-        known.ok().and_then(Result::ok).and_then(|topology| topology.clone()).ok_or(Error::Unavailable)
+        let mut news = self.0.views.subscribe();
+        let known = timeout_at(deadline, news.wait_for(|view| view.is_known())).await;
+        known.ok().and_then(Result::ok).map(|view| view.clone()).ok_or(Error::Unavailable)
     }
 }
 
-impl Topology {
-    fn leader(&self, group: GroupId) -> Result<&Link, Error> {
-        self.leaders.get(&group).ok_or(Error::Unavailable)
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.follower.abort();
     }
-}
-
-async fn follow(
-    seeds: Vec<Seed>,
-    found: watch::Sender<Option<Arc<Topology>>>,
-    followed: Arc<AtomicBool>,
-    metrics: Arc<Metrics>,
-) {
-    let seeds: Vec<(String, Link)> =
-        seeds.into_iter().map(|seed| (seed.name, Link::new(seed.channel, metrics.clone()))).collect();
-    let mut links = BTreeMap::new();
-    let mut version = 0;
-    for (name, seed) in seeds.iter().cycle() {
-        if let Ok(mut news) = seed.watch_topology(version).await {
-            followed.store(true, Ordering::Relaxed);
-            while let Ok(Some(message)) = news.message().await {
-                version = message.version;
-                match topology(&message, seed, &mut links, &metrics) {
-                    Ok(topology) => {
-                        info!(node = name, version, groups = topology.leaders.len(), "topology");
-                        found.send_replace(Some(Arc::new(topology)));
-                    }
-                    Err(error) => warn!(node = name, %error, "a topology was not understood"),
-                }
-            }
-            followed.store(false, Ordering::Relaxed);
-        }
-        if found.is_closed() {
-            return;
-        }
-        sleep(WATCH_PAUSE).await;
-    }
-}
-
-/// Puts a topology together; links to nodes that are known already are kept.
-fn topology(
-    message: &v1::Topology,
-    seed: &Link,
-    links: &mut BTreeMap<NodeId, Link>,
-    metrics: &Arc<Metrics>,
-) -> Result<Topology, Error> {
-    for node in &message.nodes {
-        let id = NodeId(node.id);
-        if node.address.is_empty() {
-            links.insert(id, seed.clone());
-        } else if let Entry::Vacant(vacant) = links.entry(id) {
-            let channel = ursula_proto::remote(&node.address).map_err(|_| Error::Malformed)?;
-            vacant.insert(Link::new(channel, metrics.clone()));
-        }
-    }
-    let leader = |group: &v1::Group| {
-        let link = group.leader.as_ref().or(group.replicas.first()).and_then(|id| links.get(&NodeId(*id)))?;
-        Some((GroupId(group.id), link.clone()))
-    };
-    let leaders = message.groups.iter().map(leader).collect::<Option<_>>().ok_or(Error::Malformed)?;
-    Ok(Topology { slots: ursula_proto::slot_table(message)?, leaders })
 }
 
 #[cfg(test)]

@@ -7,10 +7,12 @@ mod cluster;
 mod config;
 mod handlers;
 mod hub;
-mod lane;
+mod jitter;
+mod lanes;
 mod link;
 mod metrics;
 mod pages;
+pub mod process;
 mod server;
 
 pub use app::Gateway;

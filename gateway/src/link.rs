@@ -1,4 +1,4 @@
-//! One storage node as the gateway sees it: its lane for changes, and calls that only read.
+//! The way to one storage node, and the calls that only read.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use ursula_common::verb::{ReadFrom, StreamInfo};
 use ursula_common::{BucketName, Error, GroupId, Offset, StreamId, StreamName};
 use ursula_proto::{NodeChannel, NodeClient, TargetRef, from_status, node_client, v1};
 
-use crate::lane::Lane;
-use crate::metrics::Metrics;
-
-/// The way to one node. Cheap to clone.
+/// The way to one node. Cheap to clone; the connection is closed with the last clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Link {
+pub(crate) struct Link(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    address: String,
     client: NodeClient,
-    pub(crate) lane: Lane,
 }
 
 /// A range of stored bytes, and the stream as it was then.
@@ -25,6 +25,8 @@ pub(crate) struct ReadRange {
     pub(crate) start: Offset,
     pub(crate) next: Offset,
     pub(crate) pieces: Vec<Bytes>,
+    /// Whether `info` says all there was. If not, there may be more than its tail.
+    pub(crate) proven: bool,
 }
 
 /// A range to read.
@@ -35,17 +37,31 @@ pub(crate) struct RangeRequest {
     pub(crate) until: Option<Offset>,
     pub(crate) bytes_max: usize,
     pub(crate) touch: bool,
+    /// Whether a replica may answer that does not lead.
+    pub(crate) applied_is_enough: bool,
 }
 
 impl Link {
-    pub(crate) fn new(channel: NodeChannel, metrics: Arc<Metrics>) -> Link {
-        let client = node_client(channel);
-        Link { lane: Lane::open(client.clone(), metrics), client }
+    pub(crate) fn new(address: String, channel: NodeChannel) -> Link {
+        Link(Arc::new(Inner { address, client: node_client(channel) }))
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    pub(crate) fn client(&self) -> NodeClient {
+        self.0.client.clone()
+    }
+
+    /// Whether both are the same way.
+    pub(crate) fn is(&self, other: &Link) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) async fn describe(&self, target: TargetRef) -> Result<StreamInfo, Error> {
         let request = v1::DescribeRequest { target: Some(target.into()), touch: false };
-        self.client.clone().describe(request).await.map_err(|status| from_status(&status))?.into_inner().try_into()
+        self.client().describe(request).await.map_err(|status| from_status(&status))?.into_inner().try_into()
     }
 
     pub(crate) async fn read(&self, range: RangeRequest) -> Result<ReadRange, Error> {
@@ -55,8 +71,9 @@ impl Link {
             bytes_max: range.bytes_max as u64,
             until: range.until.map(|until| until.0),
             touch: range.touch,
+            applied_is_enough: range.applied_is_enough,
         };
-        let answer = self.client.clone().read(request).await.map_err(|status| from_status(&status))?;
+        let answer = self.client().read(request).await.map_err(|status| from_status(&status))?;
         let mut chunks = answer.into_inner();
         let first = next(&mut chunks).await?.ok_or(Error::Unavailable)?;
         let head = first.head.ok_or(Error::Malformed)?;
@@ -73,6 +90,7 @@ impl Link {
             start: Offset(head.start),
             next: Offset(head.next),
             pieces,
+            proven: head.proven,
         })
     }
 
@@ -81,9 +99,11 @@ impl Link {
         target: TargetRef,
         stream: StreamId,
         from: Offset,
+        tell_up_to_date: bool,
     ) -> Result<Streaming<v1::TailEvent>, Error> {
-        let request = v1::TailRequest { target: Some(target.into()), from: from.0, stream_id: stream.0 };
-        Ok(self.client.clone().tail(request).await.map_err(|status| from_status(&status))?.into_inner())
+        let request =
+            v1::TailRequest { target: Some(target.into()), from: from.0, stream_id: stream.0, tell_up_to_date };
+        Ok(self.client().tail(request).await.map_err(|status| from_status(&status))?.into_inner())
     }
 
     pub(crate) async fn list(
@@ -101,18 +121,18 @@ impl Link {
             after: after.to_owned(),
             limit,
         };
-        let listed = self.client.clone().list(request).await.map_err(|status| from_status(&status))?.into_inner();
+        let listed = self.client().list(request).await.map_err(|status| from_status(&status))?.into_inner();
         listed.items.iter().map(|item| StreamName::parse(&item.name).map_err(|_| Error::Malformed)).collect()
     }
 
     pub(crate) async fn describe_bucket(&self, bucket: &BucketName) -> Result<(), Error> {
         let request = v1::DescribeBucketRequest { bucket: bucket.to_string() };
-        self.client.clone().describe_bucket(request).await.map(drop).map_err(|status| from_status(&status))
+        self.client().describe_bucket(request).await.map(drop).map_err(|status| from_status(&status))
     }
 
     pub(crate) async fn watch_topology(&self, have_version: u64) -> Result<Streaming<v1::Topology>, Error> {
         let request = v1::WatchTopologyRequest { have_version };
-        Ok(self.client.clone().watch_topology(request).await.map_err(|status| from_status(&status))?.into_inner())
+        Ok(self.client().watch_topology(request).await.map_err(|status| from_status(&status))?.into_inner())
     }
 }
 

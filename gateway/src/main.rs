@@ -1,14 +1,9 @@
 //! `ursula-gateway`: one gateway as a process.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
-use tracing::info;
-use ursula_common::cli::{self, ConfigFlags, Failure};
-use ursula_common::clock::SystemClock;
-use ursula_common::config;
-use ursula_gateway::{Gateway, GatewayConfig, GatewayFlags, Seed, serve};
+use ursula_gateway::process;
 
 /// Every append passes several threads, and the system's allocator makes them wait for each other.
 #[global_allocator]
@@ -19,41 +14,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(version)]
 struct Arguments {
     #[command(flatten)]
-    config: ConfigFlags,
-    #[command(flatten)]
-    flags: GatewayFlags,
+    process: process::Arguments,
 }
 
 fn main() -> ExitCode {
-    let Arguments { config, flags } = Arguments::parse();
-    cli::run("info", || match config.settings(|file| config::load(file, &flags))? {
-        Some(settings) => cli::block_on(serve_until_signal(settings)),
-        None => Ok(()),
-    })
-}
-
-async fn serve_until_signal(settings: GatewayConfig) -> Result<(), Failure> {
-    let listener = cli::bind(settings.listen).await?;
-    let operations = cli::bind(settings.operations_listen).await?;
-    let stop = cli::stop_signal()?;
-    let seed = |name: &String| {
-        let channel = ursula_proto::remote(name).map_err(|error| format!("{name} is not a host:port: {error}"))?;
-        Ok::<_, String>(Seed { name: name.clone(), channel })
-    };
-    if settings.nodes.is_empty() {
-        return Err("no storage node is named: set nodes, or give --node HOST:PORT".into());
-    }
-    let seeds = settings.nodes.iter().map(seed).collect::<Result<_, _>>()?;
-    info!(
-        listen = %listener.local_addr()?,
-        operations = %operations.local_addr()?,
-        nodes = settings.nodes.join(","),
-        "gateway serving"
-    );
-    let gateway = Gateway::start(settings, seeds, Arc::new(SystemClock))?;
-    let shutdown = async {
-        stop.await;
-        info!("stopping");
-    };
-    Ok(serve(gateway, listener, operations, shutdown).await?)
+    process::run(&Arguments::parse().process)
 }

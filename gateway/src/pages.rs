@@ -6,7 +6,6 @@ use bytes::Bytes;
 use ursula_common::limits::PAGE_BYTES_MAX;
 use ursula_common::verb::{ForkLink, ReadFrom, StreamInfo};
 use ursula_common::{Error, GroupId, Offset, StreamKey};
-use ursula_proto::TargetRef;
 
 use crate::cluster::Cluster;
 use crate::link::{RangeRequest, ReadRange};
@@ -20,14 +19,16 @@ pub(crate) struct Page {
     pub(crate) start: Offset,
     pub(crate) next: Offset,
     pub(crate) pieces: Vec<Bytes>,
+    /// Whether `info` says all there was. If not, a reader at the end of the page has to ask again.
+    proven: bool,
     /// Its share of the memory for pages; to be kept until the client has taken the bytes.
     pub(crate) held: Held,
 }
 
 impl Page {
-    /// Whether it reaches the tail.
+    /// Whether it reaches the tail, and nothing more was there.
     pub(crate) fn up_to_date(&self) -> bool {
-        self.next >= self.info.tail
+        self.proven && self.next >= self.info.tail
     }
 
     /// Whether it reaches the end of a closed stream.
@@ -64,11 +65,20 @@ pub(crate) async fn read(
 
 async fn stitch(cluster: &Cluster, key: &StreamKey, from: ReadFrom, touch: bool, held: Held) -> Result<Page, Error> {
     let own = |from, bytes_max, touch| {
-        cluster.read(key, None, move |target| RangeRequest { target, from, until: None, bytes_max, touch })
+        // Where the tail is, only a leader can say.
+        let applied_is_enough = from != ReadFrom::Now;
+        cluster.read(key, None, move |target| RangeRequest {
+            target,
+            from,
+            until: None,
+            bytes_max,
+            touch,
+            applied_is_enough,
+        })
     };
     let (group, range) = own(from, PAGE_BYTES_MAX, touch).await?;
-    let ReadRange { info, start, next, pieces } = range;
-    let mut page = Page { group, info, start, next, pieces, held };
+    let ReadRange { info, start, next, pieces, proven } = range;
+    let mut page = Page { group, info, start, next, pieces, proven, held };
     let Some(fork) = page.info.fork.clone().filter(|fork| page.next < fork.at) else { return Ok(page) };
     while page.next < fork.at && page.bytes() < PAGE_BYTES_MAX {
         let range = inherited(cluster, &fork, page.next, PAGE_BYTES_MAX - page.bytes()).await?;
@@ -84,7 +94,7 @@ async fn stitch(cluster: &Cluster, key: &StreamKey, from: ReadFrom, touch: bool,
     if page.next == fork.at && page.bytes() < PAGE_BYTES_MAX {
         let (_, range) = own(ReadFrom::At(page.next), PAGE_BYTES_MAX - page.bytes(), false).await?;
         if range.info.id == page.info.id {
-            page.info = range.info.clone();
+            (page.info, page.proven) = (range.info.clone(), range.proven);
             page.extend(range);
         }
     }
@@ -96,8 +106,14 @@ async fn inherited(cluster: &Cluster, fork: &ForkLink, from: Offset, bytes_max: 
     let mut link = fork.clone();
     loop {
         let until = Some(link.at);
-        let request =
-            |target: TargetRef| RangeRequest { target, from: ReadFrom::At(from), until, bytes_max, touch: false };
+        let request = |target| RangeRequest {
+            target,
+            from: ReadFrom::At(from),
+            until,
+            bytes_max,
+            touch: false,
+            applied_is_enough: true,
+        };
         let (_, range) = cluster.read(&link.source, Some(link.source_id), request).await?;
         match range.info.fork.clone().filter(|further| from < further.at) {
             Some(further) => link = ForkLink { at: further.at.min(link.at), ..further },

@@ -1,12 +1,14 @@
 //! What the tests of this crate share: a storage node that does what a test tells it, and time.
 
 mod fake;
+mod stored;
 
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-pub(crate) use fake::{FakeLane, FakeNode, Stored, topology};
+pub(crate) use fake::{FakeLane, FakeNode, Mode, Role, SentOp, address, nodes, topology, topology_of};
+pub(crate) use stored::Stored;
 
 /// The output of `future`, which must come in a while of paused time.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {

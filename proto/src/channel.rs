@@ -27,9 +27,10 @@ pub type NodeClient = node_client::NodeClient<NodeChannel>;
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection that carries a call is probed so often, and given up after [`KEEP_ALIVE_TIMEOUT`].
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that carries a call is probed so often, and given up after [`KEEP_ALIVE_TIMEOUT`]: a process that
+/// stands still keeps its connections, and nothing else tells that of a tail on which nothing comes.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// HTTP/2 windows: room for one page of a read on a stream, and for several on a connection.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;

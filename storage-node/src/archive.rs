@@ -121,14 +121,18 @@ impl Archive {
     /// If the index cannot be written.
     pub(crate) async fn index_oldest(&self, is_settled: impl Fn(SegmentId) -> bool) -> io::Result<bool> {
         let Some((segment, rows)) = self.0.table.borrow().unindexed(is_settled) else { return Ok(false) };
+        if rows.is_empty() {
+            self.0.table.borrow_mut().indexed(segment, std::iter::empty());
+            return Ok(true);
+        }
         if self.0.indexing.replace(true) {
             return Ok(false);
         }
-        let keys: Vec<_> = rows.iter().map(|row| (row.group, row.stream)).collect();
         let dir = self.0.journal.dir().clone();
-        let written = runtime::blocking(move || dir.write_index(segment, &rows)).await;
+        let written = runtime::blocking(move || dir.write_index(segment, &rows).map(|refs| (rows, refs))).await;
         self.0.indexing.set(false);
-        self.0.table.borrow_mut().indexed(segment, keys.into_iter().zip(written?));
+        let (rows, refs) = written?;
+        self.0.table.borrow_mut().indexed(segment, rows.into_iter().zip(refs));
         Ok(true)
     }
 }

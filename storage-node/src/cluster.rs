@@ -14,7 +14,7 @@ mod step;
 mod topology;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -24,10 +24,22 @@ use ursula_common::{Error, GroupId, NodeId};
 use ursula_proto::admin_client;
 
 pub(crate) use hosting::{Hosting, Identity, Lead, Leads, Peer, Progress, ReplicaCommand, ReplicaStatus, Role};
+pub(crate) use topology::watch as watch_topology;
 
 /// The cluster side of a node. Cheap to clone; every clone is the same one.
 #[derive(Clone)]
 pub(crate) struct ClusterSide(Arc<Inner>);
+
+/// The cluster side of a node that may have ended.
+#[derive(Clone)]
+pub(crate) struct WeakSide(Weak<Inner>);
+
+impl WeakSide {
+    /// See [`ClusterSide::leader`].
+    pub(crate) fn leader(&self, group: GroupId) -> Option<NodeId> {
+        ClusterSide(self.0.upgrade()?).leader(group)
+    }
+}
 
 struct Inner {
     hosting: Arc<dyn Hosting>,
@@ -62,6 +74,11 @@ impl ClusterSide {
         side
     }
 
+    /// A handle that does not keep the node alive.
+    pub(crate) fn downgrade(&self) -> WeakSide {
+        WeakSide(Arc::downgrade(&self.0))
+    }
+
     /// Ends everything that was started; replicas go on.
     pub(crate) fn stop(&self) {
         if let Some(agent) = self.0.agent.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -81,6 +98,12 @@ impl ClusterSide {
     /// The cluster as far as this node knows it.
     pub(crate) fn cluster(&self) -> Option<Arc<Cluster>> {
         self.hosting().cluster().borrow().clone()
+    }
+
+    /// Who leads a group, as far as this node knows or was told.
+    pub(crate) fn leader(&self, group: GroupId) -> Option<NodeId> {
+        let own = self.hosting().leads().borrow().get(&group).copied();
+        own.max(self.0.told.borrow().get(&group).copied())?.leader
     }
 
     /// What the leader of this group, if it is here, is about.
@@ -103,8 +126,7 @@ impl ClusterSide {
     /// Proposes a change of the cluster wherever the meta group is led.
     async fn propose(&self, change: ClusterChange) -> OpResult {
         let op = ClusterOp { version: None, change };
-        let lead = self.hosting().leads().borrow().get(&GroupId::META).copied().unwrap_or_default();
-        let leader = lead.leader.ok_or(Error::NotLeader { leader: None, term: lead.term })?;
+        let leader = self.leader(GroupId::META).ok_or(Error::NOT_HERE)?;
         if leader == self.me() {
             return self.hosting().propose(op).await;
         }

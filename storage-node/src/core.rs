@@ -1,34 +1,35 @@
 //! One core: a thread with a single-threaded runtime that owns some groups. The mailbox is the only
 //! way in, and nothing is shared with other cores on the way of an append.
 
+mod hosts;
+mod upkeep;
+
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_local;
-use tracing::error;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, spawn_local};
 use ursula_common::verb::{Op, ReadFrom, StreamInfo};
-use ursula_common::{BucketName, Clock, Error, GroupId, NodeId, Offset, StreamId, StreamKey, StreamName};
+use ursula_common::{BucketName, Clock, Error, GroupId, Offset, StreamId, StreamKey, StreamName};
+use ursula_proto::peer::v1::refused::Reason;
 use ursula_wal::RecoveredGroup;
 
 use crate::archive::Archive;
 use crate::data_dir::DataDir;
 use crate::directory::Directory;
 use crate::group::courier::Courier;
-use crate::group::state::GroupState;
 use crate::group::{Group, Proposal};
 use crate::hot::{Hot, Range};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::peers::{Inbound, InboundSnapshot, Peers};
-use crate::raft::{Replica, Storage};
 use crate::reads;
 use crate::tails::Waiter;
-use ursula_proto::peer::v1::refused::Reason;
+pub(crate) use hosts::{Notices, Order};
 
 /// Requests that may wait in the mailbox of a core. Each lane frame is one, with up to
 /// `FRAME_BYTES_MAX` of bodies.
@@ -63,6 +64,8 @@ pub(crate) enum RequestKind {
     Record { key: StreamKey, id: StreamId, at: Offset, until: Offset, reply: oneshot::Sender<RecordResult> },
     /// Streams of a bucket.
     List { list: List, reply: oneshot::Sender<Result<Vec<(StreamName, StreamInfo)>, Error>> },
+    /// About the replica itself.
+    Host(Order),
     /// Questions of another node to any of this core's groups.
     Peers(Vec<Inbound>),
     /// A snapshot that another node sends.
@@ -83,6 +86,8 @@ pub(crate) struct Read {
     pub(crate) until: Option<Offset>,
     pub(crate) bytes_max: usize,
     pub(crate) touch: bool,
+    /// Whether a replica may answer that cannot prove that it leads.
+    pub(crate) applied_is_enough: bool,
 }
 
 /// A range that was read.
@@ -91,6 +96,8 @@ pub(crate) struct ReadDone {
     pub(crate) info: StreamInfo,
     pub(crate) start: Offset,
     pub(crate) range: Range,
+    /// Whether `info` is certainly the newest.
+    pub(crate) proven: bool,
 }
 
 /// A page of names to list.
@@ -105,15 +112,14 @@ pub(crate) struct List {
 /// What a core is started with.
 pub(crate) struct CoreConfig {
     pub(crate) index: usize,
-    pub(crate) node: NodeId,
-    pub(crate) groups: Vec<GroupId>,
-    /// Groups that hold streams, on all cores.
+    /// Groups that hold streams, in the whole cluster.
     pub(crate) data_groups: u32,
     pub(crate) ring_bytes: usize,
     pub(crate) disk: Option<CoreDisk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) peers: Peers,
+    pub(crate) notices: Notices,
 }
 
 /// What a core keeps on disk, if it does.
@@ -128,12 +134,27 @@ pub(crate) struct CoreDisk {
 /// A core that runs.
 pub(crate) struct Core {
     index: usize,
-    groups: BTreeMap<GroupId, (Rc<Group>, Rc<Courier>)>,
+    data_groups: u32,
+    groups: RefCell<BTreeMap<GroupId, Hosted>>,
+    /// Groups whose replica is being started or stopped.
+    changing: RefCell<BTreeSet<GroupId>>,
+    changed: Notify,
+    found: RefCell<BTreeMap<GroupId, RecoveredGroup>>,
     hot: Rc<RefCell<Hot>>,
     log: Option<Log>,
     directory: Directory,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    peers: Peers,
+    notices: Notices,
+}
+
+/// A group that has a replica on this core.
+#[derive(Clone)]
+struct Hosted {
+    group: Rc<Group>,
+    courier: Rc<Courier>,
+    tasks: Rc<Vec<AbortHandle>>,
 }
 
 /// The log of this core's groups on disk.
@@ -145,13 +166,13 @@ struct Log {
 }
 
 impl Core {
-    /// Starts the groups of this core. Needs a local task set.
+    /// A core without groups. Needs a local task set.
     ///
     /// # Errors
-    /// If a group cannot be started.
-    pub(crate) async fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Core> {
-        let CoreConfig { index, node, groups: ids, data_groups, ring_bytes, disk, clock, metrics, peers } = config;
-        let (hot, log, mut found) = match disk {
+    /// If the thread of its log cannot be started.
+    pub(crate) fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Rc<Core>> {
+        let CoreConfig { index, data_groups, ring_bytes, disk, clock, metrics, peers, notices } = config;
+        let (hot, log, found) = match disk {
             None => (Hot::new(ring_bytes), None, BTreeMap::new()),
             Some(CoreDisk { dir, found, failed }) => {
                 let journal = Journal::start(dir.log().clone(), index as u32, failed)?;
@@ -159,65 +180,39 @@ impl Core {
                 (Hot::evicting(ring_bytes), Some(Log { dir, journal, archive }), found)
             }
         };
-        let hot = Rc::new(RefCell::new(hot));
-        let mut groups = BTreeMap::new();
-        for id in ids {
-            let (state, storage) = match &log {
-                None => (GroupState::in_memory(id, data_groups, hot.clone(), clock.now()), Storage::Memory),
-                Some(Log { dir, journal, archive }) => {
-                    let (dir, journal) = (dir.clone(), journal.clone());
-                    let found = found.remove(&id).unwrap_or_default();
-                    let state = GroupState::on_disk(id, data_groups, hot.clone(), archive.clone());
-                    (state, Storage::Disk { dir, journal, archive: archive.clone(), found })
-                }
-            };
-            let state = Rc::new(RefCell::new(state));
-            let replica = Replica::start(id, state.clone(), storage, peers.clone()).await?;
-            replica.initialize([node]).await?;
-            let dir = log.as_ref().map(|log| log.dir.clone());
-            let group = Rc::new(Group::new(id, state, replica, dir, clock.clone(), metrics.clone()));
-            let courier = Courier::new(group.clone(), directory.clone());
-            groups.insert(id, (group, courier));
-        }
-        for (group, courier) in groups.values() {
-            group.replica.wait_for_leadership().await?;
-            let (group, courier) = (group.clone(), courier.clone());
-            spawn_local(async move { group.run(|| courier.send_new()).await });
-        }
-        let core = Core { index, groups, hot, log, directory, clock, metrics };
-        core.keep_log();
+        let core = Rc::new(Core {
+            index,
+            data_groups,
+            groups: RefCell::default(),
+            changing: RefCell::default(),
+            changed: Notify::new(),
+            found: RefCell::new(found),
+            hot: Rc::new(RefCell::new(hot)),
+            log,
+            directory,
+            clock,
+            metrics,
+            peers,
+            notices,
+        });
+        spawn_local(core.clone().keep_log());
         Ok(core)
     }
 
-    /// Looks after what lies on disk, for as long as the core runs.
-    fn keep_log(&self) {
-        let Some(Log { dir, journal, archive }) = self.log.clone() else { return };
-        let index = self.index;
-        let groups: Vec<Rc<Group>> = self.groups.values().map(|(group, _)| group.clone()).collect();
-        spawn_local(async move {
-            loop {
-                tokio::time::sleep(HOUSEKEEPING_INTERVAL).await;
-                journal.mark_if_idle();
-                let is_settled =
-                    |segment| dir.is_full(segment) && groups.iter().all(|group| group.replica.is_settled(segment));
-                if let Err(error) = archive.index_oldest(is_settled).await {
-                    error!(%error, "the index of a segment cannot be written; it is tried again");
-                }
-                for group in &groups {
-                    group.replica.keep_house().await;
-                }
-                dir.release_before(index, archive.oldest());
-                if index == 0
-                    && let Err(error) = dir.keep_house().await
-                {
-                    error!(%error, "the files of the log cannot be looked after; it is tried again");
-                }
-            }
-        });
+    fn hosted(&self, group: GroupId) -> Option<Hosted> {
+        self.groups.borrow().get(&group).cloned()
+    }
+
+    fn all_hosted(&self) -> Vec<Hosted> {
+        self.groups.borrow().values().cloned().collect()
     }
 
     /// Serves the mailbox until every sender is gone or `stop` says so, then stops the groups.
-    pub(crate) async fn run(self, mut mailbox: mpsc::Receiver<Request>, mut stop: tokio::sync::watch::Receiver<bool>) {
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        mut mailbox: mpsc::Receiver<Request>,
+        mut stop: tokio::sync::watch::Receiver<bool>,
+    ) {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING_INTERVAL);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -231,76 +226,80 @@ impl Core {
                 },
             }
         }
-        for (group, _) in self.groups.values() {
-            group.replica.stop().await;
+        for hosted in self.all_hosted() {
+            hosted.group.replica.stop().await;
         }
     }
 
-    fn serve(&self, request: Request) {
+    fn serve(self: &Rc<Self>, request: Request) {
         let Request { group, kind } = request;
         let kind = match kind {
             RequestKind::Peers(questions) => return questions.into_iter().for_each(|question| self.answer(question)),
             RequestKind::Install(snapshot) => return self.install(snapshot),
+            RequestKind::Propose(proposals) => return proposals.into_iter().for_each(|each| self.propose(each)),
+            RequestKind::Host(order) => return self.take_order(group, order),
             kind => kind,
         };
-        let Some((group, _)) = self.groups.get(&group) else {
-            // The directory sends only what belongs here; a dropped reply is an error at the other end.
-            error!(%group, "a request for a group of another core was dropped");
-            return;
-        };
+        // Without a replica here the reply is dropped, which is an answer too: not here.
+        let Some(Hosted { group, .. }) = self.hosted(group) else { return };
         let now = self.clock.now();
         match kind {
-            RequestKind::Propose(proposals) => proposals.into_iter().for_each(|proposal| self.propose(proposal)),
             RequestKind::Describe { key, inherited, touch, reply } => {
-                spawn_local(reads::describe(group.clone(), key, inherited, touch, now, reply));
+                spawn_local(reads::describe(group, key, inherited, touch, now, reply));
             }
             RequestKind::Read { read, reply } => {
-                spawn_local(reads::read(group.clone(), read, now, reply));
+                spawn_local(reads::read(group, read, now, reply));
             }
             RequestKind::Wait { key, waiter } => {
                 let behind = group.state.borrow_mut().wait(&key, now, waiter);
                 if let Some((waiter, info)) = behind {
-                    let group = group.clone();
                     spawn_local(async move { group.answer_behind(waiter, info).await });
                 }
             }
             RequestKind::Record { key, id, at, until, reply } => {
-                let (group, directory) = (group.clone(), self.directory.clone());
-                spawn_local(async move { reply.send(group.inherited_record(&key, id, at, until, &directory).await) });
+                let directory = self.directory.clone();
+                spawn_local(async move {
+                    // Another leader may know of a stream that this replica has not heard of yet.
+                    let found = match group.replica.confirm_leadership().await {
+                        Ok(()) => group.inherited_record(&key, id, at, until, &directory).await,
+                        Err(error) => Err(error),
+                    };
+                    drop(reply.send(found));
+                });
             }
             RequestKind::List { list, reply } => {
-                spawn_local(reads::list(group.clone(), list, now, reply));
+                spawn_local(reads::list(group, list, now, reply));
             }
             RequestKind::DescribeBucket { bucket, reply } => {
-                spawn_local(reads::describe_bucket(group.clone(), bucket, reply));
+                spawn_local(reads::describe_bucket(group, bucket, reply));
             }
-            RequestKind::Peers(_) | RequestKind::Install(_) => {}
+            RequestKind::Peers(_) | RequestKind::Install(_) | RequestKind::Propose(_) | RequestKind::Host(_) => {}
         }
     }
 
     fn answer(&self, question: Inbound) {
-        match self.groups.get(&question.group) {
-            Some((group, _)) => group.replica.answer(question),
+        match self.hosted(question.group) {
+            Some(hosted) => hosted.group.replica.answer(question),
             None => question.reply.refuse(Reason::NotHere, not_here(question.group)),
         }
     }
 
     fn install(&self, snapshot: InboundSnapshot) {
-        match self.groups.get(&snapshot.group) {
-            Some((group, _)) => group.replica.install(snapshot),
+        match self.hosted(snapshot.group) {
+            Some(hosted) => hosted.group.replica.install(snapshot),
             None => drop(snapshot.reply.send(Err(not_here(snapshot.group)))),
         }
     }
 
     fn propose(&self, mut proposal: Proposal) {
-        let Some((group, _)) = self.groups.get(&proposal.group) else {
+        let Some(Hosted { group, .. }) = self.hosted(proposal.group) else {
             return proposal.reply.send(Err(Error::NOT_HERE));
         };
         let Op::AcquireFork(acquire) = &mut proposal.op else { return group.enqueue(proposal) };
         if acquire.offset.is_none() && acquire.sub_offset == 0 {
             return group.enqueue(proposal);
         }
-        let (group, directory) = (group.clone(), self.directory.clone());
+        let directory = self.directory.clone();
         spawn_local(async move {
             let Op::AcquireFork(acquire) = &mut proposal.op else { return };
             match group.find_cut(acquire, &directory).await {
@@ -308,34 +307,6 @@ impl Core {
                 Err(error) => proposal.reply.send(Err(error)),
             }
         });
-    }
-
-    fn keep_house(&self, mailbox_requests: usize) {
-        for (group, courier) in self.groups.values() {
-            group.expire_if_due();
-            courier.send_again();
-            group.state.borrow_mut().forget_abandoned_tails();
-            group.touch_tailed();
-        }
-        self.set_gauges(mailbox_requests);
-    }
-
-    fn set_gauges(&self, mailbox_requests: usize) {
-        let gauges = &self.metrics.cores[self.index];
-        let (used, budget) = self.hot.borrow().usage();
-        let groups = || self.groups.values().map(|(group, _)| group);
-        let sum = |count: fn(&Group) -> usize| groups().map(|group| count(group)).sum::<usize>() as f64;
-        gauges.ring_used_bytes.set(used as f64);
-        gauges.ring_budget_bytes.set(budget as f64);
-        gauges.mailbox_requests.set(mailbox_requests as f64);
-        gauges.queued_ops.set(sum(Group::queue_len));
-        gauges.waiting_tails.set(sum(|group| group.state.borrow().waiting_tails()));
-        gauges.streams.set(sum(|group| group.state.borrow().stats().streams));
-        gauges.sessions.set(sum(|group| group.state.borrow().stats().sessions));
-        if let Some(log) = &self.log {
-            gauges.log_pending_bytes.set(log.journal.pending_bytes() as f64);
-            gauges.log_unindexed_records.set(log.archive.unindexed_records() as f64);
-        }
     }
 }
 

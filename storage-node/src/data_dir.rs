@@ -12,16 +12,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
-use ursula_common::GroupId;
+use ursula_common::{GroupId, NodeId};
 use ursula_wal::io::Lock;
 use ursula_wal::{File, Io, LogDir, OpenError, Options, RecoveredGroup, SegmentId};
 
+use crate::cluster::Peer;
 use crate::config::NodeConfig;
 use crate::runtime;
 
 /// Persisted: the version of the layout of the directory.
 const FORMAT: u32 = 1;
 const IDENTITY: &str = "identity.toml";
+const PEERS: &str = "peers.toml";
 const LOCK: &str = "lock";
 const LOG: &str = "log";
 const CHECKPOINTS: &str = "checkpoints";
@@ -150,12 +152,10 @@ impl DataDir {
     }
 
     /// Whose directory it is.
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked for by operators"))]
     pub(crate) fn identity(&self) -> Identity {
         self.0.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "called when a cluster is formed"))]
     /// Makes the node a member of a cluster, for ever.
     ///
     /// # Errors
@@ -172,6 +172,32 @@ impl DataDir {
                 Ok(())
             }
         }
+    }
+
+    /// The other nodes of the cluster, as they were kept last.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) fn read_peers(&self) -> io::Result<Vec<Peer>> {
+        let path = self.0.path.join(PEERS);
+        let Some(bytes) = read(&*self.0.io, &path)? else { return Ok(Vec::new()) };
+        let unclear = |reason: String| {
+            let path = path.display();
+            io::Error::other(format!("{path} cannot be understood ({reason}): remove it, the cluster tells it again"))
+        };
+        let text = String::from_utf8(bytes).map_err(|error| unclear(error.to_string()))?;
+        let book: AddressBook = toml::from_str(&text).map_err(|error| unclear(error.message().to_owned()))?;
+        Ok(book.nodes.into_iter().map(Peer::from).collect())
+    }
+
+    /// Keeps the other nodes of the cluster. Blocks.
+    ///
+    /// # Errors
+    /// If they cannot be written; then those before are still there.
+    pub(crate) fn write_peers(&self, peers: &[Peer]) -> io::Result<()> {
+        let book = AddressBook { nodes: peers.iter().map(StoredPeer::from).collect() };
+        let text = toml::to_string(&book).map_err(io::Error::other)?;
+        write(&*self.0.io, &self.0.path, PEERS, text.as_bytes())
     }
 
     /// The log of all cores.
@@ -293,6 +319,32 @@ impl Identity {
 
     fn to_toml(&self) -> String {
         toml::to_string(self).expect("invariant: an identity is plain values")
+    }
+}
+
+/// Persisted: the other nodes, in `peers.toml`.
+#[derive(Serialize, Deserialize)]
+struct AddressBook {
+    nodes: Vec<StoredPeer>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPeer {
+    id: u64,
+    address: String,
+    #[serde(with = "hex")]
+    incarnation: u64,
+}
+
+impl From<&Peer> for StoredPeer {
+    fn from(peer: &Peer) -> StoredPeer {
+        StoredPeer { id: peer.node.0, address: peer.address.to_string(), incarnation: peer.incarnation }
+    }
+}
+
+impl From<StoredPeer> for Peer {
+    fn from(stored: StoredPeer) -> Peer {
+        Peer { node: NodeId(stored.id), address: stored.address.into(), incarnation: stored.incarnation }
     }
 }
 

@@ -1,25 +1,25 @@
 //! Where the groups are: which group has a stream, and which core has a group.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use ursula_common::placement::SlotTable;
 use ursula_common::verb::{Op, OpResult};
 use ursula_common::{Error, GroupId, Offset, StreamId, StreamKey};
 
-use crate::core::{Request, RequestKind};
+use crate::core::{RecordResult, Request, RequestKind};
+use crate::elsewhere::Elsewhere;
 use crate::group::{Proposal, ReplyTo};
 use crate::peers::{Inbound, InboundSnapshot};
 
 /// A handle to every core. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Directory(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     slots: SlotTable,
     groups: u32,
+    elsewhere: OnceLock<Elsewhere>,
     cores: Vec<mpsc::Sender<Request>>,
 }
 
@@ -31,19 +31,10 @@ pub(crate) fn core_of(group: GroupId, cores: usize) -> usize {
 impl Directory {
     /// `groups` counts those that hold streams; the meta group comes on top.
     pub(crate) fn new(groups: u32, cores: Vec<mpsc::Sender<Request>>) -> Directory {
-        Directory(Arc::new(Inner { slots: SlotTable::spread(groups), groups, cores }))
+        Directory(Arc::new(Inner { slots: SlotTable::spread(groups), groups, elsewhere: OnceLock::new(), cores }))
     }
 
-    pub(crate) fn slots(&self) -> &SlotTable {
-        &self.0.slots
-    }
-
-    /// All groups, the meta group first.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
-        (0..=self.0.groups).map(GroupId)
-    }
-
-    /// Whether the group is on this node.
+    /// Whether there is such a group.
     pub(crate) fn has(&self, group: GroupId) -> bool {
         group.0 <= self.0.groups
     }
@@ -89,28 +80,57 @@ impl Directory {
         drop(core.send(Request { group, kind: RequestKind::Install(snapshot) }).await);
     }
 
-    /// Proposes an op and waits for its answer.
+    /// Opens the way to groups that are led on other nodes.
+    pub(crate) fn connect(&self, elsewhere: Elsewhere) {
+        // There is one way for the life of a node.
+        let _ = self.0.elsewhere.set(elsewhere);
+    }
+
+    /// Proposes an op to a group, wherever it is led, and waits for its answer.
     pub(crate) async fn propose(&self, group: GroupId, op: Op) -> OpResult {
+        match (self.propose_here(group, op.clone()).await, self.0.elsewhere.get()) {
+            (Err(Error::NotLeader { leader, .. }), Some(elsewhere)) => elsewhere.propose(group, &op, leader).await,
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// Proposes an op to a group that this node leads, and waits for its answer.
+    pub(crate) async fn propose_here(&self, group: GroupId, op: Op) -> OpResult {
         let (reply, answer) = oneshot::channel();
         let proposal = Proposal { group, origin: None, op, reply: ReplyTo::Task(reply) };
         self.send(group, RequestKind::Propose(vec![proposal])).await?;
         answer.await.unwrap_or(Err(Error::OutcomeUnknown))
     }
 
-    /// The record of one incarnation that `at` lies in, up to `until`.
+    /// The record of one incarnation that `at` lies in, up to `until`, wherever it is.
     ///
     /// # Errors
-    /// If the incarnation is gone or its core has stopped.
-    pub(crate) async fn record(
+    /// If the incarnation is gone, or its group cannot be asked.
+    pub(crate) async fn record(&self, key: &StreamKey, id: StreamId, at: Offset, until: Offset) -> RecordResult {
+        let group = self.group_of(key);
+        match (self.record_here(group, key, id, (at, until)).await, self.0.elsewhere.get()) {
+            (Err(Error::NotLeader { leader, .. }), Some(elsewhere)) => {
+                elsewhere.record(group, key, id, (at, until), leader).await
+            }
+            (found, _) => found,
+        }
+    }
+
+    /// The same from a group that this node leads.
+    ///
+    /// # Errors
+    /// If the incarnation is gone, or the group is not led here.
+    pub(crate) async fn record_here(
         &self,
+        group: GroupId,
         key: &StreamKey,
         id: StreamId,
-        at: Offset,
-        until: Offset,
-    ) -> Result<Option<(Offset, Bytes)>, Error> {
+        (at, until): (Offset, Offset),
+    ) -> RecordResult {
         let (reply, answer) = oneshot::channel();
         let kind = RequestKind::Record { key: key.clone(), id, at, until, reply };
-        self.send(self.group_of(key), kind).await?;
-        answer.await.unwrap_or(Err(Error::Unavailable))
+        self.send(group, kind).await?;
+        // A core that has no replica of the group drops the question.
+        answer.await.unwrap_or(Err(Error::NOT_HERE))
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use ursula_common::verb::{Op, OpResult};
-use ursula_common::{Clock, Error, GroupId, SagaId, StreamKey};
+use ursula_common::{Clock, Error, GroupId, SagaId, SessionId, StreamKey};
 use ursula_stream_core::{Answer, Command, Origin};
 
 use crate::data_dir::DataDir;
@@ -44,19 +44,28 @@ pub(crate) struct Proposal {
 /// Who waits for the answer to an op.
 #[derive(Debug)]
 pub(crate) enum ReplyTo {
-    /// A lane; answers carry the sequence of the op. Bounded by the credit of the lane.
-    Lane(mpsc::UnboundedSender<(u64, OpResult)>, u64),
+    /// A lane; answers say to which of its ops. Bounded by the credit of the lane.
+    Lane(mpsc::UnboundedSender<(LaneOp, OpResult)>, LaneOp),
     /// One task.
     Task(oneshot::Sender<OpResult>),
     /// Nobody.
     Nobody,
 }
 
+/// Names an op of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneOp {
+    pub(crate) session: SessionId,
+    pub(crate) seq: u64,
+    /// Its size, which its answer gives back to the credit of the lane.
+    pub(crate) bytes: usize,
+}
+
 impl ReplyTo {
     /// Answers; whoever waited may have gone.
     pub(crate) fn send(self, result: OpResult) {
         match self {
-            ReplyTo::Lane(lane, seq) => drop(lane.send((seq, result))),
+            ReplyTo::Lane(lane, op) => drop(lane.send((op, result))),
             ReplyTo::Task(task) => drop(task.send(result)),
             ReplyTo::Nobody => {}
         }
@@ -70,6 +79,7 @@ pub(crate) struct Group {
     pub(crate) replica: Replica<GroupState>,
     queue: RefCell<Queue>,
     queued: Notify,
+    closed: Cell<bool>,
     expiring: Cell<bool>,
     /// Ops whose answer comes when their saga is finished.
     waiting: RefCell<BTreeMap<SagaId, Vec<ReplyTo>>>,
@@ -100,6 +110,7 @@ impl Group {
             replica,
             queue: RefCell::default(),
             queued: Notify::new(),
+            closed: Cell::new(false),
             expiring: Cell::new(false),
             waiting: RefCell::default(),
             dir,
@@ -121,6 +132,9 @@ impl Group {
     }
 
     fn admit(&self, proposal: Proposal) -> Result<(), (ReplyTo, Error)> {
+        if self.closed.get() {
+            return Err((proposal.reply, Error::NOT_HERE));
+        }
         let bytes = proposal.op.body_bytes();
         let mut queue = self.queue.borrow_mut();
         if queue.proposals.len() >= QUEUE_OPS_MAX || queue.bytes + bytes > QUEUE_BYTES_MAX {
@@ -165,6 +179,24 @@ impl Group {
     pub(crate) fn touch_tailed(&self) {
         let keys = self.state.borrow().tailed_sliding();
         keys.iter().for_each(|key| self.touch(key));
+    }
+
+    /// What there is to do while another replica leads: sagas are for the leader to carry on, and whoever waited
+    /// here for one asks there.
+    pub(crate) fn rest(&self) {
+        drop(self.state.borrow_mut().take_outgoing());
+        drop(self.state.borrow_mut().take_finished());
+        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        waiting.into_values().flatten().for_each(|reply| reply.send(Err(Error::OutcomeUnknown)));
+    }
+
+    /// Takes no more ops, and answers those that wait.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        let queued = std::mem::take(&mut *self.queue.borrow_mut()).proposals;
+        self.state.borrow().release(body_bytes(&queued));
+        queued.into_iter().for_each(|proposal| proposal.reply.send(Err(Error::NOT_HERE)));
+        self.rest();
     }
 
     /// Ops that wait for their proposal.
@@ -233,8 +265,8 @@ impl Group {
     }
 }
 
-fn body_bytes(batch: &[Proposal]) -> usize {
-    batch.iter().map(|proposal| proposal.op.body_bytes()).sum()
+fn body_bytes<'a>(batch: impl IntoIterator<Item = &'a Proposal>) -> usize {
+    batch.into_iter().map(|proposal| proposal.op.body_bytes()).sum()
 }
 
 #[cfg(test)]

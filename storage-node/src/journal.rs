@@ -84,6 +84,12 @@ impl Journal {
         self.0.unmarked.set(true);
     }
 
+    /// Makes everything void that was said about a group.
+    pub(crate) fn forget_group(&self, group: GroupId) {
+        self.0.appender.borrow_mut().forget_group(group);
+        self.0.unmarked.set(true);
+    }
+
     /// Calls `done` when everything that was added until now is on disk.
     pub(crate) fn when_synced(&self, done: impl FnOnce(io::Result<()>) + 'static) {
         if *self.0.failed.borrow() {

@@ -10,6 +10,8 @@ mod config;
 mod core;
 mod data_dir;
 mod directory;
+mod elsewhere;
+mod engine;
 mod group;
 mod hot;
 mod journal;
@@ -18,6 +20,7 @@ mod node;
 mod ops;
 #[allow(dead_code, reason = "what only the cluster uses")]
 mod peers;
+pub mod process;
 mod raft;
 mod reads;
 mod runtime;
@@ -28,6 +31,6 @@ mod tails;
 mod transfer;
 
 pub use config::{NodeConfig, NodeFlags};
-pub use node::Node;
+pub use node::{Formation, Node};
 pub use ops::serve as serve_operations;
 pub use server::serve;

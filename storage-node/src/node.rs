@@ -4,17 +4,23 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use ursula_common::{Clock, GroupId, Millis, NodeId};
+use tonic::service::Routes;
+use ursula_common::{Clock, ClusterId, GroupId, NodeId};
 use ursula_proto::NodeChannel;
 use ursula_wal::RecoveredGroup;
 use ursula_wal::io::SystemIo;
 
+use crate::admin::AdminService;
+use crate::cluster::{ClusterSide, Identity, Leads};
 use crate::config::NodeConfig;
-use crate::core::{Core, CoreConfig, CoreDisk, MAILBOX_REQUESTS_MAX, Request};
+use crate::core::{Core, CoreConfig, CoreDisk, MAILBOX_REQUESTS_MAX, Notices, Request};
 use crate::data_dir::DataDir;
 use crate::directory::{Directory, core_of};
+use crate::elsewhere::Elsewhere;
+use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::peers::{PeerService, Peers};
 use crate::runtime::{self, spawn_core};
@@ -25,40 +31,51 @@ use crate::service::NodeService;
 pub struct Node(Arc<Inner>);
 
 struct Inner {
-    id: NodeId,
-    started_at: Millis,
     directory: Directory,
     metrics: Arc<Metrics>,
     peers: Peers,
+    notices: Notices,
+    cluster: ClusterSide,
     stop: watch::Sender<bool>,
     log_failed: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// How a node comes to belong to a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Formation {
+    /// It is a cluster of its own.
+    Alone,
+    /// It goes on with the cluster that its data directory belongs to, or waits to be claimed by one.
+    Member,
+}
+
+/// How long a node that is alone may take to lead all its groups: what it applies again takes time.
+const LEAD_TIMEOUT: Duration = Duration::from_secs(600);
+
 impl Node {
-    /// Starts the cores and waits until every group has a leader.
+    /// Starts the cores, and the groups that belong here. A node that is alone is ready when this returns.
     ///
     /// # Errors
-    /// If a thread or a group cannot be started.
-    pub async fn start(config: &NodeConfig, clock: Arc<dyn Clock>) -> io::Result<Node> {
-        let id = NodeId(config.node_id);
-        let started_at = clock.now();
+    /// If the data directory cannot be used, or a thread or a group cannot be started.
+    pub async fn start(config: &NodeConfig, formation: Formation, clock: Arc<dyn Clock>) -> io::Result<Node> {
         let metrics = Metrics::new(config.cores)?;
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
         let directory = Directory::new(config.groups, mailboxes);
-        let peers = Peers::new(id, 0, None, metrics.clone());
-        let (stop, _) = watch::channel(false);
-        let log_failed = watch::channel(false).0;
         let (dir, mut found) = open(config).await?.unzip();
+        let stored = found.iter().flatten().map(|(group, _)| *group).collect();
+        let identity = identity(config, dir.as_ref())?;
+        let cluster = identity.cluster.map(|cluster| cluster.0);
+        let peers = Peers::new(identity.node, identity.incarnation, cluster, metrics.clone());
+        let notices = Notices::new();
+        let (stop, log_failed) = (watch::channel(false).0, watch::channel(false).0);
         let mut threads = Vec::with_capacity(config.cores);
         let mut started = Vec::with_capacity(config.cores);
         for (index, mailbox) in receivers.into_iter().enumerate() {
             let owned = |group: GroupId| core_of(group, config.cores) == index;
             let core = CoreConfig {
                 index,
-                node: id,
-                groups: directory.groups().filter(|group| owned(*group)).collect(),
                 data_groups: config.groups,
                 ring_bytes: config.ring_bytes / config.cores,
                 disk: dir.clone().map(|dir| CoreDisk {
@@ -69,6 +86,7 @@ impl Node {
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 peers: peers.clone(),
+                notices: notices.clone(),
             };
             let (report, reported) = oneshot::channel();
             let (directory, stop) = (directory.clone(), stop.subscribe());
@@ -79,13 +97,50 @@ impl Node {
         for reported in started {
             reported.await.unwrap_or_else(|_| Err(io::Error::other("a core ended while it started")))?;
         }
+        let engine = Engine::new(identity, dir, stored, directory.clone(), peers.clone(), notices.clone())?;
+        let cluster = ClusterSide::start(Arc::new(engine));
+        directory.connect(Elsewhere::new(peers.clone(), cluster.downgrade()));
         let threads = Mutex::new(threads);
-        Ok(Node(Arc::new(Inner { id, started_at, directory, metrics, peers, stop, log_failed, threads })))
+        let node = Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, threads }));
+        if formation == Formation::Alone {
+            node.be_alone().await?;
+        }
+        Ok(node)
+    }
+
+    async fn be_alone(&self) -> io::Result<()> {
+        let id = ClusterId(u128::from(runtime::random()) << 64 | u128::from(runtime::random()));
+        self.0.cluster.form_alone(id, "").await.map_err(io::Error::other)?;
+        let ready = async {
+            let (mut cluster, mut leads) = (self.0.notices.cluster.subscribe(), self.0.notices.leads.subscribe());
+            let known = cluster.wait_for(Option::is_some).await.ok()?.clone()?;
+            let led =
+                |leads: &Leads| known.groups.keys().all(|id| leads.get(id).is_some_and(|lead| lead.leader.is_some()));
+            leads.wait_for(led).await.ok().map(drop)
+        };
+        let ready = tokio::time::timeout(LEAD_TIMEOUT, ready).await.ok().flatten();
+        ready.ok_or_else(|| io::Error::other("a group could not be started; see the messages before"))
+    }
+
+    /// What keeps it from serving, for people.
+    pub(crate) fn is_waiting_for(&self) -> &'static str {
+        match self.0.cluster.hosting().identity().cluster {
+            None => "not in a cluster yet: see `ursula cluster init` and `ursula cluster add-node`\n",
+            Some(_) => "waiting for the leaders of its groups\n",
+        }
+    }
+
+    /// Whether this node can serve: it belongs to a cluster, and knows who leads the groups it hosts.
+    pub(crate) fn is_ready(&self) -> bool {
+        let leads = self.0.notices.leads.borrow();
+        let hosted = self.0.notices.hosted();
+        let led = |group: &GroupId| leads.get(group).is_some_and(|lead| lead.leader.is_some());
+        self.0.notices.cluster.borrow().is_some() && !hosted.is_empty() && hosted.iter().all(led)
     }
 
     /// The way to this node from within the process.
     pub fn channel(&self) -> NodeChannel {
-        ursula_proto::local(ursula_proto::node_server(self.service()))
+        ursula_proto::local(self.routes())
     }
 
     /// The metrics of this node in the text format of Prometheus.
@@ -107,6 +162,7 @@ impl Node {
     /// # Errors
     /// If the log had failed.
     pub async fn stop(&self) -> io::Result<()> {
+        self.0.cluster.stop();
         let _ = self.0.stop.send(true);
         let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // A join blocks, and a core that panicked has said so already.
@@ -118,14 +174,26 @@ impl Node {
         }
     }
 
-    pub(crate) fn service(&self) -> NodeService {
-        let Inner { id, started_at, directory, metrics, .. } = &*self.0;
-        NodeService::new(*id, started_at.0.max(1), directory.clone(), metrics.clone())
+    /// The gRPC services of this node, for its listener and for [`Node::channel`] alike.
+    pub(crate) fn routes(&self) -> Routes {
+        let Inner { directory, metrics, peers, cluster, .. } = &*self.0;
+        let node = NodeService::new(directory.clone(), cluster.clone(), metrics.clone());
+        Routes::new(ursula_proto::node_server(node))
+            .add_service(ursula_proto::peer_server(PeerService::new(peers.clone(), directory.clone())))
+            .add_service(ursula_proto::admin_server(AdminService::new(cluster.clone())))
     }
+}
 
-    pub(crate) fn peer_service(&self) -> PeerService {
-        PeerService::new(self.0.peers.clone(), self.0.directory.clone())
-    }
+/// Who the node is: as its data directory says, or for this life only.
+fn identity(config: &NodeConfig, dir: Option<&DataDir>) -> io::Result<Identity> {
+    let Some(dir) = dir else {
+        let (node, incarnation) = (NodeId(config.node_id), runtime::random());
+        return Ok(Identity { node, incarnation, groups: config.groups, cluster: None });
+    };
+    let stored = dir.identity();
+    let cluster = stored.cluster.as_deref().map(str::parse).transpose().map_err(io::Error::other)?;
+    let (node, incarnation) = (NodeId(stored.node_id), stored.incarnation);
+    Ok(Identity { node, incarnation, groups: stored.groups, cluster })
 }
 
 /// The data directory, if the node has one, and what was found in its log.
@@ -152,7 +220,7 @@ async fn run_core(
     stop: watch::Receiver<bool>,
     report: oneshot::Sender<io::Result<()>>,
 ) {
-    match Core::start(config, directory).await {
+    match Core::start(config, directory) {
         Ok(core) => {
             drop(report.send(Ok(())));
             core.run(mailbox, stop).await;

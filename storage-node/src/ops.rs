@@ -42,7 +42,9 @@ pub async fn serve(node: Node, listener: TcpListener) {
 async fn answer(node: Node, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (status, body) = match request.uri().path() {
         "/metrics" => (StatusCode::OK, node.render_metrics()),
-        "/health" | "/ready" => (StatusCode::OK, "ok\n".to_owned()),
+        "/health" => (StatusCode::OK, "ok\n".to_owned()),
+        "/ready" if node.is_ready() => (StatusCode::OK, "ok\n".to_owned()),
+        "/ready" => (StatusCode::SERVICE_UNAVAILABLE, node.is_waiting_for().to_owned()),
         _ => (StatusCode::NOT_FOUND, "try /metrics, /health or /ready\n".to_owned()),
     };
     let mut response = Response::new(Full::from(body));

@@ -10,13 +10,13 @@ mod link;
 mod service;
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::runtime::Handle;
 use tonic::metadata::MetadataMap;
-use ursula_common::NodeId;
-use ursula_proto::{Introduction, NodeChannel, PEER_VERSION};
+use ursula_common::{Error, NodeId};
+use ursula_proto::{Introduction, NodeChannel, PEER_VERSION, PeerClient};
 
 pub(crate) use address::PeerAddress;
 pub(crate) use error::PeerError;
@@ -51,6 +51,8 @@ struct Peer {
     address: PeerAddress,
     urgent: Link,
     bulk: Link,
+    /// For single calls.
+    calls: Option<NodeChannel>,
     /// Both links end when this is dropped.
     _running: tokio::sync::watch::Sender<()>,
 }
@@ -78,29 +80,23 @@ impl Peers {
     /// Where a node is, from now on. Links to where it was before are cut; nothing happens if it is there
     /// already.
     pub(crate) fn set(&self, node: NodeId, address: PeerAddress) {
-        self.0.set(&mut self.write(), node, address);
-    }
-
-    /// Exactly these are the others, from now on: what [`Peers::set`] and [`Peers::remove`] do, in one.
-    pub(crate) fn connect(&self, others: impl IntoIterator<Item = (NodeId, PeerAddress)>) {
         let mut book = self.write();
-        let mut strangers: BTreeSet<NodeId> = book.peers.keys().copied().collect();
-        for (node, address) in others {
-            strangers.remove(&node);
-            self.0.set(&mut book, node, address);
+        if node == self.0.node || book.peers.get(&node).is_some_and(|peer| peer.address == address) {
+            return;
         }
-        for node in strangers {
-            book.peers.remove(&node);
-            book.version += 1;
-        }
+        let (running, stop) = tokio::sync::watch::channel(());
+        let start = |priority| Link::start(&self.0, node, address.clone(), priority, stop.clone());
+        let calls = {
+            let _runtime = self.0.runtime.enter();
+            address.connect()
+        };
+        let (urgent, bulk) = (start(Priority::Urgent), start(Priority::Bulk));
+        let peer = Peer { urgent, bulk, calls, address, _running: running };
+        book.peers.insert(node, peer);
+        book.version += 1;
     }
 
-    /// A connection of its own to a node, for calls of other contracts. Needs a runtime with I/O.
-    pub(crate) fn channel(&self, node: NodeId) -> Option<NodeChannel> {
-        self.read().peers.get(&node)?.address.connect()
-    }
-
-    /// Forgets a node: links are cut. It may still call, as a node may whose address nobody has told yet.
+    /// Forgets a node: links are cut, and it is a stranger if it calls.
     pub(crate) fn remove(&self, node: NodeId) {
         let mut book = self.write();
         book.peers.remove(&node);
@@ -118,6 +114,28 @@ impl Peers {
             Priority::Urgent => peer.urgent.clone(),
             Priority::Bulk => peer.bulk.clone(),
         })
+    }
+
+    /// The runtime that carries what goes to other nodes.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.runtime
+    }
+
+    /// A client for single calls to a node, if it is known where it is.
+    pub(crate) fn client(&self, node: NodeId) -> Option<PeerClient> {
+        Some(ursula_proto::peer_client(self.read().peers.get(&node)?.calls.clone()?))
+    }
+
+    /// A request to a node, with an introduction of this one.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if nobody knows where it is.
+    pub(crate) fn request<T>(&self, node: NodeId, message: T) -> Result<tonic::Request<T>, Error> {
+        let address = self.read().peers.get(&node).map(|peer| peer.address.clone()).ok_or(Error::Unavailable)?;
+        let introduction = self.introduction(node, &address).map_err(|_| Error::Unavailable)?;
+        let mut request = tonic::Request::new(message);
+        introduction.write(request.metadata_mut());
+        Ok(request)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Book> {
@@ -191,19 +209,6 @@ impl Peers {
             )),
             Some(_) | None => Ok(()),
         }
-    }
-}
-
-impl Inner {
-    fn set(self: &Arc<Self>, book: &mut Book, node: NodeId, address: PeerAddress) {
-        if node == self.node || book.peers.get(&node).is_some_and(|peer| peer.address == address) {
-            return;
-        }
-        let (running, stop) = tokio::sync::watch::channel(());
-        let start = |priority| Link::start(self, node, address.clone(), priority, stop.clone());
-        let peer = Peer { urgent: start(Priority::Urgent), bulk: start(Priority::Bulk), address, _running: running };
-        book.peers.insert(node, peer);
-        book.version += 1;
     }
 }
 

@@ -10,10 +10,10 @@ mod disk;
 mod lease;
 mod log;
 mod machine;
-#[allow(dead_code, reason = "what only the cluster uses")]
 mod members;
 mod messages;
 mod network;
+mod orders;
 mod snapshot;
 mod types;
 
@@ -149,6 +149,7 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// Waits until this replica leads its group.
+    #[cfg(test)]
     pub(crate) async fn wait_for_leadership(&self) -> io::Result<()> {
         let leads = |metrics: &openraft::RaftMetrics<TypeConfig>| metrics.current_leader == Some(metrics.id);
         self.raft.wait(None).metrics(leads, "this node leads").await.map(drop).map_err(io::Error::other)
@@ -219,16 +220,22 @@ impl<M: StateMachine> Replica<M> {
 
     /// Since when it is certain that no other replica leads, if this one leads.
     fn led_since(&self) -> Option<Instant> {
-        let server = self.raft.server_metrics();
-        let server = server.borrow_watched();
-        let configs = server.membership_config.membership().get_joint_config();
-        let leads = server.state == ServerState::Leader;
-        leads.then(|| self.acks.since(server.id, server.vote.leader_id, configs)).flatten()
+        led_since(&self.raft, &self.acks)
     }
 
-    /// Whether this replica takes itself for the leader.
-    fn leads(&self) -> bool {
-        self.raft.server_metrics().borrow_watched().state == ServerState::Leader
+    /// A function that tells, without asking anybody, whether what this replica has applied is certainly all that
+    /// was acknowledged: it leads, has applied an entry of its own term, and its lease runs.
+    ///
+    /// The function fails with [`Error::NotLeader`].
+    pub(crate) fn prover(&self) -> impl Fn() -> Result<(), Error> + use<M> {
+        let (raft, acks) = (self.raft.clone(), self.acks.clone());
+        move || {
+            let term = raft.server_metrics().borrow_watched().vote.leader_id.term;
+            let applied = raft.data_metrics().borrow_watched().last_applied;
+            let own_term = applied.is_some_and(|id| id.committed_leader_id().term == term);
+            let leads = led_since(&raft, &acks).is_some_and(|since| Instant::now() < since + READ_LEASE);
+            if own_term && leads { Ok(()) } else { Err(not_leader(&raft)) }
+        }
     }
 
     async fn read_index(
@@ -266,13 +273,8 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
-    /// That this replica does not lead, and who does as far as it knows. One that has lost touch with the
-    /// others may still take itself for the leader: that is no news to whoever it cannot serve.
     fn not_leader(&self) -> Error {
-        let server = self.raft.server_metrics();
-        let server = server.borrow_watched();
-        let leader = server.current_leader.filter(|id| *id != server.id).map(NodeId);
-        Error::NotLeader { leader, term: server.vote.leader_id.term }
+        not_leader(&self.raft)
     }
 
     /// Stops the replica.
@@ -322,6 +324,26 @@ async fn compact<M: StateMachine>(raft: &Raft<M>, log: &MemoryLog) {
     // A replica that has stopped has nothing to compact.
     let _ = raft.trigger().snapshot().await;
     let _ = raft.trigger().purge_log(upto).await;
+}
+
+/// Since when it is certain that no other replica leads, if this one leads.
+fn led_since<M: StateMachine>(raft: &Raft<M>, acks: &Acks) -> Option<Instant> {
+    let server = raft.server_metrics();
+    let server = server.borrow_watched();
+    let membership = server.membership_config.membership();
+    let configs = membership.get_joint_config();
+    // openraft lets a leader that is no member any more hand over by itself.
+    let leads = server.state == ServerState::Leader && membership.get_node(&server.id).is_some();
+    leads.then(|| acks.since(server.id, server.vote.leader_id, configs)).flatten()
+}
+
+/// That this replica does not lead, and who does as far as it knows. One that has lost touch with the
+/// others may still take itself for the leader: that is no news to whoever it cannot serve.
+fn not_leader<M: StateMachine>(raft: &Raft<M>) -> Error {
+    let server = raft.server_metrics();
+    let server = server.borrow_watched();
+    let leader = server.current_leader.filter(|id| *id != server.id).map(NodeId);
+    Error::NotLeader { leader, term: server.vote.leader_id.term }
 }
 
 #[cfg(test)]

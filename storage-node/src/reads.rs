@@ -32,9 +32,10 @@ pub(crate) async fn read(group: Rc<Group>, read: Read, now: Millis, reply: Reply
     let confirmed = group.replica.confirm_leadership().await;
     let done = match confirmed {
         Ok(()) => range(&group, &read, now).await,
+        Err(error) if read.applied_is_enough => applied_range(&group, &read, now).await.ok_or(error),
         Err(error) => Err(error),
     };
-    if read.touch && done.is_ok() {
+    if read.touch && done.as_ref().is_ok_and(|done| done.proven) {
         group.touch(&read.key);
     }
     drop(reply.send(done));
@@ -63,7 +64,7 @@ async fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Erro
     }
     let elsewhere = info.fork.as_ref().is_some_and(|fork| start < fork.at);
     if elsewhere || start == info.tail {
-        return Ok(ReadDone { info, start, range: Range { pieces: Vec::new(), next: start } });
+        return Ok(ReadDone { info, start, range: Range { pieces: Vec::new(), next: start }, proven: true });
     }
     let start = if is_divisible(&info) { start } else { record_start(group, &info, start).await? };
     let range = group.bytes(&info, start, read.until, read.bytes_max).await?;
@@ -71,7 +72,15 @@ async fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Erro
         // The stream has ended meanwhile, and its bytes with it; or they are damaged.
         return Err(group.state.borrow().info(&read.key, read.inherited, now).err().unwrap_or(Error::Unavailable));
     }
-    Ok(ReadDone { info, start, range })
+    Ok(ReadDone { info, start, range, proven: true })
+}
+
+/// What a replica can say that may lag behind: bytes that it has, or where inherited bytes are. That a stream
+/// is not there, or ends here, may have changed.
+async fn applied_range(group: &Group, read: &Read, now: Millis) -> Option<ReadDone> {
+    let done = range(group, read, now).await.ok()?;
+    let inherits = done.info.fork.as_ref().is_some_and(|fork| done.start < fork.at);
+    (inherits || done.range.next > done.start).then_some(ReadDone { proven: false, ..done })
 }
 
 async fn record_start(group: &Group, info: &StreamInfo, at: Offset) -> Result<Offset, Error> {

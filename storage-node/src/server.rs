@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use ursula_proto::{node_server, peer_server};
 
 use crate::node::Node;
 use crate::ops;
@@ -37,8 +36,7 @@ pub async fn serve(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(CALLS_MAX)
-        .add_service(node_server(node.service()))
-        .add_service(peer_server(node.peer_service()))
+        .add_routes(node.routes())
         .serve_with_incoming_shutdown(incoming, async { drop(drained.await) });
     tokio::pin!(server);
     let ended = tokio::select! {

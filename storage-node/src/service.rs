@@ -11,9 +11,10 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use ursula_common::limits::{LIST_ITEMS_MAX, PAGE_BYTES_MAX};
-use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamId, pieces};
+use ursula_common::{BucketName, Error, GroupId, Offset, StreamId, pieces};
 use ursula_proto::{TargetRef, read_from, to_status, v1};
 
+use crate::cluster::{self, ClusterSide};
 use crate::core::{List, Read, ReadDone, RequestKind};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
@@ -24,18 +25,16 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// One node's services. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct NodeService {
-    node: NodeId,
-    /// Another one for each run, which may have other groups.
-    topology_version: u64,
     directory: Directory,
+    cluster: ClusterSide,
     metrics: Arc<Metrics>,
 }
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl NodeService {
-    pub(crate) fn new(node: NodeId, topology_version: u64, directory: Directory, metrics: Arc<Metrics>) -> NodeService {
-        NodeService { node, topology_version, directory, metrics }
+    pub(crate) fn new(directory: Directory, cluster: ClusterSide, metrics: Arc<Metrics>) -> NodeService {
+        NodeService { directory, cluster, metrics }
     }
 
     /// Asks a core for something that changes nothing: a lost answer only means that it has stopped.
@@ -70,7 +69,7 @@ impl v1::node_server::Node for NodeService {
     }
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        let v1::ReadRequest { target, from, bytes_max, until, touch } = request.into_inner();
+        let v1::ReadRequest { target, from, bytes_max, until, touch, applied_is_enough } = request.into_inner();
         let TargetRef { group, key, inherited } = target.try_into().map_err(to_status)?;
         let read = Read {
             key,
@@ -79,18 +78,20 @@ impl v1::node_server::Node for NodeService {
             until: until.map(Offset),
             bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX).min(PAGE_BYTES_MAX),
             touch,
+            applied_is_enough,
         };
         let done = self.ask(group, |reply| RequestKind::Read { read, reply }).await?;
         Ok(Response::new(stream::iter(chunks(done).map(Ok)).boxed()))
     }
 
     async fn tail(&self, request: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        let v1::TailRequest { target, from, stream_id } = request.into_inner();
+        let v1::TailRequest { target, from, stream_id, tell_up_to_date } = request.into_inner();
         let target: TargetRef = target.try_into().map_err(to_status)?;
         Ok(Response::new(tail::open(
             target,
             StreamId(stream_id),
             Offset(from),
+            tell_up_to_date,
             self.directory.clone(),
             self.metrics.clone(),
         )))
@@ -119,33 +120,17 @@ impl v1::node_server::Node for NodeService {
 
     async fn watch_topology(
         &self,
-        request: Request<v1::WatchTopologyRequest>,
+        _: Request<v1::WatchTopologyRequest>,
     ) -> Result<Response<Self::WatchTopologyStream>, Status> {
-        // The topology of a single node does not change while it runs: one version is sent, and the call
-        // stays open so that its end tells that the node has gone.
-        let news = (request.into_inner().have_version != self.topology_version).then(|| self.topology());
-        Ok(Response::new(stream::iter(news.map(Ok)).chain(stream::pending()).boxed()))
-    }
-}
-
-impl NodeService {
-    fn topology(&self) -> v1::Topology {
-        let node = self.node.0;
-        // A group with one voter elects it in the first term of its life.
-        let group = |group: GroupId| v1::Group { id: group.0, replicas: vec![node], leader: Some(node), term: 1 };
-        v1::Topology {
-            version: self.topology_version,
-            slots: self.directory.slots().groups().iter().map(|group| group.0).collect(),
-            groups: self.directory.groups().map(group).collect(),
-            nodes: vec![v1::NodeAddress { id: node, address: String::new() }],
-        }
+        let topologies = cluster::watch_topology(&self.cluster).map_err(to_status)?;
+        Ok(Response::new(topologies.map(Ok).boxed()))
     }
 }
 
 /// A read as messages: small pieces stand together, large ones alone.
 fn chunks(done: ReadDone) -> impl Iterator<Item = v1::ReadChunk> {
-    let ReadDone { info, start, range } = done;
-    let head = v1::ReadHead { info: Some(info.into()), start: start.0, next: range.next.0 };
+    let ReadDone { info, start, range, proven } = done;
+    let head = v1::ReadHead { info: Some(info.into()), start: start.0, next: range.next.0, proven };
     let mut parts = join_small(range.pieces).into_iter();
     let first = v1::ReadChunk { head: Some(head), data: parts.next().unwrap_or_default() };
     std::iter::once(first).chain(parts.map(|data| v1::ReadChunk { head: None, data }))

@@ -25,10 +25,13 @@ pub(crate) struct TailPage {
 }
 
 impl TailPage {
-    /// The page of a stream from `start` on with these bytes.
-    pub(crate) fn new(start: Offset, range: Range, info: &StreamInfo) -> TailPage {
-        let up_to_date = range.next == info.tail;
-        TailPage { start, pieces: range.pieces, next: range.next, closed: info.closed && up_to_date, up_to_date }
+    /// The page of a stream from `start` on with these bytes. `proof` tells whether `info` says all there is.
+    pub(crate) fn new(start: Offset, range: Range, info: &StreamInfo, proof: impl FnOnce() -> bool) -> TailPage {
+        let whole = range.next == info.tail;
+        // What was closed has its end on every replica that knows of it.
+        let closed = info.closed && whole;
+        let up_to_date = closed || (whole && proof());
+        TailPage { start, pieces: range.pieces, next: range.next, closed, up_to_date }
     }
 }
 
@@ -39,6 +42,8 @@ pub(crate) struct Waiter {
     pub(crate) stream: StreamId,
     pub(crate) from: Offset,
     pub(crate) bytes_max: usize,
+    /// Whether it does not wait if it is certain that there is nothing yet.
+    pub(crate) tell_up_to_date: bool,
     pub(crate) reply: oneshot::Sender<Result<TailPage, Error>>,
 }
 

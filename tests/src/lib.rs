@@ -3,16 +3,26 @@
 //! Knows no crate of this project: it sees the server as its users do. Ports are chosen by the kernel, and
 //! nothing sleeps to let something happen: everything waits for a condition, with a generous deadline.
 
+mod cluster;
+mod disk;
 mod http;
 mod metrics;
 mod process;
+mod proxy;
 mod server;
+mod socket_owner;
 mod sse;
 mod wait;
+mod wall_clock;
 
+pub use cluster::{Cluster, Leaders, Member, Options};
+pub use disk::Disk;
 pub use http::{Decoder, Head, Http, Response, address_of};
 pub use metrics::Metrics;
 pub use process::{Process, program, run};
+pub use proxy::{Flow, Identify, Link, Proxy};
 pub use server::Server;
+pub use socket_owner::owner;
 pub use sse::{Event, EventParser, Events};
 pub use wait::{PATIENCE, StallWatch, Stopwatch, eventually};
+pub use wall_clock::WallClock;

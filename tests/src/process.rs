@@ -11,6 +11,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::{PATIENCE, eventually};
 
+/// The most lines of output that are kept of a process; the oldest go first.
+const LINES_MAX: usize = 20_000;
+
 /// A running program. Killed when it is dropped; its output is printed if the test is failing.
 #[derive(Debug)]
 pub struct Process {
@@ -25,9 +28,10 @@ pub struct Process {
 /// # Panics
 /// If it is not there.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    // Tests lie in target/<profile>/deps, programs in target/<profile>.
-    let profile = test.ancestors().nth(2).expect("tests lie two folders deep");
+    let this = std::env::current_exe().expect("a program knows where it is");
+    // Programs lie in target/<profile>, tests in target/<profile>/deps.
+    let folder = this.parent().expect("a program lies in a folder");
+    let profile = if folder.ends_with("deps") { folder.parent().expect("the profile") } else { folder };
     let program = profile.join(name);
     assert!(program.exists(), "{} is not there: build it with `cargo build --workspace --bins`", program.display());
     program
@@ -42,6 +46,14 @@ pub fn run<A: AsRef<OsStr>>(name: &str, args: &[A], env: &[(&str, &str)]) -> Out
     let mut timeout = clean(Command::new("timeout"));
     timeout.arg(PATIENCE.as_secs().to_string()).arg(program(name)).args(args).envs(env.iter().copied());
     timeout.output().unwrap_or_else(|error| panic!("{name} does not start: {error}"))
+}
+
+/// A command that runs a program of this workspace and dies with the thread that spawns it, whatever ends that:
+/// also where nothing is cleaned up. Settings in the environment do not reach it.
+pub(crate) fn tied(name: &str) -> Command {
+    let mut command = clean(Command::new("setpriv"));
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program(name));
+    command
 }
 
 /// Without settings from the environment of the test.
@@ -110,6 +122,11 @@ impl Process {
     pub fn kill(&self) {
         self.signal(Signal::KILL);
         self.wait();
+    }
+
+    /// SIGKILL, without waiting for its end.
+    pub fn kill_soon(&self) {
+        self.signal(Signal::KILL);
     }
 
     /// SIGTERM: it is asked to stop.
@@ -184,7 +201,11 @@ fn collect(pipe: impl Read + Send + 'static, output: Arc<Mutex<Vec<String>>>) {
         for line in BufReader::new(pipe).split(b'\n') {
             let Ok(line) = line else { return };
             let line = String::from_utf8_lossy(&line).into_owned();
-            output.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+            if output.len() == LINES_MAX {
+                output.drain(..LINES_MAX / 2);
+            }
+            output.push(line);
         }
     };
     thread::Builder::new().name("output".to_owned()).spawn(read).expect("a thread for output");

@@ -160,7 +160,7 @@ fn metrics_url(serving: &str) -> String {
 }
 
 /// The word that follows `marker` in a line.
-fn word_after(line: &str, marker: &str) -> String {
+pub(crate) fn word_after(line: &str, marker: &str) -> String {
     let word = line.split_once(marker).and_then(|(_, rest)| rest.split_whitespace().next());
     word.unwrap_or_else(|| panic!("no word after {marker:?} in {line:?}")).to_owned()
 }

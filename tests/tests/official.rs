@@ -4,9 +4,11 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use ursula_tests::{Server, StallWatch};
+use ursula_tests::{Cluster, Member, Options, Proxy, Server, StallWatch};
 
 /// Tests of each suite. A suite that grows or shrinks must be looked at.
 const CONFORMANCE: usize = 332;
@@ -50,12 +52,12 @@ fn text(output: &Output) -> String {
 
 /// Runs one suite and holds it to its count, which is left in a file for reports.
 #[expect(clippy::print_stdout, reason = "what the test runner shows of a failed test")]
-fn suite(deployment: &str, server: &Server, project: &str, root: &str, count: usize) {
+fn suite(deployment: &str, base_url: &str, project: &str, root: &str, count: usize) {
     let name = format!("{project}{}-{deployment}", root.replace('/', "-"));
     let wanted = format!("{count} passed, 0 failed");
     for run in 1..=RUNS_MAX {
         let stalls = StallWatch::start();
-        let output = run_suite(&name, server, project, root);
+        let output = run_suite(&name, base_url, project, root);
         let stdout = String::from_utf8_lossy(&output.stdout);
         let counted = stdout.lines().last().unwrap_or_default();
         fs::write(reports().join(format!("{name}.count")), format!("{counted}\n")).expect("a report");
@@ -73,12 +75,12 @@ fn reports() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("official")
 }
 
-fn run_suite(name: &str, server: &Server, project: &str, root: &str) -> Output {
+fn run_suite(name: &str, base_url: &str, project: &str, root: &str) -> Output {
     fs::create_dir_all(reports()).expect("a folder for reports");
     let mut vitest = Command::new("npx");
     vitest
         .args(["--no-install", "vitest", "run", "--project", project])
-        .env("BASE_URL", &server.base_url)
+        .env("BASE_URL", base_url)
         .env("STREAM_ROOT", root)
         .env("LONG_POLL_TIMEOUT_MS", LONG_POLL_TIMEOUT_MS)
         .env("REPORT", reports().join(format!("{name}.json")))
@@ -92,42 +94,91 @@ const ROOT: &str = "/v1/stream";
 #[test]
 fn conformance_of_one_process() {
     let _turn = turn();
-    suite("dev", &Server::dev(), "conformance", ROOT, CONFORMANCE);
+    suite("dev", &Server::dev().base_url, "conformance", ROOT, CONFORMANCE);
 }
 
 #[test]
 fn conformance_of_two_processes() {
     let _turn = turn();
-    suite("tiers", &Server::tiers(), "conformance", ROOT, CONFORMANCE);
+    suite("tiers", &Server::tiers().base_url, "conformance", ROOT, CONFORMANCE);
 }
 
 /// A copy of the suite with another root: the suite itself knows no buckets.
 #[test]
 fn conformance_of_a_bucket() {
     let _turn = turn();
-    suite("tiers", &Server::tiers(), "conformance", "/bkt1", CONFORMANCE);
+    suite("tiers", &Server::tiers().base_url, "conformance", "/bkt1", CONFORMANCE);
 }
 
 #[test]
 fn client_and_one_process() {
     let _turn = turn();
-    suite("dev", &Server::dev(), "client", ROOT, CLIENT);
+    suite("dev", &Server::dev().base_url, "client", ROOT, CLIENT);
 }
 
 #[test]
 fn client_and_a_bucket_of_two_processes() {
     let _turn = turn();
-    suite("tiers", &Server::tiers(), "client", "/bkt1", CLIENT);
+    suite("tiers", &Server::tiers().base_url, "client", "/bkt1", CLIENT);
 }
 
 #[test]
 fn yjs_and_one_process() {
     let _turn = turn();
-    suite("dev", &Server::dev(), "yjs", ROOT, YJS);
+    suite("dev", &Server::dev().base_url, "yjs", ROOT, YJS);
 }
 
 #[test]
 fn yjs_and_two_processes() {
     let _turn = turn();
-    suite("tiers", &Server::tiers(), "yjs", ROOT, YJS);
+    suite("tiers", &Server::tiers().base_url, "yjs", ROOT, YJS);
+}
+
+/// Three nodes and two gateways, with a proxy in front of the gateways whose connections go to them in turn.
+fn cluster() -> (Cluster, Proxy) {
+    let gateway_flags = ["--long-poll-timeout-ms", "1000"].map(str::to_owned).into();
+    let cluster = Cluster::start(Options { gateway_flags, ..Options::default() });
+    let link = Arc::default();
+    let front = Proxy::start(move |_| Some(Arc::clone(&link)));
+    let gateways = cluster.gateways().into_iter().flatten().map(|address| address.parse().expect("an address"));
+    front.lead_to(&gateways.collect::<Vec<_>>());
+    (cluster, front)
+}
+
+fn base_url(front: &Proxy) -> String {
+    format!("http://{}", front.address())
+}
+
+#[test]
+#[ignore = "needs the cluster"]
+fn conformance_of_a_cluster() {
+    let _turn = turn();
+    let (_cluster, front) = cluster();
+    suite("cluster", &base_url(&front), "conformance", ROOT, CONFORMANCE);
+}
+
+/// Between two kills.
+const KILL_EVERY: Duration = Duration::from_secs(10);
+/// How long a node is gone.
+const GONE: Duration = Duration::from_secs(2);
+
+#[test]
+#[ignore = "needs the cluster"]
+fn conformance_of_a_cluster_whose_leaders_are_killed() {
+    let _turn = turn();
+    let (mut cluster, front) = cluster();
+    let base_url = base_url(&front);
+    thread::scope(|scope| {
+        let run = scope.spawn(|| suite("kills", &base_url, "conformance", ROOT, CONFORMANCE));
+        // Here, because processes end with the thread that starts them.
+        while !run.is_finished() {
+            if let Some(node) = cluster.leader() {
+                cluster.kill(Member::Node(node));
+                thread::sleep(GONE);
+                cluster.start_member(Member::Node(node));
+            }
+            thread::sleep(KILL_EVERY - GONE);
+        }
+        run.join().expect("the suite passes");
+    });
 }

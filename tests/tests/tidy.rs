@@ -17,7 +17,7 @@ struct Rule {
     never: &'static [&'static str],
 }
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     Rule { package: "ursula-common", ours: &[], never: &["http", "tonic*", "axum*", "openraft*", "aws*"] },
     Rule {
         package: "ursula-stream-core",
@@ -56,6 +56,7 @@ const RULES: [Rule; 10] = [
     // These see the server from outside, as its users do.
     Rule { package: "ursula-bench", ours: &[], never: &[] },
     Rule { package: "ursula-tests", ours: &[], never: &[] },
+    Rule { package: "ursula-soak", ours: &["ursula-tests"], never: &[] },
 ];
 
 /// The most lines of a source file.

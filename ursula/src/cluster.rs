@@ -5,6 +5,7 @@ mod change;
 mod checks;
 mod failure;
 mod init;
+mod local;
 mod nodes;
 mod output;
 mod status;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use ursula_common::NodeId;
+use ursula_common::{NodeId, cli};
 
 use failure::Failure;
 use output::Output;
@@ -28,6 +29,14 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run three storage nodes and two gateways as processes of this machine, to try a cluster and to break it.
+    Local(local::Flags),
+    #[command(flatten)]
+    Operate(Operation),
+}
+
+#[derive(Debug, Subcommand)]
+enum Operation {
     /// Make a cluster of nodes that run and belong to none. Run again, it goes on where it stopped.
     Init {
         /// A node: its id, and the address where the others and the gateways reach it. Once for each.
@@ -156,43 +165,47 @@ impl std::str::FromStr for NodeAt {
 
 /// Runs a command: 0 if it is done, 1 if it is refused or has failed, 3 if it is not done in time.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let operation = match &arguments.command {
+        Command::Local(flags) => return cli::run("warn", || cli::block_on(local::run(flags))),
+        Command::Operate(operation) => operation,
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Output::new(false).failed(&Failure::refused(error.to_string())),
     };
-    let output = Output::new(arguments.command.common().output == Format::Json);
-    match runtime.block_on(dispatch(&arguments.command, &output)) {
+    let output = Output::new(operation.common().output == Format::Json);
+    match runtime.block_on(dispatch(operation, &output)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => output.failed(&failure),
     }
 }
 
-async fn dispatch(command: &Command, output: &Output) -> Result<(), Failure> {
+async fn dispatch(command: &Operation, output: &Output) -> Result<(), Failure> {
     let worker =
         |change: &ChangeFlags| change::Worker::new(output, change.dry_run, Duration::from_secs(change.timeout));
     match command {
-        Command::Init { nodes, groups, change } => init::init(&worker(change), nodes, *groups).await,
-        Command::Status { at, .. } => status::status(output, &at.address).await,
-        Command::AddNode { node, at, change } => nodes::add(&worker(change), &at.address, node).await,
-        Command::RemoveNode { node, at, change } => nodes::remove(&worker(change), &at.address, NodeId(*node)).await,
-        Command::ReplaceNode { old, node, at, change } => {
+        Operation::Init { nodes, groups, change } => init::init(&worker(change), nodes, *groups).await,
+        Operation::Status { at, .. } => status::status(output, &at.address).await,
+        Operation::AddNode { node, at, change } => nodes::add(&worker(change), &at.address, node).await,
+        Operation::RemoveNode { node, at, change } => nodes::remove(&worker(change), &at.address, NodeId(*node)).await,
+        Operation::ReplaceNode { old, node, at, change } => {
             nodes::replace(&worker(change), &at.address, NodeId(*old), node).await
         }
-        Command::Drain { node, at, change } => nodes::drain(&worker(change), &at.address, NodeId(*node)).await,
-        Command::Undrain { node, at, change } => nodes::undrain(&worker(change), &at.address, NodeId(*node)).await,
+        Operation::Drain { node, at, change } => nodes::drain(&worker(change), &at.address, NodeId(*node)).await,
+        Operation::Undrain { node, at, change } => nodes::undrain(&worker(change), &at.address, NodeId(*node)).await,
     }
 }
 
-impl Command {
+impl Operation {
     fn common(&self) -> &CommonFlags {
         match self {
-            Command::Status { common, .. } => common,
-            Command::Init { change, .. }
-            | Command::AddNode { change, .. }
-            | Command::RemoveNode { change, .. }
-            | Command::ReplaceNode { change, .. }
-            | Command::Drain { change, .. }
-            | Command::Undrain { change, .. } => &change.common,
+            Operation::Status { common, .. } => common,
+            Operation::Init { change, .. }
+            | Operation::AddNode { change, .. }
+            | Operation::RemoveNode { change, .. }
+            | Operation::ReplaceNode { change, .. }
+            | Operation::Drain { change, .. }
+            | Operation::Undrain { change, .. } => &change.common,
         }
     }
 }

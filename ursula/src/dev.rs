@@ -9,7 +9,7 @@ use ursula_common::cli::{self, ConfigFlags, Failure};
 use ursula_common::clock::SystemClock;
 use ursula_common::config::{self, Settings};
 use ursula_gateway::{Gateway, GatewayConfig, Seed};
-use ursula_storage_node::{Node, NodeConfig};
+use ursula_storage_node::{Formation, Node, NodeConfig};
 
 /// Settings of both tiers in one file: `[gateway]` and `[node]`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ async fn serve(settings: DevConfig) -> Result<(), Failure> {
     let node_operations = cli::bind(node_settings.operations_listen).await?;
     let stop = cli::stop_signal()?;
     let clock = Arc::new(SystemClock);
-    let node = Node::start(&node_settings, clock.clone()).await?;
+    let node = Node::start(&node_settings, Formation::Alone, clock.clone()).await?;
     let seed = Seed { name: "this process".to_owned(), channel: node.channel() };
     let gateway = Gateway::start(gateway_settings, vec![seed], clock)?;
     let addresses = [listener.local_addr()?, gateway_operations.local_addr()?, node_operations.local_addr()?];

@@ -26,12 +26,18 @@ enum Command {
     Dev(dev::Flags),
     /// Make a cluster, look at it, and change its nodes.
     Cluster(cluster::Arguments),
+    /// Run a gateway: the same as the program ursula-gateway.
+    Gateway(ursula_gateway::process::Arguments),
+    /// Run a storage node: the same as the program ursula-storage-node.
+    StorageNode(ursula_storage_node::process::Arguments),
 }
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or_else(|| Command::Dev(dev::Flags::default()));
     match command {
         Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Gateway(arguments) => ursula_gateway::process::run(&arguments),
+        Command::StorageNode(arguments) => ursula_storage_node::process::run(&arguments),
         Command::Dev(flags) => cli::run("warn,openraft=error", || dev::run(&flags)),
     }
 }

@@ -7,7 +7,9 @@ use ursula_common::verb::{Append, Create, Lifetime, ReadFrom, Reply};
 use ursula_common::wire;
 
 use super::*;
-use crate::tests::{FakeLane, FakeNode, quiet, topology};
+use crate::tests::{FakeLane, FakeNode, SentOp, quiet, topology};
+
+mod replicas;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -18,7 +20,7 @@ struct World {
 
 impl World {
     fn new(node: FakeNode) -> World {
-        let cluster = Cluster::follow(vec![node.seed()], TIMEOUT, Metrics::new().expect("metrics"));
+        let cluster = Cluster::follow(vec![node.seed()], TIMEOUT, usize::MAX, Metrics::new().expect("metrics"));
         World { node, cluster }
     }
 
@@ -40,9 +42,9 @@ fn delete() -> Op {
     Op::Delete(key())
 }
 
-async fn op(lane: &mut FakeLane) -> v1::SequencedOp {
+async fn op(lane: &mut FakeLane) -> SentOp {
     let frame = lane.frame().await.expect("a frame");
-    let [op] = frame.ops.as_slice() else { panic!("{} ops", frame.ops.len()) };
+    let [op] = frame.as_slice() else { panic!("{} ops", frame.len()) };
     op.clone()
 }
 
@@ -82,10 +84,10 @@ async fn an_op_is_sent_again_while_its_group_has_no_leader() {
     let mut world = World::new(FakeNode::new());
     let mut lane = world.node.lane(10).await;
     let answer = world.submit(delete());
-    for seq in 0..3 {
+    for _ in 0..3 {
         let sent = op(&mut lane).await;
-        assert_eq!(sent.seq, seq, "what was refused was not applied, so it is another op");
-        lane.answer(seq, Err(Error::NOT_HERE));
+        assert_eq!(sent.seq, 0, "the same op");
+        lane.answer(0, Err(Error::NOT_HERE));
     }
     let sent = op(&mut lane).await;
     lane.answer(sent.seq, Ok(Reply::Done));
@@ -99,7 +101,7 @@ async fn an_op_is_sent_again_while_its_group_has_no_leader() {
         tokio::select! {
             biased;
             frame = lane.frame() => {
-                frame.expect("a frame").ops.iter().for_each(|op| lane.answer(op.seq, Err(Error::NOT_HERE)));
+                frame.expect("a frame").iter().for_each(|op| lane.answer(op.seq, Err(Error::NOT_HERE)));
                 tries += 1;
             }
             () = quiet() => {}
@@ -188,13 +190,16 @@ async fn a_question_without_an_answer_ends_in_the_time_for_an_op() {
             until: None,
             bytes_max: 100,
             touch: false,
+            applied_is_enough: false,
         })
     };
     let id = StreamId(stored.info().id);
     read().await.expect("a range");
     stored.fall_silent(true);
     let started = Instant::now();
-    let asked = async { tokio::join!(world.cluster.describe(&key), read(), world.cluster.tail(&key, id, Offset(0))) };
+    let asked = async {
+        tokio::join!(world.cluster.describe(&key), read(), world.cluster.tail(&key, id, Offset(0), false, None))
+    };
     let (info, range, tail) = tokio::time::timeout(2 * TIMEOUT, asked).await.expect("in time");
     assert_eq!(info, Err(Error::Unavailable));
     assert_eq!(range.map(drop), Err(Error::Unavailable));

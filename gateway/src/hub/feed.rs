@@ -16,7 +16,7 @@ use ursula_protocol::cursor;
 use ursula_protocol::sse::DataKind;
 
 use super::frame::{Frame, frameable};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Tail};
 use crate::metrics::Metrics;
 
 /// Framed events that a feed keeps for readers that are a little behind.
@@ -25,6 +25,18 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 const LINGER: Duration = Duration::from_secs(1);
 /// Pause before a lost tail is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// A tail that a replica serves in place of the leader is given back to the leader after so long.
+const RETURN_AFTER: Duration = Duration::from_secs(5);
+
+/// How a tail was left.
+enum Drained {
+    /// The stream has ended.
+    Ended,
+    /// Another node is to serve it.
+    Moved,
+    Failed(Error),
+}
 
 /// What all readers of one stream share.
 pub(crate) struct Feed {
@@ -61,6 +73,11 @@ struct Kept {
     next: Offset,
     /// Bytes after `next` that cannot be framed yet.
     rest: BytesMut,
+    /// Whether the last frame said that nothing more was there, as far as it went. A replica that stood in for the
+    /// leader cannot say so; then the leader is asked when the tail is back there.
+    told_up_to_date: bool,
+    /// What it said, for readers that have had the last frame.
+    up_to_date: Option<Arc<Frame>>,
     /// Why nothing comes any more.
     ended: Option<Error>,
 }
@@ -80,6 +97,8 @@ pub(crate) struct Reader {
     feed: Arc<Feed>,
     news: watch::Receiver<u64>,
     next: Offset,
+    /// Whether the last frame, or the page before it, said that nothing more was there.
+    told_up_to_date: bool,
 }
 
 impl Feed {
@@ -89,7 +108,15 @@ impl Feed {
         budget: Arc<KeptBudget>,
         metrics: Arc<Metrics>,
     ) -> Feed {
-        let kept = Kept { frames: VecDeque::new(), bytes: 0, next: from, rest: BytesMut::new(), ended: None };
+        let kept = Kept {
+            frames: VecDeque::new(),
+            bytes: 0,
+            next: from,
+            rest: BytesMut::new(),
+            told_up_to_date: true,
+            up_to_date: None,
+            ended: None,
+        };
         Feed {
             content_type: content_type.clone(),
             kept: Mutex::new(kept),
@@ -127,24 +154,27 @@ impl Feed {
         clock: &dyn Clock,
         metrics: &Metrics,
     ) -> bool {
+        let mut not_at = None;
         loop {
-            let from = {
-                let kept = self.lock();
-                Offset(kept.next.0 + kept.rest.len() as u64)
-            };
-            let failed = match cluster.tail(key, *stream, from).await {
-                Ok(mut events) => {
+            let tell = !self.lock().told_up_to_date;
+            let opened = cluster.tail(key, *stream, self.next(), tell, not_at.take()).await;
+            let failed = match opened {
+                Ok(tail) => {
                     metrics.tail_upstreams_opened.increment(1);
                     let _open = OpenGauge::new(metrics.tail_upstreams.clone());
-                    loop {
-                        match events.message().await {
-                            Ok(Some(event)) => {
-                                if self.take(event, clock) {
-                                    return true;
-                                }
+                    let place = tail.place;
+                    match self.drain(cluster, tail, clock).await {
+                        Drained::Ended => return true,
+                        Drained::Moved => {
+                            metrics.tails_moved.increment(1);
+                            continue;
+                        }
+                        Drained::Failed(error) => {
+                            if let Error::NotLeader { leader, term } = error {
+                                cluster.hear(&place, leader, term);
                             }
-                            Ok(None) => break Error::Unavailable,
-                            Err(status) => break from_status(&status),
+                            not_at = Some(place.node);
+                            error
                         }
                     }
                 }
@@ -164,6 +194,43 @@ impl Feed {
         }
     }
 
+    /// Where the tail goes on.
+    fn next(&self) -> Offset {
+        let kept = self.lock();
+        Offset(kept.next.0 + kept.rest.len() as u64)
+    }
+
+    /// Frames the events of one tail, for as long as it is the right one.
+    async fn drain(&self, cluster: &Cluster, tail: Tail, clock: &dyn Clock) -> Drained {
+        let Tail { mut events, place } = tail;
+        let moved = cluster.moved(&place);
+        let back = async {
+            match place.stands_in() {
+                true => sleep(RETURN_AFTER).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::pin!(moved, back);
+        loop {
+            tokio::select! {
+                biased;
+                event = events.message() => match event {
+                    // Never a gap, and never a repeat, whoever serves it.
+                    Ok(Some(event)) if event.start != self.next().0 => return Drained::Failed(Error::Unavailable),
+                    Ok(Some(event)) => {
+                        if self.take(event, clock) {
+                            return Drained::Ended;
+                        }
+                    }
+                    Ok(None) => return Drained::Failed(Error::Unavailable),
+                    Err(status) => return Drained::Failed(from_status(&status)),
+                },
+                () = &mut moved => return Drained::Moved,
+                () = &mut back => return Drained::Moved,
+            }
+        }
+    }
+
     /// Frames one event; returns whether it was the last.
     fn take(&self, event: v1::TailEvent, clock: &dyn Clock) -> bool {
         let mut kept = self.lock();
@@ -176,12 +243,21 @@ impl Feed {
         let whole = frameable(&self.content_type, &data, event.closed);
         kept.rest.extend_from_slice(&data[whole..]);
         let data = data.slice(..whole);
-        if data.is_empty() && !event.closed {
+        let told = std::mem::replace(&mut kept.told_up_to_date, event.up_to_date);
+        let is_news = event.closed || (event.up_to_date && !told);
+        if data.is_empty() && !is_news {
             return false;
         }
         let kind = DataKind::of(&self.content_type);
         let cursor = cursor::next(clock.now(), None, 1);
         let frame = Frame::new(kind, kept.next, data, cursor, event.up_to_date, event.closed);
+        kept.up_to_date = None;
+        if frame.data.is_empty() && !frame.closed {
+            kept.up_to_date = Some(Arc::new(frame));
+            drop(kept);
+            self.tell();
+            return false;
+        }
         self.metrics.tail_frames.increment(1);
         kept.next = frame.next;
         self.keep(&mut kept, frame);
@@ -257,7 +333,7 @@ impl Reader {
         feed.readers.fetch_add(1, Ordering::SeqCst);
         feed.metrics.tail_readers.increment(1.0);
         // Subscribed before the first look, so that nothing is missed in between.
-        Reader { news: feed.news.subscribe(), feed, next: from }
+        Reader { news: feed.news.subscribe(), feed, next: from, told_up_to_date: true }
     }
 
     /// The offset after what was sent.
@@ -282,10 +358,12 @@ impl Reader {
         let kept = self.feed.lock();
         let frame = kept.frame_at(self.next).cloned();
         let (next, ended) = (kept.next, kept.ended.clone());
+        let told = kept.up_to_date.clone().filter(|told| !self.told_up_to_date && told.next == self.next);
         drop(kept);
-        match frame {
+        match frame.or(told) {
             Some(frame) if frame.start <= self.next => {
                 self.next = frame.next;
+                self.told_up_to_date = frame.up_to_date;
                 self.feed.metrics.tail_deliveries.increment(1);
                 Some(Step::Frame(frame))
             }

@@ -10,6 +10,8 @@ use super::*;
 use crate::pages::{self, PageBudget};
 use crate::tests::{FakeNode, Stored, quiet, within};
 
+mod replicas;
+
 const NAME: &str = "stream";
 const TEXT: &str = "text/plain";
 const BINARY: &str = "application/octet-stream";
@@ -32,7 +34,7 @@ impl World {
         let node = FakeNode::new();
         let stored = node.store(NAME, content_type);
         let metrics = Metrics::new().expect("metrics");
-        let cluster = Cluster::follow(vec![node.seed()], Duration::from_secs(5), metrics.clone());
+        let cluster = Cluster::follow(vec![node.seed()], Duration::from_secs(5), usize::MAX, metrics.clone());
         let hub = Hub::new(cluster, kept_bytes_max, Arc::new(ManualClock::default()), metrics);
         World { hub, stored, node }
     }

@@ -22,7 +22,8 @@ struct World {
 impl World {
     fn new() -> World {
         let node = FakeNode::new();
-        let cluster = Cluster::follow(vec![node.seed()], Duration::from_secs(1), Metrics::new().expect("metrics"));
+        let cluster =
+            Cluster::follow(vec![node.seed()], Duration::from_secs(1), usize::MAX, Metrics::new().expect("metrics"));
         World { node, cluster, budget: PageBudget::new(64 << 20, Duration::from_secs(1), Gauge::noop()) }
     }
 
@@ -123,7 +124,8 @@ async fn answers_that_make_no_sense_are_errors() {
     let stored = world.node.store("stream", TEXT);
     stored.append(b"bytes");
     let headless = v1::ReadChunk { head: None, data: Bytes::from_static(b"bytes") };
-    let nameless = v1::ReadChunk { head: Some(v1::ReadHead { info: None, start: 0, next: 5 }), ..headless.clone() };
+    let nameless =
+        v1::ReadChunk { head: Some(v1::ReadHead { info: None, start: 0, next: 5, proven: true }), ..headless.clone() };
     for (chunks, expected) in
         [(vec![], Error::Unavailable), (vec![headless], Error::Malformed), (vec![nameless], Error::Malformed)]
     {

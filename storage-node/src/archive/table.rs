@@ -117,13 +117,24 @@ impl Table {
         Some((*segment, streams.iter().map(row).collect()))
     }
 
-    /// Takes the rows that were written for a segment in place of its records.
-    pub(super) fn indexed(&mut self, segment: SegmentId, rows: impl Iterator<Item = (Key, RowRef)>) {
-        self.unindexed.remove(&segment);
-        for (key, row) in rows {
-            if let Some(chain) = self.chains.get_mut(&key) {
-                chain.newest = Some(row);
+    /// Takes the rows that were written for a segment in place of their records. What has changed meanwhile
+    /// stays as it is: a stream that ended, or that a snapshot replaced, and records that were added.
+    pub(super) fn indexed(&mut self, segment: SegmentId, rows: impl Iterator<Item = (NewRow, RowRef)>) {
+        let Some(streams) = self.unindexed.get_mut(&segment) else { return };
+        for (row, at) in rows {
+            let key = (row.group, row.stream);
+            let (Some(chain), Some(extents)) = (self.chains.get_mut(&key), streams.get_mut(&key)) else { continue };
+            if chain.newest != row.prev || !extents.starts_with(&row.extents) {
+                continue;
             }
+            chain.newest = Some(at);
+            extents.drain(..row.extents.len());
+            if extents.is_empty() {
+                streams.remove(&key);
+            }
+        }
+        if streams.is_empty() {
+            self.unindexed.remove(&segment);
         }
     }
 }

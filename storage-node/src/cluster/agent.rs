@@ -110,7 +110,11 @@ impl Agent {
             let known = cluster.nodes.get(&node)?;
             Some(Peer { node, address: known.address.clone(), incarnation: known.incarnation })
         };
-        let others: Vec<Peer> = cluster.members().filter(|node| *node != me).filter_map(peer).collect();
+        // One that was removed is let go by the leaders first: until then they speak to it.
+        let mut ids: BTreeSet<NodeId> = cluster.members().collect();
+        ids.extend(self.still_members(cluster).await);
+        ids.remove(&me);
+        let others: Vec<Peer> = ids.iter().copied().filter_map(peer).collect();
         let hosting = self.side.hosting();
         hosting.connect(&others);
         if hosting.remembered() != others
@@ -118,7 +122,6 @@ impl Agent {
         {
             warn!(%error, "the addresses of the other nodes could not be kept");
         }
-        let ids: BTreeSet<NodeId> = others.iter().map(|peer| peer.node).collect();
         self.nodes.retain(|node, task| {
             let stays = ids.contains(node);
             if !stays {
@@ -130,6 +133,21 @@ impl Agent {
             let Agent { side, tasks, nodes, .. } = self;
             nodes.entry(node).or_insert_with(|| tasks.spawn(neighbours::follow(side.clone(), node)));
         }
+    }
+
+    /// Nodes that were removed from the cluster, and not yet from every group that is hosted here.
+    async fn still_members(&self, cluster: &Cluster) -> BTreeSet<NodeId> {
+        let removed = |node: &NodeId| !cluster.members().any(|member| member == *node);
+        if !self.nodes.keys().any(removed) {
+            return BTreeSet::new();
+        }
+        let hosting = self.side.hosting();
+        let mut members = BTreeSet::new();
+        for group in hosting.hosted() {
+            members.extend(hosting.status(group).await.map(|status| status.members()).unwrap_or_default());
+        }
+        members.retain(removed);
+        members
     }
 
     async fn host(&mut self, group: GroupId) {

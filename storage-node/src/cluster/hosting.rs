@@ -113,7 +113,7 @@ pub(crate) trait Hosting: Send + Sync + 'static {
     /// Connects to these nodes, and to no others.
     fn connect(&self, peers: &[Peer]);
 
-    /// The way to a node that was connected, or to this one.
+    /// The way to a node that was connected.
     fn channel(&self, node: NodeId) -> Option<NodeChannel>;
 
     /// The cluster as the replica of the meta group here has applied it.

@@ -166,9 +166,9 @@ async fn a_draining_node_leads_nothing() {
 #[tokio::test(start_paused = true)]
 async fn all_nodes_restart_at_once() {
     let world = formed(&[1, 2, 3]).await;
-    [1, 2, 3].map(|id| world.kill(id));
+    [1, 2, 3].into_iter().for_each(|id| world.kill(id));
     world.pass(2).await;
-    [1, 2, 3].map(|id| world.restart(id));
+    [1, 2, 3].into_iter().for_each(|id| world.restart(id));
     world.pass(20).await;
     assert_in_place(&world, &[1, 2, 3]);
 }

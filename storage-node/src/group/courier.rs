@@ -35,7 +35,10 @@ impl Courier {
     /// Sends what came up in the entries applied since the last call.
     pub(crate) fn send_new(self: &Rc<Self>) {
         let messages = self.group.state.borrow_mut().take_outgoing();
-        messages.into_iter().for_each(|message| self.send(message));
+        // A leader sends what is in the outbox; others have nothing to say.
+        if self.group.replica.leads() {
+            messages.into_iter().for_each(|message| self.send(message));
+        }
     }
 
     /// Sends everything that has no answer yet and is not under way.
@@ -53,6 +56,11 @@ impl Courier {
     async fn deliver(self: Rc<Self>, message: Message) {
         let Message { saga, message, to, op } = message;
         let outcome = loop {
+            if !self.group.replica.leads() {
+                // The next leader finds it in its outbox.
+                self.under_way.borrow_mut().remove(&(saga, message));
+                return;
+            }
             let group = match &to {
                 Destination::Stream(key) => self.directory.group_of(key),
                 Destination::Group(group) => *group,

@@ -9,8 +9,11 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::watch;
+use ursula_common::cluster::Cluster;
 use ursula_common::verb::{Lifetime, OpResult, StreamInfo};
 use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName};
 use ursula_stream_core::{Answer, Command, Effect, Message, State, Stats};
@@ -30,6 +33,10 @@ pub(crate) struct GroupState {
     tails: Tails,
     outgoing: Vec<Message>,
     finished: Vec<(SagaId, OpResult)>,
+    /// Who hears of changes of the cluster, if this is the meta group.
+    cluster: Option<watch::Sender<Option<Arc<Cluster>>>>,
+    /// See [`GroupState::prove_with`].
+    proof: Box<dyn Fn() -> Result<(), Error>>,
 }
 
 impl GroupState {
@@ -47,7 +54,45 @@ impl GroupState {
 
     fn new(group: GroupId, streams: State, hot: Rc<RefCell<Hot>>, archive: Option<Archive>) -> GroupState {
         let (tails, outgoing, finished) = (Tails::default(), Vec::new(), Vec::new());
-        GroupState { group, streams, hot, archive, tails, outgoing, finished }
+        let proof = Box::new(|| Err(Error::NOT_HERE));
+        GroupState { group, streams, hot, archive, tails, outgoing, finished, cluster: None, proof }
+    }
+
+    /// What tails are told of the end of a stream is true while `proof` succeeds. Until this is called nothing is.
+    pub(crate) fn prove_with(&mut self, proof: impl Fn() -> Result<(), Error> + 'static) {
+        self.proof = Box::new(proof);
+    }
+
+    /// Whether what is applied is certainly all that was acknowledged.
+    pub(crate) fn is_proven(&self) -> bool {
+        (self.proof)().is_ok()
+    }
+
+    /// Lets `listener` hear of every change of the cluster.
+    pub(crate) fn tell_cluster(&mut self, listener: watch::Sender<Option<Arc<Cluster>>>) {
+        self.cluster = Some(listener);
+    }
+
+    /// Lets go of everything, because the replica is no longer here.
+    pub(crate) fn clear(&mut self) {
+        self.hot.borrow_mut().remove_group(self.group);
+        if let Some(archive) = &self.archive {
+            archive.restore(self.group, Places::default());
+        }
+        self.tails.end_all(&Error::NOT_HERE);
+    }
+
+    fn tell_cluster_news(&self) {
+        let Some(listener) = &self.cluster else { return };
+        let now = self.streams.cluster();
+        let version = |cluster: Option<&Arc<Cluster>>| cluster.map(|cluster| cluster.version);
+        listener.send_if_modified(|known| {
+            let news = version(known.as_ref()) != version(now);
+            if news {
+                *known = now.cloned();
+            }
+            news
+        });
     }
 
     /// Everything about a stream but its bytes; `inherited` asks on behalf of a fork.
@@ -122,19 +167,23 @@ impl GroupState {
     /// back, with its stream, if what it wants now is not in memory.
     pub(crate) fn wait(&mut self, key: &StreamKey, now: Millis, waiter: Waiter) -> Option<(Waiter, StreamInfo)> {
         let info = match self.streams.info(key, now) {
-            Ok(info) if info.id == waiter.stream => info,
-            other => {
-                waiter.answer(Err(other.err().unwrap_or(Error::StreamNotFound)));
+            Ok(info) if info.id != waiter.stream => Err(Error::StreamNotFound),
+            Ok(info) if waiter.from > info.tail => Err(Error::OffsetInvalid),
+            Ok(info) if info.fork.as_ref().is_some_and(|fork| waiter.from < fork.at) => Err(Error::OffsetInvalid),
+            info => info,
+        };
+        let info = match info {
+            Ok(info) => info,
+            Err(error) => {
+                // A replica that lags may not have heard of the stream yet, nor of its last bytes.
+                waiter.answer(Err((self.proof)().err().unwrap_or(error)));
                 return None;
             }
         };
-        if waiter.from > info.tail || info.fork.as_ref().is_some_and(|fork| waiter.from < fork.at) {
-            waiter.answer(Err(Error::OffsetInvalid));
-        } else if waiter.from < info.tail || info.closed {
+        if waiter.from < info.tail || info.closed || (waiter.tell_up_to_date && self.is_proven()) {
             return self.answer(waiter, info);
-        } else {
-            self.tails.add(info.id, key, matches!(info.lifetime, Lifetime::Ttl(_)), waiter);
         }
+        self.tails.add(info.id, key, matches!(info.lifetime, Lifetime::Ttl(_)), waiter);
         None
     }
 
@@ -144,7 +193,7 @@ impl GroupState {
         if range.pieces.is_empty() && waiter.from < info.tail {
             return Some((waiter, info));
         }
-        let page = TailPage::new(waiter.from, range, &info);
+        let page = TailPage::new(waiter.from, range, &info, || self.is_proven());
         waiter.answer(Ok(page));
         None
     }
@@ -226,6 +275,7 @@ impl StateMachine for GroupState {
         woken.into_iter().for_each(|stream| self.wake(stream, now));
         ended.into_iter().for_each(|(stream, error)| self.tails.end(stream, &error));
         self.hot.borrow_mut().evict();
+        self.tell_cluster_news();
         answers
     }
 
@@ -244,6 +294,10 @@ impl StateMachine for GroupState {
             archive.restore(self.group, places);
         }
         self.tails.end_all(&Error::Unavailable);
+        self.tell_cluster_news();
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

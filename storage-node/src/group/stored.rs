@@ -69,7 +69,7 @@ impl Group {
     /// Answers a tail that has fallen behind what is in memory.
     pub(crate) async fn answer_behind(&self, waiter: Waiter, info: StreamInfo) {
         let range = self.bytes(&info, waiter.from, None, waiter.bytes_max).await;
-        let page = range.map(|range| TailPage::new(waiter.from, range, &info));
+        let page = range.map(|range| TailPage::new(waiter.from, range, &info, || self.state.borrow().is_proven()));
         waiter.answer(page);
     }
 

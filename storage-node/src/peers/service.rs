@@ -2,14 +2,16 @@
 
 use std::pin::Pin;
 
+use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
-use ursula_common::{GroupId, NodeId};
+use ursula_common::verb::Op;
+use ursula_common::{Error, GroupId, NodeId, Offset, StreamId, StreamKey, wire};
 use ursula_proto::peer::v1;
 use ursula_proto::peer::v1::snapshot_part;
-use ursula_proto::{Introduction, refusal};
+use ursula_proto::{Introduction, refusal, to_status};
 
 use super::{InboundSnapshot, Part, Peers, exchange};
 use crate::directory::Directory;
@@ -46,6 +48,23 @@ impl v1::peer_server::Peer for PeerService {
         Ok(Response::new(exchange::open(request.into_inner(), caller, peers, directory)))
     }
 
+    async fn deliver(&self, request: Request<v1::Delivery>) -> Result<Response<v1::Delivered>, Status> {
+        self.admit(&request)?;
+        let v1::Delivery { group, op } = request.into_inner();
+        let op = from_group(op).map_err(to_status)?;
+        let outcome = self.directory.propose_here(GroupId(group), op).await;
+        Ok(Response::new(v1::Delivered { outcome: wire::reply::encode(&outcome).into() }))
+    }
+
+    async fn record(&self, request: Request<v1::RecordRequest>) -> Result<Response<v1::Record>, Status> {
+        self.admit(&request)?;
+        let v1::RecordRequest { group, bucket, name, id, at, until } = request.into_inner();
+        let key = StreamKey::parse(&bucket, &name).map_err(|_| to_status(Error::Malformed))?;
+        let found = self.directory.record_here(GroupId(group), &key, StreamId(id), (Offset(at), Offset(until))).await;
+        let (start, data) = found.map_err(to_status)?.unzip();
+        Ok(Response::new(v1::Record { start: start.map(|start| start.0), data: data.unwrap_or_default() }))
+    }
+
     async fn snapshot(
         &self,
         request: Request<Streaming<v1::SnapshotPart>>,
@@ -70,6 +89,22 @@ impl v1::peer_server::Peer for PeerService {
             }
             Err(_) => Err(refusal("the replica stopped while it took the snapshot")),
         }
+    }
+}
+
+/// What groups ask of each other. Anything else does not come this way.
+fn from_group(op: Bytes) -> Result<Op, Error> {
+    match wire::decode_op(op)? {
+        op @ (Op::InstallBucket(_) | Op::DropBucket(_) | Op::AcquireFork(_) | Op::ReleaseFork(_)) => Ok(op),
+        Op::Create(_)
+        | Op::Append(_)
+        | Op::Delete(_)
+        | Op::Touch(_)
+        | Op::CreateBucket(_)
+        | Op::DeleteBucket(_)
+        | Op::Expire
+        | Op::SagaStep(_)
+        | Op::Cluster(_) => Err(Error::Malformed),
     }
 }
 

@@ -4,14 +4,12 @@
 //! ends at the same entry. A leader that was frozen finds old answers when it wakes and would believe that
 //! they are new (docs/adr/0010-leases.md). Here every answer counts for the moment its own question was sent.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use openraft::alias::LeaderIdOf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use ursula_common::NodeId;
 
 use super::types::TypeConfig;
 
@@ -20,6 +18,8 @@ use super::types::TypeConfig;
 pub(super) struct Acks {
     /// The latest question of a leadership that a node answered, by when it was sent.
     latest: RefCell<BTreeMap<u64, (LeaderIdOf<TypeConfig>, Instant)>>,
+    /// A leader that hands over: others may be elected at once, so answers prove nothing any more.
+    revoked: Cell<Option<LeaderIdOf<TypeConfig>>>,
     changed: Notify,
 }
 
@@ -37,6 +37,9 @@ impl Acks {
     /// Since when it is certain that a majority of each of `configs` follows `leader`, the node `own` itself
     /// included. None if it is not.
     pub(super) fn since(&self, own: u64, leader: LeaderIdOf<TypeConfig>, configs: &[BTreeSet<u64>]) -> Option<Instant> {
+        if self.revoked.get() == Some(leader) {
+            return None;
+        }
         let latest = self.latest.borrow();
         let now = Instant::now();
         let one = |voters: &BTreeSet<u64>| {
@@ -57,11 +60,9 @@ impl Acks {
         Some(since)
     }
 
-    /// How long ago the question of `leader` was sent that each node answered last.
-    pub(super) fn silent(&self, leader: LeaderIdOf<TypeConfig>) -> BTreeMap<NodeId, Duration> {
-        let latest = self.latest.borrow();
-        let own = latest.iter().filter(|(_, (by, _))| *by == leader);
-        own.map(|(node, (_, sent))| (NodeId(*node), sent.elapsed())).collect()
+    /// `leader` hands over, whether or not it succeeds: it proves nothing any more.
+    pub(super) fn revoke(&self, leader: LeaderIdOf<TypeConfig>) {
+        self.revoked.set(Some(leader));
     }
 
     /// Waits for the next answer; must be created before looking at [`Acks::since`].

@@ -4,18 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::EmptyNode;
+use openraft::{Instant, ServerState};
 use tokio::time::timeout;
-use tracing::info;
-use ursula_common::{Error, NodeId};
+use ursula_common::NodeId;
 
 use super::config::TRANSFER_TIMEOUT;
-use super::types::TypeConfig;
 use super::{Replica, StateMachine};
-use crate::cluster::Role;
+use crate::cluster::{Lead, Role};
 
 /// How a replica stands at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +21,6 @@ pub(crate) struct Status {
     pub(crate) leader: Option<NodeId>,
     pub(crate) term: u64,
     pub(crate) role: Role,
-    /// Whether it has never heard of its group: no entry, no vote, no snapshot.
-    pub(crate) pristine: bool,
     pub(crate) last_log: Option<u64>,
     pub(crate) committed: Option<u64>,
     pub(crate) applied: Option<u64>,
@@ -36,14 +31,16 @@ pub(crate) struct Status {
     pub(crate) members_at: Option<u64>,
     /// How far the log of each member agrees with that of the leader; empty for others.
     pub(crate) matched: BTreeMap<NodeId, Option<u64>>,
-    /// How long ago the question was sent that each other member answered last; empty for others than leaders.
+    /// How long ago each member answered the leader; empty for others.
     pub(crate) silent: BTreeMap<NodeId, Duration>,
 }
 
-impl Status {
-    /// Whether it is this replica that leads.
-    pub(crate) fn leads(&self) -> bool {
-        self.role == Role::Leader
+fn role(state: ServerState) -> Role {
+    match state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Learner => Role::Learner,
+        ServerState::Follower | ServerState::Shutdown => Role::Follower,
     }
 }
 
@@ -68,22 +65,27 @@ impl<M: StateMachine> Replica<M> {
     }
 
     /// Who leads, and in which term, as far as this replica knows.
-    pub(crate) fn leader(&self) -> Option<(NodeId, u64)> {
+    pub(crate) fn lead(&self) -> Lead {
         let server = self.raft.server_metrics();
         let server = server.borrow_watched();
-        server.current_leader.map(|node| (NodeId(node), server.vote.leader_id.term))
+        Lead { term: server.vote.leader_id.term, leader: server.current_leader.map(NodeId) }
+    }
+
+    /// Whether this replica leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
     /// Waits until who leads is no longer `known`, and says who it is.
     ///
     /// # Errors
     /// If the replica has stopped.
-    pub(crate) async fn leader_other_than(&self, known: Option<(NodeId, u64)>) -> io::Result<Option<(NodeId, u64)>> {
+    pub(crate) async fn lead_other_than(&self, known: Lead) -> io::Result<Lead> {
         let mut server = self.raft.server_metrics();
         loop {
-            let leader = self.leader();
-            if leader != known {
-                return Ok(leader);
+            let lead = self.lead();
+            if lead != known {
+                return Ok(lead);
             }
             server.changed().await.map_err(|_| io::Error::other("the replica has stopped"))?;
         }
@@ -93,80 +95,62 @@ impl<M: StateMachine> Replica<M> {
     ///
     /// # Errors
     /// If this replica does not lead, or the members are being changed.
-    pub(crate) async fn add_learner(&self, node: NodeId) -> Result<(), Error> {
-        self.changed(self.raft.add_learner(node.0, EmptyNode {}, false).await)
+    pub(crate) async fn add_learner(&self, node: NodeId) -> io::Result<()> {
+        self.raft.add_learner(node.0, EmptyNode {}, false).await.map(drop).map_err(io::Error::other)
     }
 
-    /// Makes these the voters, by way of a joint majority. New ones must be learners that have caught up; those
-    /// that lose their vote follow on as learners. Returns when it is done; a leader that is not among them
-    /// leads on until it hands over.
+    /// Makes these the voters, by way of a joint majority. Those that lose their vote leave the group, unless
+    /// they are to `follow_on` as learners; new ones must be learners that have caught up. Returns when it is
+    /// done; a leader that is not among them hands over after that.
     ///
     /// # Errors
     /// If this replica does not lead, a voter is no learner yet, or the members are being changed.
-    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), Error> {
+    pub(crate) async fn change_voters(&self, voters: &BTreeSet<NodeId>, follow_on: bool) -> io::Result<()> {
         let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
-        self.changed(self.raft.change_membership(voters, true).await)
+        self.raft.change_membership(voters, follow_on).await.map(drop).map_err(io::Error::other)
     }
 
     /// Drops learners from the group.
     ///
     /// # Errors
     /// If this replica does not lead, or the members are being changed.
-    pub(crate) async fn remove_learners(&self, nodes: &BTreeSet<NodeId>) -> Result<(), Error> {
+    pub(crate) async fn remove_learners(&self, nodes: &BTreeSet<NodeId>) -> io::Result<()> {
         let nodes: BTreeSet<u64> = nodes.iter().map(|node| node.0).collect();
         let change = openraft::ChangeMembers::RemoveNodes(nodes);
-        self.changed(self.raft.change_membership(change, true).await)
-    }
-
-    /// What became of a change of members, for whoever wanted it and may want it again.
-    fn changed<T>(&self, change: Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>) -> Result<(), Error> {
-        match change {
-            Ok(_) => Ok(()),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(self.not_leader()),
-            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) | RaftError::Fatal(_)) => {
-                Err(Error::OutcomeUnknown)
-            }
-            Err(refused) => {
-                info!(reason = %refused, "members were not changed");
-                Err(Error::Unavailable)
-            }
-        }
+        self.raft.change_membership(change, true).await.map(drop).map_err(io::Error::other)
     }
 
     /// Hands the group over to another voter and waits until it leads. Proposals fail meanwhile.
     ///
     /// # Errors
     /// If it does not lead in time: then the voters elect whom they will.
-    pub(crate) async fn transfer_leader(&self, to: NodeId) -> Result<(), Error> {
-        if !self.leads() {
-            return Err(self.not_leader());
-        }
-        self.raft.trigger().transfer_leader(to.0).await.map_err(|_| Error::Unavailable)?;
+    pub(crate) async fn transfer_leader(&self, to: NodeId) -> io::Result<()> {
+        let leader = self.raft.server_metrics().borrow_watched().vote.leader_id;
+        self.acks.revoke(leader);
+        self.raft.trigger().transfer_leader(to.0).await.map_err(io::Error::other)?;
         let handed_over = async {
-            let mut known = self.leader();
-            while known.map(|(leader, _)| leader) != Some(to) {
-                known = self.leader_other_than(known).await?;
+            let mut known = self.lead();
+            while known.leader != Some(to) {
+                known = self.lead_other_than(known).await?;
             }
-            io::Result::Ok(())
+            Ok(())
         };
-        match timeout(TRANSFER_TIMEOUT, handed_over).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Error::Unavailable),
-        }
+        let late = |_| io::Error::other(format!("node {to} did not take over within {TRANSFER_TIMEOUT:?}"));
+        timeout(TRANSFER_TIMEOUT, handed_over).await.map_err(late)?
     }
 
     /// How this replica stands.
     pub(crate) fn status(&self) -> Status {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();
-        let index = |id: &openraft::alias::LogIdOf<TypeConfig>| id.index;
+        let index = |id: &openraft::alias::LogIdOf<super::types::TypeConfig>| id.index;
         let nodes = |ids: &BTreeSet<u64>| ids.iter().copied().map(NodeId).collect();
         let matched = metrics.replication.iter().flatten();
+        let answered = metrics.heartbeat.iter().flatten();
         Status {
             leader: metrics.current_leader.map(NodeId),
             term: metrics.current_term,
             role: role(metrics.state),
-            pristine: metrics.last_log_index.is_none() && metrics.snapshot.is_none() && metrics.current_term == 0,
             last_log: metrics.last_log_index,
             committed: metrics.local_committed.as_ref().map(index),
             applied: metrics.last_applied.as_ref().map(index),
@@ -174,25 +158,7 @@ impl<M: StateMachine> Replica<M> {
             learners: membership.learner_ids().map(NodeId).collect(),
             members_at: metrics.membership_config.log_id().as_ref().map(index),
             matched: matched.map(|(node, id)| (NodeId(*node), id.as_ref().map(index))).collect(),
-            silent: self.acks.silent(metrics.vote.leader_id),
+            silent: answered.filter_map(|(node, at)| Some((NodeId(*node), (*at)?.elapsed()))).collect(),
         }
-    }
-
-    /// Waits until the entry at `index` is applied here.
-    ///
-    /// # Errors
-    /// If the replica has stopped.
-    pub(crate) async fn wait_applied(&self, index: u64) -> io::Result<()> {
-        let wait = self.raft.wait(None);
-        wait.applied_index_at_least(Some(index), "applied").await.map(drop).map_err(io::Error::other)
-    }
-}
-
-fn role(state: ServerState) -> Role {
-    match state {
-        ServerState::Leader => Role::Leader,
-        ServerState::Candidate => Role::Candidate,
-        ServerState::Follower => Role::Follower,
-        ServerState::Learner | ServerState::Shutdown => Role::Learner,
     }
 }

@@ -20,17 +20,36 @@ use ursula_stream_core::Origin;
 use super::Messages;
 use crate::core::RequestKind;
 use crate::directory::{Directory, core_of};
-use crate::group::{Proposal, ReplyTo};
+use crate::group::{LaneOp, Proposal, ReplyTo};
 use crate::metrics::Metrics;
 
-/// Ops that a gateway may have unanswered on one lane; also what a session's results are bounded by.
-const CREDIT_OPS: usize = SESSION_RESULTS_MAX;
+/// Ops that a gateway may have unanswered on one lane: several groups of it may stand still, each with as
+/// many as a session has results, and the others go on.
+const CREDIT_OPS: usize = 4 * SESSION_RESULTS_MAX;
+/// Bytes of these ops.
+const CREDIT_BYTES: usize = 64 << 20;
 
-/// A lane with more is cut: its gateway ignores the credit, or reads no answers. Twice the credit, since
-/// a gateway that gave up on an op does not count it any more.
-const UNANSWERED_OPS_MAX: usize = 2 * CREDIT_OPS;
+type Answers = mpsc::UnboundedSender<(LaneOp, OpResult)>;
 
-type Answers = mpsc::UnboundedSender<(u64, OpResult)>;
+/// What a lane has not answered yet.
+#[derive(Default)]
+struct Unanswered {
+    ops: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Unanswered {
+    /// Counts the ops of a frame.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if its gateway ignores the credit, or reads no answers.
+    fn add(&self, ops: usize, bytes: usize) -> Result<(), Error> {
+        let all_ops = self.ops.fetch_add(ops, Ordering::Relaxed) + ops;
+        let all_bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let kept = all_ops <= CREDIT_OPS && (all_bytes <= CREDIT_BYTES || all_ops == 1);
+        if kept { Ok(()) } else { Err(Error::Overloaded) }
+    }
+}
 
 /// Serves a lane until the gateway ends it. Ops that were taken are carried out all the same.
 pub(super) fn open(
@@ -40,7 +59,7 @@ pub(super) fn open(
 ) -> Messages<v1::ReplyBatch> {
     let (answers, ready) = mpsc::unbounded_channel();
     let (failed, failure) = mpsc::channel(1);
-    let unanswered = Arc::new(AtomicUsize::new(0));
+    let unanswered = Arc::new(Unanswered::default());
     let open = OpenGauge::new(metrics.lanes.clone());
     let outgoing = Outgoing { ready, failure, unanswered: unanswered.clone(), _open: open };
     tokio::spawn(async move {
@@ -49,7 +68,11 @@ pub(super) fn open(
             drop(failed.send(status).await);
         }
     });
-    let hello = v1::ReplyBatch { credit_ops: CREDIT_OPS as u32, replies: Vec::new() };
+    let hello = v1::ReplyBatch {
+        credit_ops: CREDIT_OPS as u32,
+        credit_bytes: CREDIT_BYTES as u64,
+        ..v1::ReplyBatch::default()
+    };
     let replies = stream::unfold(outgoing, next_frame);
     stream::once(async { Ok(hello) }).chain(replies).boxed()
 }
@@ -59,7 +82,7 @@ async fn take_frames(
     directory: Directory,
     metrics: Arc<Metrics>,
     answers: Answers,
-    unanswered: &AtomicUsize,
+    unanswered: &Unanswered,
 ) -> Result<(), Status> {
     loop {
         let frame = match frames.message().await {
@@ -70,10 +93,10 @@ async fn take_frames(
                 return Ok(());
             }
         };
-        metrics.frame_ops.record(frame.ops.len() as f64);
-        if unanswered.fetch_add(frame.ops.len(), Ordering::Relaxed) > UNANSWERED_OPS_MAX {
-            return Err(to_status(Error::Overloaded));
-        }
+        let ops = || frame.sessions.iter().flat_map(|session| &session.ops);
+        let count = ops().count();
+        metrics.frame_ops.record(count as f64);
+        unanswered.add(count, ops().map(|op| op.op.len()).sum()).map_err(to_status)?;
         for (group, proposals) in sort_by_core(frame, &directory, &answers)? {
             directory.send(group, RequestKind::Propose(proposals)).await.map_err(to_status)?;
         }
@@ -88,19 +111,21 @@ fn sort_by_core(
     directory: &Directory,
     answers: &Answers,
 ) -> Result<Vec<(GroupId, Vec<Proposal>)>, Status> {
-    let v1::OpBatch { session, acked, ops } = frame;
     let mut sorted: BTreeMap<usize, (GroupId, Vec<Proposal>)> = BTreeMap::new();
-    for v1::SequencedOp { seq, group, op } in ops {
-        let group = GroupId(group);
-        let op = client_op(op).map_err(to_status)?;
-        let reply = ReplyTo::Lane(answers.clone(), seq);
-        if !directory.has(group) {
-            reply.send(Err(Error::NOT_HERE));
-            continue;
+    for v1::SessionOps { group, session, acked, ops } in frame.sessions {
+        let (group, session) = (GroupId(group), SessionId(session));
+        let here = directory.has(group);
+        for v1::SequencedOp { seq, op } in ops {
+            let reply = ReplyTo::Lane(answers.clone(), LaneOp { session, seq, bytes: op.len() });
+            let op = client_op(op).map_err(to_status)?;
+            if !here {
+                reply.send(Err(Error::NOT_HERE));
+                continue;
+            }
+            let origin = Some(Origin { session, seq, acked });
+            let of_core = sorted.entry(core_of(group, directory.cores())).or_insert_with(|| (group, Vec::new()));
+            of_core.1.push(Proposal { group, origin, op, reply });
         }
-        let origin = Some(Origin { session: SessionId(session), seq, acked });
-        let of_core = sorted.entry(core_of(group, directory.cores())).or_insert_with(|| (group, Vec::new()));
-        of_core.1.push(Proposal { group, origin, op, reply });
     }
     Ok(sorted.into_values().collect())
 }
@@ -115,9 +140,9 @@ fn client_op(bytes: Bytes) -> Result<Op, Error> {
 
 /// The answers of one lane on their way out.
 struct Outgoing {
-    ready: mpsc::UnboundedReceiver<(u64, OpResult)>,
+    ready: mpsc::UnboundedReceiver<(LaneOp, OpResult)>,
     failure: mpsc::Receiver<Status>,
-    unanswered: Arc<AtomicUsize>,
+    unanswered: Arc<Unanswered>,
     _open: OpenGauge,
 }
 
@@ -135,8 +160,22 @@ async fn next_frame(mut outgoing: Outgoing) -> Option<(Result<v1::ReplyBatch, St
     if answered.is_empty() {
         return None;
     }
-    unanswered.fetch_sub(answered.len(), Ordering::Relaxed);
-    let encode = |(seq, result)| v1::SequencedReply { seq, outcome: reply::encode(&result).into() };
-    let replies = answered.into_iter().map(encode).collect();
-    Some((Ok(v1::ReplyBatch { credit_ops: 0, replies }), outgoing))
+    let bytes = answered.iter().map(|(op, _)| op.bytes).sum();
+    unanswered.ops.fetch_sub(answered.len(), Ordering::Relaxed);
+    unanswered.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    let sessions = by_session(answered);
+    Some((Ok(v1::ReplyBatch { sessions, answered_bytes: bytes as u64, ..v1::ReplyBatch::default() }), outgoing))
+}
+
+/// Answers of one session that stand side by side, as those of one entry do, go together.
+fn by_session(answered: Vec<(LaneOp, OpResult)>) -> Vec<v1::SessionReplies> {
+    let mut sessions: Vec<v1::SessionReplies> = Vec::new();
+    for (LaneOp { session, seq, .. }, result) in answered {
+        let reply = v1::SequencedReply { seq, outcome: reply::encode(&result).into() };
+        match sessions.last_mut().filter(|last| last.session == session.0) {
+            Some(last) => last.replies.push(reply),
+            None => sessions.push(v1::SessionReplies { session: session.0, replies: vec![reply] }),
+        }
+    }
+    sessions
 }

@@ -22,6 +22,7 @@ struct Tail {
     target: TargetRef,
     stream: StreamId,
     from: Offset,
+    tell_up_to_date: bool,
     ended: bool,
     directory: Directory,
     _open: OpenGauge,
@@ -32,11 +33,12 @@ pub(super) fn open(
     target: TargetRef,
     stream: StreamId,
     from: Offset,
+    tell_up_to_date: bool,
     directory: Directory,
     metrics: Arc<Metrics>,
 ) -> Messages<v1::TailEvent> {
     let open = OpenGauge::new(metrics.tails.clone());
-    let tail = Tail { target, stream, from, ended: false, directory, _open: open };
+    let tail = Tail { target, stream, from, tell_up_to_date, ended: false, directory, _open: open };
     stream::unfold(tail, next_event).boxed()
 }
 
@@ -48,6 +50,7 @@ async fn next_event(mut tail: Tail) -> Option<(Result<v1::TailEvent, Status>, Ta
     tail.ended = !matches!(&page, Ok(page) if !page.closed);
     let event = page.map_err(to_status).map(|page| {
         tail.from = page.next;
+        tail.tell_up_to_date = false;
         let data = pieces::join(&page.pieces);
         v1::TailEvent { start: page.start.0, data, closed: page.closed, up_to_date: page.up_to_date }
     });
@@ -57,7 +60,8 @@ async fn next_event(mut tail: Tail) -> Option<(Result<v1::TailEvent, Status>, Ta
 impl Tail {
     async fn next_page(&self) -> Result<TailPage, Error> {
         let (reply, page) = oneshot::channel();
-        let waiter = Waiter { stream: self.stream, from: self.from, bytes_max: PAGE_BYTES, reply };
+        let Tail { stream, from, tell_up_to_date, .. } = *self;
+        let waiter = Waiter { stream, from, bytes_max: PAGE_BYTES, tell_up_to_date, reply };
         let key = self.target.key.clone();
         self.directory.send(self.target.group, RequestKind::Wait { key, waiter }).await?;
         page.await.unwrap_or(Err(Error::Unavailable))

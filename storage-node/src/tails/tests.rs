@@ -12,7 +12,7 @@ type Answer = oneshot::Receiver<Result<TailPage, Error>>;
 
 fn waiter(stream: StreamId) -> (Waiter, Answer) {
     let (reply, answer) = oneshot::channel();
-    (Waiter { stream, from: Offset(9), bytes_max: 1, reply }, answer)
+    (Waiter { stream, from: Offset(9), bytes_max: 1, tell_up_to_date: false, reply }, answer)
 }
 
 /// Adds a reader of `stream`, whose key is its number.

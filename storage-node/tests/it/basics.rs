@@ -132,7 +132,7 @@ async fn a_group_that_is_not_here_is_led_elsewhere() {
     let read = v1::ReadRequest { target: target.clone(), from: Some(ReadFrom::Start.into()), ..Default::default() };
     let status = within(world.client.clone().read(read)).await.expect_err("no such group");
     assert_eq!(from_status(&status), Error::NOT_HERE);
-    let tail = v1::TailRequest { target, from: 0, stream_id: 1 };
+    let tail = v1::TailRequest { target, from: 0, stream_id: 1, tell_up_to_date: false };
     let mut events = within(world.client.clone().tail(tail)).await.expect("a call").into_inner();
     assert_eq!(from_status(&within(events.message()).await.expect_err("no such group")), Error::NOT_HERE);
 }

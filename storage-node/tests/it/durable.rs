@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use ursula_common::clock::SystemClock;
 use ursula_common::{Error, Offset, StreamKey};
-use ursula_storage_node::{Node, NodeConfig};
+use ursula_storage_node::{Formation, Node, NodeConfig};
 
 use crate::world::{BINARY, CORES, GROUPS, Range, World, append, created, eventually, fork, key, within};
 
@@ -165,7 +165,7 @@ async fn a_directory_that_is_used_or_of_another_node_is_refused() {
     let dir = TempDir::new().expect("a directory");
     let world = start(config(dir.path())).await;
     let refused = |config: NodeConfig| async move {
-        let node = within(Node::start(&config, Arc::new(SystemClock))).await;
+        let node = within(Node::start(&config, Formation::Alone, Arc::new(SystemClock))).await;
         node.err().expect("a refusal").to_string()
     };
     assert!(refused(config(dir.path())).await.contains("another process"));

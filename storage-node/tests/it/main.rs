@@ -1,6 +1,7 @@
 //! A storage node in this process, asked over its contract: no socket, no gateway.
 
 mod basics;
+mod cluster;
 mod durable;
 mod forks;
 mod lifetimes;

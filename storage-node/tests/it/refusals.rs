@@ -130,22 +130,19 @@ async fn an_op_for_a_group_that_cannot_do_it_is_refused_alone() {
     assert_eq!(world.submit(Op::DeleteBucket(bucket)).await, Err(Error::BucketNotFound));
 }
 
-#[tokio::test]
-async fn a_lane_that_takes_no_answers_is_cut() {
+/// Sends frames without taking answers: all that the credit allows, and one more.
+async fn overdraw(frame: &[Op], frames: u64) {
     let world = World::start().await;
-    let key = key("nowhere");
-    let group = world.group_of(&key);
+    let group = world.group_of(&key("nowhere"));
     let mut lane = world.lane(SESSION).await;
-    let credit = u64::from(lane.credit_ops);
-    let frames = async || world.metric("ursula_node_frame_ops_count") as u64;
-    let before = frames().await;
-    const OPS: u64 = 1024;
-    let sent = 2 * credit / OPS + 2;
-    for frame in 0..sent {
-        let ops: Vec<_> = (0..OPS).map(|i| (frame * OPS + i, group, Op::Delete(key.clone()))).collect();
-        lane.send(&ops).await;
+    let taken = async || world.metric("ursula_node_frame_ops_count") as u64;
+    let before = taken().await;
+    let per_frame = frame.len() as u64;
+    for number in 0..frames {
+        let ops = (0..).zip(frame).map(|(i, op)| (number * per_frame + i, group, op.clone()));
+        lane.send(&ops.collect::<Vec<_>>()).await;
     }
-    eventually("the node took them", async || frames().await == before + sent).await;
+    eventually("the node took them", async || taken().await == before + frames).await;
     let mut answered = 0;
     let cut = loop {
         match lane.answer().await {
@@ -154,5 +151,16 @@ async fn a_lane_that_takes_no_answers_is_cut() {
         }
     };
     assert_eq!(cut, Error::Overloaded);
-    assert!(answered <= 2 * credit + OPS, "{answered} answers");
+    assert!(answered <= (frames - 1) * per_frame, "{answered} answers");
+}
+
+#[tokio::test]
+async fn a_lane_that_takes_no_answers_is_cut() {
+    let lane = World::start().await.lane(SESSION).await;
+    let (ops, bytes) = (u64::from(lane.credit_ops), lane.credit_bytes);
+    assert!(ops.is_multiple_of(1024) && bytes.is_multiple_of(1 << 20));
+    let key = key("nowhere");
+    overdraw(&vec![Op::Delete(key.clone()); 1024], ops / 1024 + 1).await;
+    // Their names come on top of the bodies.
+    overdraw(&[append(&key, BINARY, vec![0; 1 << 20])], bytes >> 20).await;
 }

@@ -16,12 +16,12 @@ use ursula_common::verb::{Append, Appended, Create, Created, ForkFrom, Lifetime,
 use ursula_common::wire::{self, reply};
 use ursula_common::{Clock, ContentType, Error, GroupId, Offset, StreamId, StreamKey};
 use ursula_proto::{NodeClient, TargetRef, from_status, node_client, v1};
-use ursula_storage_node::{Node, NodeConfig};
+use ursula_storage_node::{Formation, Node, NodeConfig};
 
 pub(crate) type OpResult = Result<Reply, Error>;
 
 /// What every test is done in, or it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const CORES: usize = 2;
 pub(crate) const GROUPS: u32 = 8;
@@ -70,7 +70,7 @@ impl World {
     }
 
     pub(crate) async fn configured(config: NodeConfig, clock: Arc<dyn Clock>) -> World {
-        let node = within(Node::start(&config, clock)).await.expect("a node");
+        let node = within(Node::start(&config, Formation::Alone, clock)).await.expect("a node");
         let client = node_client(node.channel());
         // A node that was started again remembers the sessions of its last life.
         let caller = Lane::open(&client, NEXT_SESSION.fetch_sub(1, Ordering::Relaxed)).await;
@@ -138,6 +138,7 @@ impl World {
             bytes_max: range.bytes_max,
             until: range.until.map(|until| until.0),
             touch: range.touch,
+            applied_is_enough: false,
         };
         let mut chunks =
             within(self.client.clone().read(request)).await.map_err(|status| from_status(&status))?.into_inner();
@@ -181,7 +182,8 @@ impl World {
     }
 
     pub(crate) async fn tail_of(&self, key: &StreamKey, stream: StreamId, from: u64) -> Tail {
-        let request = v1::TailRequest { target: Some(self.target(key, None)), from, stream_id: stream.0 };
+        let target = Some(self.target(key, None));
+        let request = v1::TailRequest { target, from, stream_id: stream.0, tell_up_to_date: false };
         Tail(within(self.client.clone().tail(request)).await.expect("a tail").into_inner())
     }
 
@@ -258,6 +260,7 @@ pub(crate) struct Lane {
     session: u64,
     pub(crate) acked: u64,
     pub(crate) credit_ops: u32,
+    pub(crate) credit_bytes: u64,
     frames: mpsc::Sender<v1::OpBatch>,
     answers: Streaming<v1::ReplyBatch>,
     ready: VecDeque<(u64, OpResult)>,
@@ -269,16 +272,22 @@ impl Lane {
         let opened = within(client.clone().lane(ReceiverStream::new(outgoing))).await;
         let mut answers = opened.expect("a lane").into_inner();
         let hello = within(answers.message()).await.expect("no error").expect("a first batch");
-        assert_eq!(hello.replies, [], "the first batch grants credit");
-        Lane { session, acked: 0, credit_ops: hello.credit_ops, frames, answers, ready: VecDeque::new() }
+        assert_eq!(hello.sessions, [], "the first batch grants credit");
+        let v1::ReplyBatch { credit_ops, credit_bytes, .. } = hello;
+        Lane { session, acked: 0, credit_ops, credit_bytes, frames, answers, ready: VecDeque::new() }
     }
 
     /// Sends one frame of encoded ops.
     pub(crate) async fn send_encoded(&self, ops: Vec<(u64, GroupId, Bytes)>) {
-        let sequenced = |(seq, group, op): (u64, GroupId, Bytes)| v1::SequencedOp { seq, group: group.0, op };
-        let ops = ops.into_iter().map(sequenced).collect();
-        let frame = v1::OpBatch { session: self.session, acked: self.acked, ops };
-        within(self.frames.send(frame)).await.expect("an open lane");
+        let (session, acked) = (self.session, self.acked);
+        let mut sessions: Vec<v1::SessionOps> = Vec::new();
+        for (seq, GroupId(group), op) in ops {
+            if sessions.last().is_none_or(|last| last.group != group) {
+                sessions.push(v1::SessionOps { group, session, acked, ops: Vec::new() });
+            }
+            sessions.last_mut().expect("the one of its group").ops.push(v1::SequencedOp { seq, op });
+        }
+        within(self.frames.send(v1::OpBatch { sessions })).await.expect("an open lane");
     }
 
     /// Sends one frame of ops.
@@ -294,8 +303,10 @@ impl Lane {
                 return Ok(answer);
             }
             let batch = within(self.answers.message()).await.map_err(|status| from_status(&status))?;
-            for v1::SequencedReply { seq, outcome } in batch.expect("an open lane").replies {
-                self.ready.push_back((seq, reply::decode(&outcome).expect("an answer")));
+            for v1::SessionReplies { session, replies } in batch.expect("an open lane").sessions {
+                assert_eq!(session, self.session, "an answer to another session");
+                let decode = |v1::SequencedReply { seq, outcome }| (seq, reply::decode(&outcome).expect("an answer"));
+                self.ready.extend(replies.into_iter().map(decode));
             }
         }
     }

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use ursula_common::{GroupId, Offset, StreamId};
 
 use crate::dir::Shared;
-use crate::fact::{FACT_BYTES_MAX, Fact, Facts};
-use crate::record::{self, Header, Kind, Location, StateEnd};
+use crate::fact::{FACT_BYTES_MAX, Fact};
+use crate::record::{self, Header, Kind, Location};
 use crate::segment::{self, SegmentId};
+use crate::state::{GroupLog, STATE_BYTES_MAX};
 use crate::table::Note;
+
+/// What a disk loses as a whole.
+const SECTOR_BYTES: usize = 512;
 
 /// Says what comes into the log of one core; one for each [`crate::Writer`].
 ///
@@ -52,16 +56,11 @@ struct Open {
     batch: u32,
 }
 
-/// What the log knows of one group.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct GroupLog {
-    pub(crate) since: SegmentId,
-    /// Entries are `first..next`.
-    pub(crate) first: u64,
-    pub(crate) next: u64,
-    /// The payload of the last entry; zeros if there is none, or its place is not known.
-    pub(crate) last: (SegmentId, u32),
-    pub(crate) facts: Facts,
+impl Batch {
+    /// Bytes that it will write.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 impl Appender {
@@ -72,7 +71,7 @@ impl Appender {
     /// Appends an entry of a group.
     ///
     /// # Panics
-    /// If the index does not follow that of the group's last entry (the first entry of all may have any), or the
+    /// If the group is damaged, the index does not follow that of the group's last entry (the first entry of all may have any), or the
     /// payload is longer than the options allow.
     pub fn append(&mut self, group: GroupId, index: u64, payload: &[u8]) -> Location {
         let log = self.touch(group);
@@ -116,6 +115,7 @@ impl Appender {
         let next = index.map_or(0, |index| index + 1);
         self.touch(group);
         self.record(Kind::Truncate, group, next, 0, &[]);
+        self.note(group).truncate(next);
         let log = self.touch(group);
         if next < log.next {
             let purged = log.facts.purged.as_ref().map_or(0, |(index, _)| index + 1);
@@ -134,11 +134,16 @@ impl Appender {
         self.record(Kind::Slice, group, offset.0, stream.0, payload)
     }
 
-    /// Makes all that was said about a group void. Another appender may have it from now on.
+    /// Makes all that was said about a group void, also of one that is damaged. Another appender may have it from now on.
     pub fn forget_group(&mut self, group: GroupId) {
-        self.touch(group);
+        if !self.groups.contains_key(&group) {
+            let (_, moved) = self.shared.claim(group, self.writer, true);
+            if moved {
+                self.roll();
+            }
+        }
         self.record(Kind::Forget, group, 0, 0, &[]);
-        *self.note(group) = Note { reset: true, forgotten: true, ..Note::default() };
+        *self.note(group) = Note::forgotten();
         self.groups.remove(&group);
         self.shared.release(group);
     }
@@ -150,6 +155,10 @@ impl Appender {
         if !self.batch.bytes.is_empty() || self.marked == Some((open.id, open.at)) {
             return false;
         }
+        // Twice, in two sectors: one that is lost with the end of the log would take the proof with it.
+        let end = (open.at + record::HEADER_BYTES) as usize;
+        let rest = end.next_multiple_of(SECTOR_BYTES) - end;
+        self.record(Kind::Mark, GroupId::META, 0, 0, &[0; SECTOR_BYTES][..rest]);
         self.record(Kind::Mark, GroupId::META, 0, 0, &[]);
         self.marked = self.open.as_ref().map(|open| (open.id, open.at));
         true
@@ -174,7 +183,7 @@ impl Appender {
     /// The group, stated in the segment that is open.
     fn touch(&mut self, group: GroupId) -> &mut GroupLog {
         if !self.groups.contains_key(&group) {
-            let (mut log, moved) = self.shared.claim(group, self.writer);
+            let (mut log, moved) = self.shared.claim(group, self.writer, false);
             assert!(self.groups.len() < self.shared.options.groups_max as usize, "too many groups for a segment");
             // Segments are ordered, places in segments of two writers are not.
             if moved || self.open.is_none() {
@@ -197,7 +206,7 @@ impl Appender {
 
     /// A record where there is room for it.
     fn record(&mut self, kind: Kind, group: GroupId, index: u64, extra: u64, payload: &[u8]) -> Location {
-        let most = self.shared.options.record_bytes_max as usize;
+        let most = (self.shared.options.record_bytes_max as usize).max(STATE_BYTES_MAX);
         assert!(payload.len() <= most, "a record of {} bytes of at most {most}", payload.len());
         let header = Header::new(kind, group, index, extra, payload);
         let size = self.shared.options.segment_bytes;
@@ -211,15 +220,13 @@ impl Appender {
 
     /// The group as it is now, so that no older segment is needed to know it.
     fn state(&mut self, group: GroupId) {
-        let log = self.groups.get(&group).expect("a group that was touched").clone();
-        let end = StateEnd { since: log.since, last: log.last }.encode();
-        self.record(Kind::State, group, log.first, log.next, &end);
-        for (kind, index, payload) in log.facts.iter() {
-            self.record(kind, group, index, 0, payload);
-        }
+        let log = self.groups.get(&group).expect("a group that was touched");
+        let (first, next, payload) = (log.first, log.next, log.encode());
+        let purged = log.facts.purged.as_ref().map(|(index, _)| *index);
+        self.record(Kind::State, group, first, next, &payload);
         let note = self.note(group);
         note.forgotten = false;
-        note.purged = log.facts.purged.map(|(index, _)| index);
+        note.purged = purged;
     }
 
     /// Seals the segment and begins another one with the state of every group.

@@ -1,13 +1,7 @@
 //! What a group wants remembered beside its entries: the latest of each kind counts. Payloads are opaque.
 
-use crate::record::{self, Kind};
-
 /// The longest payload of a fact.
 pub const FACT_BYTES_MAX: usize = 512;
-
-/// Records that restate a group at the start of a segment: its state, and one fact of each kind.
-pub(crate) const STATE_BYTES_MAX: u64 =
-    (4 * record::HEADER_BYTES as u64) + record::STATE_PAYLOAD_BYTES as u64 + 3 * FACT_BYTES_MAX as u64;
 
 /// A kind of fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,14 +36,6 @@ impl Facts {
                 self.purged = bytes.map(|bytes| (index, bytes));
             }
         }
-    }
-
-    /// Those that are known, as records.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Kind, u64, &[u8])> {
-        let vote = self.vote.iter().map(|bytes| (Kind::Vote, 0, bytes.as_slice()));
-        let committed = self.committed.iter().map(|bytes| (Kind::Committed, 0, bytes.as_slice()));
-        let purged = self.purged.iter().map(|(index, bytes)| (Kind::Purged, *index, bytes.as_slice()));
-        vote.chain(committed).chain(purged)
     }
 }
 

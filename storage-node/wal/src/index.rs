@@ -7,13 +7,13 @@
 mod format;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ursula_common::{GroupId, StreamId};
 
 use crate::dir::{LogDir, Shared};
-use crate::io::File;
+use crate::io::{File, Io};
 use crate::segment::{self, SegmentId};
 use format::{EXTENT_BYTES, HEADER_BYTES, Header, ROW_BYTES};
 
@@ -119,12 +119,7 @@ impl LogDir {
     /// If they cannot be read, or are damaged.
     pub fn extents(&self, at: RowRef, row: &Row, from: u64, end: u64, most: usize) -> io::Result<Vec<Extent>> {
         let file = self.index(at)?;
-        let mut bytes = vec![0; row.extents as usize * EXTENT_BYTES];
-        file.read_at(&mut bytes, u64::from(row.extents_at))?;
-        let (extents, crc) = format::decode_extents(&bytes, row.first);
-        if extents.last().map(Extent::end) != Some(row.end) || crc != row.extents_crc {
-            return Err(damaged(at));
-        }
+        let extents = row_extents(&*file, row)?.ok_or_else(|| damaged(at))?;
         let wanted = extents.into_iter().skip_while(|extent| extent.end() <= from);
         Ok(wanted.take_while(|extent| extent.offset < end).take(most).collect())
     }
@@ -169,6 +164,30 @@ fn row_bytes(file: &dyn File, at: RowRef) -> io::Result<[u8; ROW_BYTES]> {
     let mut bytes = [0; ROW_BYTES];
     file.read_at(&mut bytes, (HEADER_BYTES + at.row as usize * ROW_BYTES) as u64)?;
     Ok(bytes)
+}
+
+/// All extents of a row, unless they are damaged.
+fn row_extents(file: &dyn File, row: &Row) -> io::Result<Option<Vec<Extent>>> {
+    let mut bytes = vec![0; row.extents as usize * EXTENT_BYTES];
+    file.read_at(&mut bytes, u64::from(row.extents_at))?;
+    let (extents, crc) = format::decode_extents(&bytes, row.first);
+    let whole = extents.last().map(Extent::end) == Some(row.end) && crc == row.extents_crc;
+    Ok(whole.then_some(extents))
+}
+
+/// Reads a whole file. Returns the number of its rows.
+pub(crate) fn check(io: &dyn Io, path: &Path, segment: SegmentId) -> io::Result<u32> {
+    let file = io.open(path)?;
+    let mut header = [0; HEADER_BYTES];
+    file.read_at(&mut header, 0)?;
+    let header = Header::decode(&header).filter(|header| header.segment == segment);
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "damaged");
+    let rows = header.ok_or_else(damaged)?.rows;
+    for row in 0..rows {
+        let row = format::decode_row(&row_bytes(&*file, RowRef { segment, part: 0, row })?).ok_or_else(damaged)?;
+        row_extents(&*file, &row)?.ok_or_else(damaged)?;
+    }
+    Ok(rows)
 }
 
 fn damaged(at: RowRef) -> io::Error {

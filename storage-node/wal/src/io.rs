@@ -42,6 +42,8 @@ pub trait File: Send + Sync {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
     /// Writes all of `buf` there, making the file longer if need be.
     fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()>;
+    /// Makes the file shorter or, with zeros, longer.
+    fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes all bytes written so far, and the length, durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Bytes in the file.

@@ -14,27 +14,33 @@
 
 mod appender;
 mod dir;
+pub mod dump;
 mod fact;
 mod index;
 pub mod io;
 mod open;
 mod options;
+mod read;
 mod record;
 mod recover;
 mod remove;
 mod scan;
 mod segment;
 mod spare;
+mod state;
 mod table;
 mod writer;
 
 pub use appender::{Appender, Batch};
-pub use dir::{LogDir, ReadError, Space};
+pub use dir::{LogDir, Space};
 pub use fact::{FACT_BYTES_MAX, Fact};
 pub use index::{Extent, NewRow, Row, RowRef};
-pub use io::{File, Io};
+#[cfg(any(test, feature = "fault"))]
+pub use io::FaultIo;
+pub use io::{File, Io, SystemIo};
 pub use open::OpenError;
 pub use options::{Options, OptionsError};
+pub use read::{Content, ReadError};
 pub use record::Location;
 pub use recover::{Damage, Recovered, RecoveredGroup, Slice};
 pub use segment::SegmentId;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use crate::dir::{Claim, Files, Shared};
+use crate::dir::{Claim, Shared};
 use crate::io::{File, Io};
 use crate::options::{Options, OptionsError};
 use crate::recover::{Gap, Outcome, Recovered, Replay};
@@ -64,7 +64,7 @@ pub enum OpenError {
     },
     /// Shorter than it was written.
     #[error(
-        "{path} has {len} bytes and should have at least {expected}: it was cut off. Restore the file, or replace this \
+        "{path} has {len} bytes of {expected}: it was cut off. Restore the file, or replace this \
          replica: remove its directory and add the node again under another id"
     )]
     Truncated {
@@ -116,11 +116,15 @@ struct Opening {
     path: PathBuf,
     options: Options,
     segments: BTreeMap<SegmentId, Header>,
+    /// Bytes in their files.
+    lens: BTreeMap<SegmentId, u32>,
     /// Segments that were begun, and nothing was written.
     blank: Vec<SegmentId>,
     spares: Vec<u64>,
-    unfinished: Vec<String>,
+    /// Indexes, and the segments they are of.
     indexes: Vec<(SegmentId, String)>,
+    /// Files that were being made.
+    unfinished: Vec<String>,
 }
 
 pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Shared, Recovered), OpenError> {
@@ -137,12 +141,15 @@ pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Sh
     recovered.torn = ends.iter().filter(|(_, end)| !end.sealed).map(|(id, end)| (*id, end.at)).collect();
     let mut table = Table::default();
     for header in opening.segments.values() {
-        table.add(*header, false);
+        let len = opening.with_segment(header.id, |file| file.len())?;
+        table.add(*header, len, false);
     }
     for ((segment, group), note) in &notes {
         table.note(*segment, *group, note);
     }
-    let claims = logs.into_iter().map(|(group, log)| (group, Claim::recovered(log))).collect();
+    let damaged = |group: &_| recovered.groups.get(group).is_some_and(|group| group.damage.is_some());
+    let claim = |(group, log)| (group, Claim::recovered(log, damaged(&group)));
+    let claims = logs.into_iter().map(claim).collect();
     let shared = Shared {
         io: opening.io,
         path: opening.path,
@@ -150,7 +157,7 @@ pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Sh
         next: AtomicU64::new(highest + 1),
         table: Mutex::new(table),
         pool: Mutex::new(pool),
-        files: Mutex::new(Files::default()),
+        files: Mutex::default(),
         claims: Mutex::new(claims),
         _lock: lock,
     };
@@ -160,10 +167,18 @@ pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Sh
 impl Opening {
     /// Looks at every file. The number is that of the highest segment that was ever begun, as far as names tell.
     fn list(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Opening, u64), OpenError> {
-        let (segments, blank, spares, unfinished, indexes) = Default::default();
-        let path = path.to_owned();
-        let mut opening = Opening { io, path, options, segments, blank, spares, unfinished, indexes };
-        let names = opening.io.list(&opening.path).map_err(|error| opening.failed("", error))?;
+        let mut opening = Opening {
+            io,
+            path: path.to_owned(),
+            options,
+            segments: BTreeMap::new(),
+            lens: BTreeMap::new(),
+            blank: Vec::new(),
+            spares: Vec::new(),
+            indexes: Vec::new(),
+            unfinished: Vec::new(),
+        };
+        let names = opening.io.list(path).map_err(|error| opening.failed("", error))?;
         let mut highest = 0;
         for name in names {
             match Name::parse(&name) {
@@ -177,7 +192,7 @@ impl Opening {
                 }
                 Name::Spare(number) => opening.spares.push(number),
                 Name::Unfinished => opening.unfinished.push(name),
-                Name::Foreign => return Err(OpenError::Foreign { path: opening.path.join(name) }),
+                Name::Foreign => return Err(OpenError::Foreign { path: path.join(name) }),
                 Name::Other => {}
             }
         }
@@ -210,9 +225,8 @@ impl Opening {
         if header.id != id {
             return Err(OpenError::Misnamed { path, segment: header.id });
         }
-        if len < u64::from(header.size) {
-            return Err(truncated(path, header.size));
-        }
+        // A segment may be as short as what is in it; whether this one is, its seal will tell.
+        self.lens.insert(id, len.min(header.size.into()) as u32);
         self.segments.insert(id, header);
         Ok(())
     }
@@ -231,22 +245,21 @@ impl Opening {
         Ok(())
     }
 
-    /// Whether something was written only because this segment was complete and on disk.
-    fn is_complete(&self, of: &Header) -> bool {
-        let newer = self.segments.range(of.id..).skip(1);
-        let proof = |header: &Header| header.salt != of.salt || header.writer == of.writer;
-        newer.into_iter().any(|(_, header)| proof(header))
-    }
-
     fn replay(&self) -> Result<(Outcome, BTreeMap<SegmentId, End>), OpenError> {
         let mut replay = Replay::default();
         let mut ends = BTreeMap::new();
         for (id, header) in &self.segments {
             replay.begin(header);
-            let scan = |file: Arc<dyn File>| {
-                Scan::new(&*file, header, self.is_complete(header)).run(&mut |item| replay.item(item))
-            };
-            ends.insert(*id, self.with_segment(*id, scan)?);
+            let len = self.lens[id];
+            let complete = is_complete(&self.segments, header);
+            let scan =
+                |file: Arc<dyn File>| Scan::new(&*file, header, len, complete).run(&mut |item| replay.item(item));
+            let end = self.with_segment(*id, scan)?;
+            if len < header.size && !end.sealed {
+                let path = self.path.join(segment::file_name(*id));
+                return Err(OpenError::Truncated { path, len: len.into(), expected: header.size.into() });
+            }
+            ends.insert(*id, end);
         }
         let gap = |Gap { group, index }| OpenError::Gap { path: self.path.clone(), group, index };
         Ok((replay.finish().map_err(gap)?, ends))
@@ -255,9 +268,8 @@ impl Opening {
     /// Brings the files into the state that a new life of the process begins with.
     fn settle(&self, ends: &BTreeMap<SegmentId, End>) -> Result<Pool, OpenError> {
         for (id, header) in &self.segments {
-            let end = ends[id];
-            if !end.sealed {
-                self.with_segment(*id, |file| scan::seal(&*file, header, end))?;
+            if !is_complete(&self.segments, header) {
+                self.with_segment(*id, |file| scan::settle(&*file, header, ends[id]))?;
             }
         }
         let mut pool = Pool::after(self.spares.last().copied().unwrap_or_default());
@@ -273,6 +285,7 @@ impl Opening {
             renamed.map_err(|error| self.failed(&from, error))?;
             ready.push(pool.next);
         }
+        // Before spares are touched: under another name one may still be a segment.
         self.io.sync_dir(&self.path).map_err(|error| self.failed("", error))?;
         for number in ready {
             let name = segment::spare_name(number);
@@ -296,9 +309,7 @@ impl Opening {
             self.io.remove(&path)?;
             return Ok(false);
         }
-        if scan::read_header(&*file)? != Some(Found::Blank) {
-            spare::blank(&*file)?;
-        }
+        spare::blank(&*file)?;
         Ok(true)
     }
 
@@ -306,4 +317,10 @@ impl Opening {
         let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
         OpenError::Io { path, error }
     }
+}
+
+/// Whether something was written only because this segment was complete and on disk.
+pub(crate) fn is_complete(segments: &BTreeMap<SegmentId, Header>, of: &Header) -> bool {
+    let proof = |header: &Header| header.salt != of.salt || header.writer == of.writer;
+    segments.range(of.id..).skip(1).any(|(_, header)| proof(header))
 }

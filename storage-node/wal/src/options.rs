@@ -1,8 +1,8 @@
 //! Settings of a log directory, and what they must satisfy. Reads no configuration.
 
-use crate::fact::STATE_BYTES_MAX;
 use crate::record;
 use crate::segment;
+use crate::state::STATE_BYTES_MAX;
 
 /// How a log directory is laid out and by whom it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Options {
             return Err(OptionsError::SegmentNotAligned(segment_bytes));
         }
         let record = |payload: u32| u64::from(record::HEADER_BYTES) + u64::from(payload).next_multiple_of(8);
-        let states = u64::from(groups_max) * STATE_BYTES_MAX;
+        let states = u64::from(groups_max) * record(STATE_BYTES_MAX as u32);
         let needed = u64::from(segment::HEADER_BYTES) + states + record(record_bytes_max) + record(0);
         if u64::from(segment_bytes) < needed {
             return Err(OptionsError::SegmentTooSmall { segment_bytes, record_bytes_max, groups_max, needed });

@@ -12,8 +12,6 @@ use crate::segment::SegmentId;
 pub(crate) const HEADER_BYTES: u32 = 40;
 /// Every record begins at a multiple of this.
 pub(crate) const ALIGN: u32 = 8;
-/// Bytes of the payload of a state.
-pub(crate) const STATE_PAYLOAD_BYTES: u32 = 24;
 
 /// Where a payload lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,7 +42,7 @@ pub(crate) enum Kind {
     Slice = 6,
     /// All that was said about a group is void.
     Forget = 7,
-    /// The entries of a group are [`index`, `extra`), and its facts follow: replaces what was said before.
+    /// The entries of a group are [`index`, `extra`); with its facts, it replaces what was said before.
     State = 8,
     /// Says nothing, and proves by its place that all before its batch was synced.
     Mark = 9,
@@ -104,19 +102,17 @@ impl Header {
     /// `None` if no record of this segment begins at `at`.
     pub(crate) fn decode(bytes: &[u8], seed: u32, at: u32) -> Option<Header> {
         let kind = Kind::from_wire(bytes[12])?;
-        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         let header = Header {
             kind,
-            group: GroupId(u32_at(16)),
-            batch: u32_at(20),
-            index: u64_at(24),
-            extra: u64_at(32),
-            len: u32_at(8),
-            payload_crc: u32_at(4),
+            group: GroupId(u32_at(bytes, 16)),
+            batch: u32_at(bytes, 20),
+            index: u64_at(bytes, 24),
+            extra: u64_at(bytes, 32),
+            len: u32_at(bytes, 8),
+            payload_crc: u32_at(bytes, 4),
         };
         let sane = header.batch <= at && bytes[13..16] == [0; 3];
-        (sane && u32_at(0) == header_crc(seed, at, &bytes[4..HEADER_BYTES as usize])).then_some(header)
+        (sane && u32_at(bytes, 0) == header_crc(seed, at, &bytes[4..HEADER_BYTES as usize])).then_some(header)
     }
 }
 
@@ -134,32 +130,12 @@ fn header_crc(seed: u32, at: u32, rest: &[u8]) -> u32 {
     crc32c_append(crc32c_append(seed, &at.to_le_bytes()), rest)
 }
 
-/// What the payload of a state adds to its header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StateEnd {
-    /// Everything about the group in segments before this one is void: it was another replica.
-    pub(crate) since: SegmentId,
-    /// Where the payload of the last entry lies: two zeros if there is none.
-    pub(crate) last: (SegmentId, u32),
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-impl StateEnd {
-    pub(crate) fn encode(&self) -> [u8; STATE_PAYLOAD_BYTES as usize] {
-        let mut bytes = [0; STATE_PAYLOAD_BYTES as usize];
-        bytes[..8].copy_from_slice(&self.since.0.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.last.0.0.to_le_bytes());
-        bytes[16..20].copy_from_slice(&self.last.1.to_le_bytes());
-        bytes
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Option<StateEnd> {
-        let bytes: &[u8; STATE_PAYLOAD_BYTES as usize] = bytes.try_into().ok()?;
-        let (since, rest) = bytes.split_first_chunk()?;
-        let (segment, rest) = rest.split_first_chunk()?;
-        let (at, _) = rest.split_first_chunk()?;
-        let last = (SegmentId(u64::from_le_bytes(*segment)), u32::from_le_bytes(*at));
-        Some(StateEnd { since: SegmentId(u64::from_le_bytes(*since)), last })
-    }
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use ursula_common::{GroupId, Offset, StreamId};
 
-use crate::appender::GroupLog;
-use crate::record::{HEADER_BYTES, Header, Kind, Location, StateEnd};
+use crate::record::{HEADER_BYTES, Header, Kind, Location};
 use crate::scan::Item;
 use crate::segment::{self, SegmentId};
+use crate::state::GroupLog;
 use crate::table::Note;
 
 mod group;
@@ -159,17 +159,19 @@ impl Replay {
                 let (stream, offset) = (StreamId(header.extra), Offset(index));
                 group.slices.push(Slice { stream, offset, at: place });
             }
-            (Kind::Truncate, _) => group.truncate(index),
+            (Kind::Truncate, _) => {
+                group.truncate(index);
+                note.truncate(index);
+            }
             (Kind::Forget, _) => {
                 *group = Group::forgotten();
-                *note = Note { reset: true, forgotten: true, ..Note::default() };
+                *note = Note::forgotten();
             }
             (Kind::State, Some(payload)) => {
-                let Some(end) = StateEnd::decode(payload) else { return group.lose(damage) };
-                if end.since > group.since {
-                    note.reset = true;
-                }
-                group.state(index, header.extra, &end);
+                let Some(log) = GroupLog::decode(index, header.extra, payload) else { return group.lose(damage) };
+                note.reset |= log.since > group.since;
+                note.purged = note.purged.max(log.facts.purged.as_ref().map(|(index, _)| *index));
+                group.state(log);
             }
             (Kind::State, None) => group.lose(damage),
             (kind @ (Kind::Vote | Kind::Committed | Kind::Purged), payload) => {

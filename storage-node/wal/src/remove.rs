@@ -16,22 +16,21 @@ impl Shared {
             for id in ids {
                 // One after the other: who mentions a forgotten group depends on those before.
                 if unneeded(id) && table.is_free(id) {
-                    let size = table.segments[&id].header.size;
+                    let len = table.segments[&id].len;
                     table.remove(id);
-                    removed.push((id, size));
+                    removed.push((id, len));
                 }
             }
         }
         let mut recycled = Vec::new();
-        for (id, size) in &removed {
+        for (id, len) in &removed {
             self.files().close(*id);
-            LogDir::remove_index(self, *id)?;
             let path = self.path.join(segment::file_name(*id));
             let wanted = {
                 let pool = self.pool();
                 pool.wants(self.options.spares.saturating_sub(recycled.len() as u32))
             };
-            if wanted && *size == self.options.segment_bytes {
+            if wanted && *len == u64::from(self.options.segment_bytes) {
                 let number = self.next_spare();
                 self.io.rename(&path, &self.path.join(segment::spare_name(number)))?;
                 recycled.push(number);
@@ -42,6 +41,10 @@ impl Shared {
         if !removed.is_empty() {
             // Before the files are touched: under its old name a crash must find a segment whole, or not at all.
             self.io.sync_dir(&self.path)?;
+        }
+        for (id, _) in &removed {
+            // After the segment: one without its index would have to be read again.
+            LogDir::remove_index(self, *id)?;
         }
         for number in recycled {
             let file = self.io.open(&self.path.join(segment::spare_name(number)))?;

@@ -9,11 +9,12 @@ use crc32c::{crc32c, crc32c_append};
 use crate::io::File;
 use crate::record::{self, Header, Kind};
 use crate::segment;
+use crate::state::STATE_BYTES_MAX;
 
 /// Bytes that are read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Payloads up to this size are handed to the visitor.
-const SMALL_BYTES: u32 = 1024;
+const SMALL_BYTES: u32 = STATE_BYTES_MAX as u32;
 
 /// What lies at one place of a segment.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) enum Item<'a> {
 pub(crate) struct End {
     /// Behind the last record.
     pub(crate) at: u32,
+    /// Where the batch of the last record begins: all before it was synced.
+    pub(crate) batch: u32,
     pub(crate) sealed: bool,
 }
 
@@ -47,14 +50,16 @@ pub(crate) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(file: &'a dyn File, header: &segment::Header, complete: bool) -> Scan<'a> {
-        let window = Window { file, bytes: Vec::new(), start: 0, end: header.size };
-        Scan { window, seed: record::seed(header.salt, header.id), size: header.size, complete, claim: None }
+    /// The first `len` bytes of a file.
+    pub(crate) fn new(file: &'a dyn File, header: &segment::Header, len: u32, complete: bool) -> Scan<'a> {
+        let window = Window { file, bytes: Vec::new(), start: 0, end: len };
+        Scan { window, seed: record::seed(header.salt, header.id), size: len, complete, claim: None }
     }
 
     /// Shows all items to `visit`.
     pub(crate) fn run(mut self, visit: &mut dyn FnMut(Item<'_>)) -> io::Result<End> {
         let mut at = segment::HEADER_BYTES;
+        let mut batch = at;
         loop {
             let header = self.header(at)?;
             if let Some(header) = header {
@@ -65,15 +70,16 @@ impl<'a> Scan<'a> {
                         _ => &[],
                     };
                     visit(Item::Record { at, header, payload });
+                    batch = header.batch;
                     if header.kind == Kind::Seal {
-                        return Ok(End { at: next, sealed: true });
+                        return Ok(End { at: next, batch, sealed: true });
                     }
                     at = next;
                     continue;
                 }
             }
             if !self.was_synced(at)? {
-                return Ok(End { at, sealed: false });
+                return Ok(End { at, batch, sealed: false });
             }
             match header {
                 Some(header) => {
@@ -83,7 +89,7 @@ impl<'a> Scan<'a> {
                 None => {
                     visit(Item::Lost { at });
                     let Some((next, _)) = self.next_header(at + record::ALIGN)? else {
-                        return Ok(End { at: self.size, sealed: true });
+                        return Ok(End { at: self.size, batch, sealed: false });
                     };
                     at = next;
                 }
@@ -178,12 +184,28 @@ pub(crate) fn read_header(file: &dyn File) -> io::Result<Option<segment::Found>>
     Ok(Some(segment::Header::decode(&block)))
 }
 
-/// Ends a segment where its writer did not.
-pub(crate) fn seal(file: &dyn File, header: &segment::Header, end: End) -> io::Result<()> {
-    // The seal claims that all before it is on disk, and after a process died it may be in memory only.
+/// Makes sure that what was read of the last segment of a writer stays, and ends it if its writer did not.
+pub(crate) fn settle(file: &dyn File, header: &segment::Header, end: End) -> io::Result<()> {
+    // The last batch may be in memory only. If its sync failed, another sync would do nothing and say that all is
+    // well, so it is written again.
+    let mut at = if end.batch == segment::HEADER_BYTES { 0 } else { end.batch };
+    let mut bytes = vec![0; CHUNK_BYTES];
+    while at < end.at {
+        let part = &mut bytes[..(end.at - at).min(CHUNK_BYTES as u32) as usize];
+        file.read_at(part, u64::from(at))?;
+        file.write_at(part, u64::from(at))?;
+        at += part.len() as u32;
+    }
     file.sync_data()?;
+    if end.sealed {
+        return Ok(());
+    }
+    // Only now: a seal says that all before it is on disk.
     let mut seal = Header::new(Kind::Seal, Default::default(), 0, 0, &[]);
     seal.batch = end.at;
     file.write_at(&seal.encode(record::seed(header.salt, header.id), end.at), u64::from(end.at))?;
+    file.sync_data()?;
+    // A process that starts again and again must not fill the disk with segments that are nearly empty.
+    file.set_len(u64::from(end.at + record::HEADER_BYTES).next_multiple_of(segment::HEADER_BYTES.into()))?;
     file.sync_data()
 }

@@ -6,6 +6,8 @@ use std::fmt;
 
 use crc32c::crc32c;
 
+use crate::record::{u32_at, u64_at};
+
 /// Bytes before the first record.
 pub(crate) const HEADER_BYTES: u32 = 4096;
 /// The format that is written.
@@ -93,12 +95,10 @@ fn decode_copy(copy: &[u8]) -> Found {
     if copy[..8] != MAGIC {
         return Found::Foreign;
     }
-    let u32_at = |at: usize| u32::from_le_bytes([copy[at], copy[at + 1], copy[at + 2], copy[at + 3]]);
-    let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
     let mut unsigned = [0; COPY_BYTES];
     unsigned.copy_from_slice(copy);
     unsigned[12..16].fill(0);
-    if crc32c(&unsigned) != u32_at(12) {
+    if crc32c(&unsigned) != u32_at(copy, 12) {
         return Found::Damaged;
     }
     let version = u16::from_le_bytes([copy[8], copy[9]]);
@@ -106,12 +106,12 @@ fn decode_copy(copy: &[u8]) -> Found {
         return Found::Newer(version);
     }
     Found::Header(Header {
-        id: SegmentId(u64_at(16)),
-        identity: u64_at(24),
-        salt: u64_at(32),
-        previous: SegmentId(u64_at(40)),
-        writer: u32_at(48),
-        size: u32_at(52),
+        id: SegmentId(u64_at(copy, 16)),
+        identity: u64_at(copy, 24),
+        salt: u64_at(copy, 32),
+        previous: SegmentId(u64_at(copy, 40)),
+        writer: u32_at(copy, 48),
+        size: u32_at(copy, 52),
     })
 }
 

@@ -69,8 +69,8 @@ impl Shared {
                 at += chunk.len() as u64;
             }
             file.sync_data()?;
-            self.io.rename(&unfinished, &path)?;
-            self.io.sync_dir(&self.path)
+            // The name becomes durable with that of the segment.
+            self.io.rename(&unfinished, &path)
         });
         if let Err(error) = made {
             // It may be there or not, under either name; nobody counts on it.

@@ -11,6 +11,8 @@ use crate::segment::{Header, SegmentId};
 pub(crate) struct Note {
     /// The highest entry.
     pub(crate) last: Option<u64>,
+    /// Entries of older batches from here on are void.
+    void_from: Option<u64>,
     pub(crate) purged: Option<u64>,
     /// All that older segments say is void.
     pub(crate) reset: bool,
@@ -18,10 +20,29 @@ pub(crate) struct Note {
     pub(crate) forgotten: bool,
 }
 
+impl Note {
+    pub(crate) fn forgotten() -> Note {
+        Note { reset: true, forgotten: true, ..Note::default() }
+    }
+
+    /// Entries from `next` on are void.
+    pub(crate) fn truncate(&mut self, next: u64) {
+        self.void_from = Some(self.void_from.map_or(next, |void| void.min(next)));
+        self.last = before(self.last, next);
+    }
+}
+
+/// The highest entry, when those from `next` on are void.
+fn before(last: Option<u64>, next: u64) -> Option<u64> {
+    last.zip(next.checked_sub(1)).map(|(last, before)| last.min(before))
+}
+
 /// A segment that is on disk.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) header: Header,
+    /// Bytes in its file.
+    pub(crate) len: u64,
     /// Its writer may still add to it.
     pub(crate) active: bool,
     /// The highest entry of each group that it speaks of.
@@ -45,11 +66,11 @@ pub(crate) struct Table {
 
 impl Table {
     /// A segment that is on disk now; the one that its writer wrote before is complete.
-    pub(crate) fn add(&mut self, header: Header, active: bool) {
+    pub(crate) fn add(&mut self, header: Header, len: u64, active: bool) {
         if let Some(previous) = self.segments.get_mut(&header.previous) {
             previous.active = false;
         }
-        self.segments.insert(header.id, Segment { header, active, groups: BTreeMap::new() });
+        self.segments.insert(header.id, Segment { header, len, active, groups: BTreeMap::new() });
     }
 
     /// What a segment was found to say, or says now that a batch is durable. In the order of the segments.
@@ -59,7 +80,11 @@ impl Table {
         known.forgotten = note.forgotten;
         if note.reset {
             known.purged = None;
-            self.segments.values_mut().filter_map(|each| each.groups.get_mut(&group)).for_each(|last| *last = None);
+        }
+        let void_from = if note.reset { Some(0) } else { note.void_from };
+        if let Some(next) = void_from {
+            let lasts = self.segments.values_mut().filter_map(|segment| segment.groups.get_mut(&group));
+            lasts.for_each(|last| *last = before(*last, next));
         }
         known.purged = known.purged.max(note.purged);
         if let Some(segment) = self.segments.get_mut(&id) {

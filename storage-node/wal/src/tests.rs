@@ -9,6 +9,15 @@ use ursula_common::GroupId;
 use crate::*;
 
 mod basics;
+mod crash;
+mod damage;
+mod disks;
+mod faults;
+mod flips;
+mod life;
+mod reads;
+mod refuse;
+mod world;
 
 /// Where the logs of tests lie.
 pub(crate) const DIR: &str = "/log";
@@ -18,7 +27,7 @@ pub(crate) fn options(salt: u64) -> Options {
     Options {
         segment_bytes: 16 << 10,
         record_bytes_max: 1500,
-        groups_max: 4,
+        groups_max: 6,
         identity: 7,
         salt,
         spares: 2,
@@ -38,5 +47,3 @@ pub(crate) fn payloads(log: &LogDir, group: &RecoveredGroup) -> Vec<(u64, Bytes)
 }
 
 pub(crate) const G: GroupId = GroupId(1);
-
-pub(crate) use crate::io::FaultIo;

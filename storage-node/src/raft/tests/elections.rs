@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cluster::Lead;
 use tokio::time::{Instant, sleep};
 use ursula_common::NodeId;
 
@@ -23,7 +24,7 @@ async fn three_nodes_elect_one_and_commit() {
             let replica = world.replica(other);
             assert!(matches!(replica.propose(vec![command(11)]).await, Err(Error::NotLeader { .. })));
             assert!(matches!(replica.confirm_leadership().await, Err(Error::NotLeader { .. })));
-            assert_eq!(replica.leader(), Some((NodeId(leader), status.term)));
+            assert_eq!(replica.lead(), Lead { term: status.term, leader: Some(NodeId(leader)) });
         }
     })
     .await;
@@ -110,12 +111,12 @@ async fn a_leader_without_a_majority_neither_commits_nor_confirms() {
         assert_eq!(world.replica(old).confirm_leadership().await, Ok(()), "nobody else can lead yet");
         let others: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != old).collect();
         let new = loop {
-            match others.iter().find(|node| world.replica(**node).status().leads()) {
+            match others.iter().find(|node| world.replica(**node).leads()) {
                 Some(node) => break *node,
                 None => sleep(Duration::from_millis(1)).await,
             }
         };
-        assert!(world.replica(old).status().leads(), "it does not know better");
+        assert!(world.replica(old).leads(), "it does not know better");
         assert!(matches!(world.replica(old).confirm_leadership().await, Err(Error::NotLeader { .. })));
         assert!(
             matches!(world.replica(old).propose(vec![command(9)]).await, Err(Error::NotLeader { .. })),

@@ -16,7 +16,7 @@ fn others(leader: u64) -> [u64; 2] {
 
 async fn elected(world: &World, among: [u64; 2]) -> u64 {
     loop {
-        match among.into_iter().find(|node| world.replica(*node).status().leads()) {
+        match among.into_iter().find(|node| world.replica(*node).leads()) {
             Some(node) => return node,
             None => sleep(Duration::from_millis(1)).await,
         }
@@ -47,7 +47,7 @@ async fn answers_that_were_held_up_prove_nothing() {
             sleep(Duration::from_millis(1)).await;
         }
         proposal.await.expect("it ended").expect("it was stored by all before");
-        assert!(replica.status().leads(), "it does not know better");
+        assert!(replica.leads(), "it does not know better");
         // What openraft makes of it; when this fails, `lease.rs` can go.
         replica.read_index(ReadPolicy::LeaseRead).await.expect("the defect that Acks are for");
         assert_eq!(world.journal(old), [1, 2], "it lacks what was acknowledged");
@@ -72,7 +72,7 @@ async fn after_a_restart_nobody_votes_at_once() {
         world.set(leader, Mode::Cut);
         let restarted = Instant::now();
         let candidate = world.replica(first);
-        while !candidate.status().leads() {
+        while !candidate.leads() {
             candidate.raft.trigger().elect(true).await.expect("it runs");
             sleep(Duration::from_millis(10)).await;
         }

@@ -34,13 +34,13 @@ async fn a_learner_catches_up_votes_and_replaces_another() {
         }
         let leader = world.leader().await;
         let replica = world.replica(leader).clone();
-        assert!(replica.change_voters(&set(&[1, 2, 3, 4])).await.is_err(), "a stranger gets no vote");
+        assert!(replica.change_voters(&set(&[1, 2, 3, 4]), false).await.is_err(), "a stranger gets no vote");
         replica.add_learner(NodeId(4)).await.expect("a learner");
         caught_up(world, leader, 4).await;
         assert_eq!(replica.status().learners, set(&[4]));
         let leaves = [1, 2, 3].into_iter().find(|node| *node != leader).expect("a follower");
         let stay: Vec<u64> = [1, 2, 3, 4].into_iter().filter(|node| *node != leaves).collect();
-        replica.change_voters(&set(&stay)).await.expect("changed");
+        replica.change_voters(&set(&stay), true).await.expect("changed");
         let status = replica.status();
         assert_eq!((status.voters, status.learners), (vec![set(&stay)], set(&[leaves])), "it follows on");
         replica.remove_learners(&set(&[leaves])).await.expect("dropped");
@@ -81,7 +81,7 @@ async fn a_leader_that_loses_its_vote_leads_until_it_hands_over() {
         world.append(1).await;
         let stay = [leader % 3 + 1, (leader + 1) % 3 + 1];
         let replica = world.replica(leader).clone();
-        replica.change_voters(&set(&stay)).await.expect("changed");
+        replica.change_voters(&set(&stay), true).await.expect("changed");
         replica.propose(vec![command(2)]).await.expect("committed by the two others");
         assert_eq!(replica.confirm_leadership().await, Ok(()));
         replica.transfer_leader(NodeId(stay[0])).await.expect("handed over");
@@ -110,7 +110,13 @@ async fn leadership_is_handed_over_where_one_wants() {
         // To one that is away: an error, and the group goes on.
         let away = leader % 3 + 1;
         world.set(away, Mode::Cut);
-        assert!(world.replica(leader).transfer_leader(NodeId(away)).await.is_err());
+        let prove = world.replica(leader).prover();
+        assert_eq!(prove(), Ok(()));
+        let handing_over = world.replica(leader).transfer_leader(NodeId(away));
+        tokio::pin!(handing_over);
+        assert!(futures_util::poll!(&mut handing_over).is_pending());
+        assert!(prove().is_err(), "the voters are free to elect another at once");
+        assert!(handing_over.await.is_err());
         world.append(7).await;
     })
     .await;

@@ -16,7 +16,7 @@ use ursula_common::verb::Op;
 use ursula_common::{Millis, NodeId};
 use ursula_proto::peer::v1::message::Body;
 use ursula_proto::peer::v1::peer_server::Peer;
-use ursula_proto::peer::v1::{Frame, Message, SnapshotDone, SnapshotPart};
+use ursula_proto::peer::v1::{Delivered, Delivery, Frame, Message, Record, RecordRequest, SnapshotDone, SnapshotPart};
 use ursula_proto::{local, peer_client, peer_server, refusal};
 
 use super::super::*;
@@ -198,6 +198,14 @@ impl Peer for Proxy {
         Ok(Response::new(self.wire.clone().answers(answers.into_inner())))
     }
 
+    async fn deliver(&self, request: Request<Delivery>) -> Result<Response<Delivered>, Status> {
+        peer_client(local(peer_server(self.to.clone()))).deliver(request).await
+    }
+
+    async fn record(&self, request: Request<RecordRequest>) -> Result<Response<Record>, Status> {
+        peer_client(local(peer_server(self.to.clone()))).record(request).await
+    }
+
     async fn snapshot(&self, request: Request<Streaming<SnapshotPart>>) -> Result<Response<SnapshotDone>, Status> {
         if self.wire.mode() == Mode::Cut {
             return Err(refusal("cut"));
@@ -349,8 +357,7 @@ impl World {
         let found = async {
             loop {
                 for (id, node) in &self.nodes {
-                    if node.replicas[group].status().leads() && node.replicas[group].confirm_leadership().await.is_ok()
-                    {
+                    if node.replicas[group].leads() && node.replicas[group].confirm_leadership().await.is_ok() {
                         return *id;
                     }
                 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use ursula_common::Offset;
 
 use super::*;
-use crate::tests::{DIR, FaultIo, open};
+use crate::io::FaultIo;
+use crate::tests::{DIR, open};
 use crate::{Appender, Io, Writer};
 
 const GROUP: GroupId = GroupId(1);

@@ -44,6 +44,8 @@ pub enum Call {
     Read,
     /// [`File::write_at`]
     Write,
+    /// [`File::set_len`]
+    SetLen,
     /// [`File::sync_data`]
     Sync,
     /// [`File::len`]
@@ -73,6 +75,13 @@ impl<F: FnMut(u64, Call, &Path) -> Option<Fault> + Send> Watch for F {
 }
 
 type Watcher = Arc<Mutex<Box<dyn Watch>>>;
+
+/// A watcher that looks away.
+pub struct Paused {
+    watch: Option<Watcher>,
+    calls: u64,
+    crashed: bool,
+}
 
 struct FaultFile {
     io: FaultIo,
@@ -113,6 +122,21 @@ impl FaultIo {
     /// Nobody decides about calls any more.
     pub fn unwatch(&self) {
         self.disk().watch = None;
+    }
+
+    /// Nobody decides about calls, none is counted, and even a machine that is down answers, until
+    /// [`FaultIo::resume`].
+    pub fn pause(&self) -> Paused {
+        let mut disk = self.disk();
+        Paused { watch: disk.watch.take(), calls: disk.calls, crashed: std::mem::take(&mut disk.crashed) }
+    }
+
+    /// Goes on as before.
+    pub fn resume(&self, paused: Paused) {
+        let mut disk = self.disk();
+        disk.watch = paused.watch;
+        disk.calls = paused.calls;
+        disk.crashed = paused.crashed;
     }
 
     /// Calls so far.
@@ -279,8 +303,9 @@ impl File for FaultFile {
     fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
         match self.io.enter(Call::Write, &self.path) {
             Err(fault @ Fault::Fail(_)) => {
-                // Half of it got there.
-                let half = &buf[..(buf.len() / 2)];
+                // Half of it got there, in whole sectors.
+                let half = (at as usize + buf.len() / 2) / SECTOR_BYTES * SECTOR_BYTES;
+                let half = &buf[..half.saturating_sub(at as usize)];
                 let _ = self.io.disk().write(self.id, half, at);
                 Err(error(fault))
             }
@@ -293,6 +318,10 @@ impl File for FaultFile {
                 disk.write(self.id, buf, at)
             }
         }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.call(Call::SetLen, |disk| disk.set_len(self.id, len))
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -87,6 +87,10 @@ impl File for SystemFile {
         self.0.write_all_at(buf, at)
     }
 
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }

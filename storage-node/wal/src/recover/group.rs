@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{Damage, RecoveredGroup, Slice};
-use crate::appender::GroupLog;
 use crate::fact::{Fact, Facts};
-use crate::record::{Kind, Location, StateEnd};
+use crate::record::{Kind, Location};
 use crate::segment::SegmentId;
+use crate::state::GroupLog;
 
 /// An entry that is not there; no segment has the number 0.
 const HOLE: Location = Location { segment: SegmentId(0), at: 0, len: 0 };
@@ -54,8 +54,13 @@ impl Group {
             // A truncation came before this, and it is not there.
             self.lose(damage);
             self.truncate(index);
+        } else if index > self.next() {
+            // Entries or a purge came before this, and they are not there; it may be far.
+            self.lose(damage);
+            self.entries.clear();
+            self.bad.clear();
+            self.first = index;
         }
-        self.entries.resize((index - self.first) as usize, HOLE);
         self.entries.push_back(place);
         if bad {
             self.bad.push((index, damage));
@@ -100,29 +105,27 @@ impl Group {
         self.bad.retain(|(index, _)| *index >= first);
     }
 
-    /// The writer restates the group: entries are `first..next`, and the facts follow.
-    pub(super) fn state(&mut self, first: u64, next: u64, end: &StateEnd) {
+    /// The writer restates the group.
+    pub(super) fn state(&mut self, log: GroupLog) {
+        let GroupLog { since, first, next, last, facts } = log;
         self.forgotten = false;
-        if end.since > self.since {
-            *self = Group { since: end.since, lost: self.lost, ..Group::default() };
+        if since > self.since {
+            *self = Group { since, lost: self.lost, ..Group::default() };
         }
-        self.facts = Facts::default();
+        self.facts = facts;
         self.bad_facts.clear();
         self.truncate(next);
-        if self.entries.is_empty() {
+        if self.entries.is_empty() || self.first > first {
+            self.entries.clear();
             self.first = first;
-        }
-        while self.first > first {
-            self.first -= 1;
-            self.entries.push_front(HOLE);
         }
         self.purge(first);
         self.entries.resize((next - first) as usize, HOLE);
-        if let Some(last) = self.entries.back_mut()
-            && end.last.0 != HOLE.segment
-            && (last.segment, last.at) != end.last
+        if let Some(entry) = self.entries.back_mut()
+            && last.0 != HOLE.segment
+            && (entry.segment, entry.at) != last
         {
-            *last = HOLE;
+            *entry = HOLE;
         }
         // What was lost cannot matter if all that counts came after it.
         let after = |lost: Damage| self.entries.iter().all(|entry| (entry.segment, entry.at) > (lost.segment, lost.at));

@@ -41,7 +41,7 @@ struct Inode {
     /// Sectors that were written since the last sync.
     pending: BTreeSet<usize>,
     /// The length was changed since the last sync.
-    grown: bool,
+    resized: bool,
 }
 
 /// A change of names; where it leads, and which file it is about.
@@ -123,19 +123,19 @@ impl Disk {
         self.seen = self.durable.clone();
         let mut sectors = Choice::new(keep.sectors);
         for inode in self.inodes.values_mut() {
-            let longer = inode.grown && sectors.next();
+            let resized = inode.resized && sectors.next();
             for sector in std::mem::take(&mut inode.pending) {
                 if sectors.next() {
                     inode.persist(sector);
                 }
             }
-            inode.set_len(longer);
+            inode.lose(resized);
         }
         self.collect();
     }
 
     pub(super) fn has_pending(&self) -> bool {
-        !self.changes.is_empty() || self.inodes.values().any(|inode| inode.grown || !inode.pending.is_empty())
+        !self.changes.is_empty() || self.inodes.values().any(|inode| inode.resized || !inode.pending.is_empty())
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -239,7 +239,7 @@ impl Disk {
         let seen = Arc::make_mut(&mut inode.seen);
         if more > 0 {
             seen.resize(end, 0);
-            inode.grown = true;
+            inode.resized = true;
         }
         seen[at as usize..end].copy_from_slice(buf);
         if !buf.is_empty() {
@@ -248,12 +248,23 @@ impl Disk {
         Ok(())
     }
 
+    pub(super) fn set_len(&mut self, id: FileId, len: u64) -> io::Result<()> {
+        let (used, capacity) = (self.used(), self.capacity);
+        let inode = self.inode(id)?;
+        if used - inode.seen.len() as u64 + len > capacity {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        Arc::make_mut(&mut inode.seen).resize(len as usize, 0);
+        inode.resized = true;
+        Ok(())
+    }
+
     pub(super) fn sync(&mut self, id: FileId) {
         let Some(inode) = self.inodes.get_mut(&id) else { return };
         for sector in std::mem::take(&mut inode.pending) {
             inode.persist(sector);
         }
-        inode.set_durable_len();
+        inode.persist_len();
     }
 
     pub(super) fn drop_pending(&mut self, id: FileId) {
@@ -304,7 +315,7 @@ impl Disk {
 impl Inode {
     /// A sector reaches the disk.
     fn persist(&mut self, sector: usize) {
-        let from = sector * SECTOR_BYTES;
+        let from = (sector * SECTOR_BYTES).min(self.seen.len());
         let to = (from + SECTOR_BYTES).min(self.seen.len());
         let durable = Arc::make_mut(&mut self.durable);
         if durable.len() < to {
@@ -314,19 +325,19 @@ impl Inode {
     }
 
     /// What is seen after a power loss is what the disk has.
-    fn set_len(&mut self, longer: bool) {
-        if longer {
-            self.set_durable_len();
+    fn lose(&mut self, resized: bool) {
+        if resized {
+            self.persist_len();
         }
-        self.grown = false;
+        self.resized = false;
         self.seen = self.durable.clone();
     }
 
-    fn set_durable_len(&mut self) {
-        if self.durable.len() < self.seen.len() {
+    fn persist_len(&mut self) {
+        if self.durable.len() != self.seen.len() {
             Arc::make_mut(&mut self.durable).resize(self.seen.len(), 0);
         }
-        self.grown = false;
+        self.resized = false;
     }
 }
 

@@ -1,0 +1,195 @@
+//! Which groups have a replica on this core, and what can be asked of the replica itself.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::spawn_local;
+use tracing::{error, warn};
+use ursula_common::cluster::Cluster;
+use ursula_common::{Error, GroupId};
+
+use super::{Core, Hosted, Log};
+use crate::cluster::{Leads, ReplicaCommand, ReplicaStatus};
+use crate::group::Group;
+use crate::group::courier::Courier;
+use crate::group::state::GroupState;
+use crate::raft::{Replica, Storage};
+use crate::runtime;
+
+/// What is to be done with the replica of a group.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Start it, if it is not there.
+    Host(oneshot::Sender<Result<(), Error>>),
+    /// Stop it, if it is there, and forget everything about it.
+    Forget(oneshot::Sender<Result<(), Error>>),
+    /// Tell how it stands.
+    Status(oneshot::Sender<ReplicaStatus>),
+    /// Let it do something.
+    Command(ReplicaCommand, oneshot::Sender<Result<(), Error>>),
+}
+
+/// What the replicas of a node tell the rest of it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Notices {
+    /// The cluster as the meta group here has applied it.
+    pub(crate) cluster: watch::Sender<Option<Arc<Cluster>>>,
+    /// Who leads the groups that are hosted here.
+    pub(crate) leads: watch::Sender<Leads>,
+    hosted: Arc<Mutex<BTreeSet<GroupId>>>,
+}
+
+impl Notices {
+    pub(crate) fn new() -> Notices {
+        let (cluster, leads) = (watch::channel(None).0, watch::channel(Leads::new()).0);
+        Notices { cluster, leads, hosted: Arc::default() }
+    }
+
+    /// The groups that have a replica here.
+    pub(crate) fn hosted(&self) -> BTreeSet<GroupId> {
+        self.set().clone()
+    }
+
+    fn set(&self) -> MutexGuard<'_, BTreeSet<GroupId>> {
+        self.hosted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, group: GroupId) {
+        self.set().insert(group);
+    }
+
+    fn remove(&self, group: GroupId) {
+        self.set().remove(&group);
+        self.leads.send_if_modified(|leads| leads.remove(&group).is_some());
+    }
+}
+
+impl Core {
+    pub(super) fn take_order(self: &Rc<Self>, group: GroupId, order: Order) {
+        let core = self.clone();
+        match order {
+            Order::Host(reply) => drop(spawn_local(async move { reply.send(core.host(group).await) })),
+            Order::Forget(reply) => drop(spawn_local(async move { reply.send(core.forget(group).await) })),
+            Order::Status(reply) => {
+                // Without a replica the reply is dropped: there is none.
+                let Some(hosted) = self.hosted(group) else { return };
+                spawn_local(async move { reply.send(hosted.group.replica.report(group).await) });
+            }
+            Order::Command(command, reply) => {
+                let Some(hosted) = self.hosted(group) else { return drop(reply.send(Err(Error::NOT_HERE))) };
+                spawn_local(async move { reply.send(hosted.group.replica.command(command).await) });
+            }
+        }
+    }
+
+    async fn host(self: &Rc<Self>, group: GroupId) -> Result<(), Error> {
+        self.begin_change(group).await;
+        let started = match self.hosted(group) {
+            Some(_) => Ok(()),
+            None => self.start_replica(group).await,
+        };
+        self.end_change(group);
+        started.map_err(|error| {
+            error!(%group, %error, "the replica of a group cannot be started");
+            Error::Unavailable
+        })
+    }
+
+    /// One change of a replica at a time.
+    async fn begin_change(&self, group: GroupId) {
+        while !self.changing.borrow_mut().insert(group) {
+            self.changed.notified().await;
+        }
+    }
+
+    fn end_change(&self, group: GroupId) {
+        self.changing.borrow_mut().remove(&group);
+        self.changed.notify_waiters();
+    }
+
+    async fn start_replica(self: &Rc<Self>, id: GroupId) -> io::Result<()> {
+        let (mut state, storage) = match &self.log {
+            None => {
+                let now = self.clock.now();
+                (GroupState::in_memory(id, self.data_groups, self.hot.clone(), now), Storage::Memory)
+            }
+            Some(Log { dir, journal, archive }) => {
+                let found = self.found.borrow().get(&id).cloned();
+                if found.is_none() {
+                    // A process that ended while it forgot the group may have left the checkpoint.
+                    let dir = dir.clone();
+                    runtime::blocking(move || dir.remove_checkpoint(id)).await?;
+                }
+                let found = found.unwrap_or_default();
+                let (dir, journal, archive) = (dir.clone(), journal.clone(), archive.clone());
+                let state = GroupState::on_disk(id, self.data_groups, self.hot.clone(), archive.clone());
+                (state, Storage::Disk { dir, journal, archive, found })
+            }
+        };
+        if id == GroupId::META {
+            state.tell_cluster(self.notices.cluster.clone());
+        }
+        let state = Rc::new(RefCell::new(state));
+        let replica = Replica::start(id, state.clone(), storage, self.peers.clone()).await?;
+        state.borrow_mut().prove_with(replica.prover());
+        let dir = self.log.as_ref().map(|log| log.dir.clone());
+        let group = Rc::new(Group::new(id, state, replica, dir, self.clock.clone(), self.metrics.clone()));
+        let courier = Courier::new(group.clone(), self.directory.clone());
+        let proposes = {
+            let (group, courier) = (group.clone(), courier.clone());
+            spawn_local(async move { group.run(|| courier.send_new()).await }).abort_handle()
+        };
+        let tells = spawn_local(tell_leads(group.clone(), self.notices.leads.clone())).abort_handle();
+        let tasks = Rc::new(vec![proposes, tells]);
+        self.groups.borrow_mut().insert(id, Hosted { group, courier, tasks });
+        self.found.borrow_mut().remove(&id);
+        self.notices.add(id);
+        Ok(())
+    }
+
+    async fn forget(self: &Rc<Self>, group: GroupId) -> Result<(), Error> {
+        self.begin_change(group).await;
+        let forgotten = self.stop_replica(group).await;
+        self.end_change(group);
+        forgotten.map_err(|error| {
+            warn!(%group, %error, "what is left of a replica cannot be removed");
+            Error::Unavailable
+        })
+    }
+
+    async fn stop_replica(self: &Rc<Self>, id: GroupId) -> io::Result<()> {
+        let hosted = self.groups.borrow_mut().remove(&id);
+        if let Some(Hosted { group, tasks, .. }) = hosted {
+            self.notices.remove(id);
+            group.replica.stop().await;
+            group.close();
+            tasks.iter().for_each(|task| task.abort());
+            group.state.borrow_mut().clear();
+        }
+        self.found.borrow_mut().remove(&id);
+        let Some(Log { dir, journal, .. }) = self.log.clone() else { return Ok(()) };
+        journal.forget_group(id);
+        journal.sync().await?;
+        runtime::blocking(move || dir.remove_checkpoint(id)).await
+    }
+}
+
+/// Tells who leads the group, for as long as the replica runs.
+async fn tell_leads(group: Rc<Group>, leads: watch::Sender<Leads>) {
+    let mut known = None;
+    loop {
+        let lead = match known {
+            None => group.replica.lead(),
+            Some(known) => match group.replica.lead_other_than(known).await {
+                Ok(lead) => lead,
+                Err(_) => return,
+            },
+        };
+        known = Some(lead);
+        leads.send_if_modified(|leads| leads.insert(group.id, lead) != Some(lead));
+    }
+}

@@ -1,0 +1,70 @@
+//! What a core does now and then: what is due in its groups, the files of its log, and what it tells of itself.
+
+use std::rc::Rc;
+
+use tracing::error;
+
+use super::{Core, HOUSEKEEPING_INTERVAL, Hosted, Log};
+use crate::group::Group;
+
+impl Core {
+    /// Looks after what lies on disk, for as long as the core runs.
+    pub(super) async fn keep_log(self: Rc<Self>) {
+        let Some(Log { dir, journal, archive }) = self.log.clone() else { return };
+        loop {
+            tokio::time::sleep(HOUSEKEEPING_INTERVAL).await;
+            journal.mark_if_idle();
+            let hosted = self.all_hosted();
+            let is_settled =
+                |segment| dir.is_full(segment) && hosted.iter().all(|hosted| hosted.group.replica.is_settled(segment));
+            if let Err(error) = archive.index_oldest(is_settled).await {
+                error!(%error, "the index of a segment cannot be written; it is tried again");
+            }
+            for Hosted { group, .. } in &hosted {
+                group.replica.keep_house().await;
+            }
+            // What was found and is not hosted may still be wanted.
+            if self.found.borrow().is_empty() && self.changing.borrow().is_empty() {
+                dir.release_before(self.index, archive.oldest());
+            }
+            if self.index == 0
+                && let Err(error) = dir.keep_house().await
+            {
+                error!(%error, "the files of the log cannot be looked after; it is tried again");
+            }
+        }
+    }
+
+    pub(super) fn keep_house(&self, mailbox_requests: usize) {
+        let hosted = self.all_hosted();
+        for Hosted { group, courier, .. } in &hosted {
+            group.state.borrow_mut().forget_abandoned_tails();
+            // What followers would propose, their leader proposes too.
+            if group.replica.leads() {
+                group.expire_if_due();
+                courier.send_again();
+                group.touch_tailed();
+            } else {
+                group.rest();
+            }
+        }
+        self.set_gauges(&hosted, mailbox_requests);
+    }
+
+    fn set_gauges(&self, hosted: &[Hosted], mailbox_requests: usize) {
+        let gauges = &self.metrics.cores[self.index];
+        let (used, budget) = self.hot.borrow().usage();
+        let sum = |count: fn(&Group) -> usize| hosted.iter().map(|hosted| count(&hosted.group)).sum::<usize>() as f64;
+        gauges.ring_used_bytes.set(used as f64);
+        gauges.ring_budget_bytes.set(budget as f64);
+        gauges.mailbox_requests.set(mailbox_requests as f64);
+        gauges.queued_ops.set(sum(Group::queue_len));
+        gauges.waiting_tails.set(sum(|group| group.state.borrow().waiting_tails()));
+        gauges.streams.set(sum(|group| group.state.borrow().stats().streams));
+        gauges.sessions.set(sum(|group| group.state.borrow().stats().sessions));
+        if let Some(log) = &self.log {
+            gauges.log_pending_bytes.set(log.journal.pending_bytes() as f64);
+            gauges.log_unindexed_records.set(log.archive.unindexed_records() as f64);
+        }
+    }
+}

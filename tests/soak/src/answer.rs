@@ -1,0 +1,69 @@
+//! What an answer means to whoever asked, by the contract of the protocol and of `docs/errors.md`.
+
+use ursula_tests::Response;
+
+use crate::client::Failure;
+use crate::record::position;
+use crate::violation::{Lie, Violation};
+
+/// What became of a change.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It was made.
+    Done(Done),
+    /// It was certainly not made, and may be later; with the reason.
+    Refused(String),
+    /// It was made, or will be, or never.
+    Unknown,
+    /// It was not made: the stream is closed.
+    Closed,
+    /// It was not made: the tail is not the one that it asked for.
+    Mismatch {
+        /// The tail.
+        tail: u64,
+    },
+    /// It was not made: there is no such stream.
+    Missing,
+    /// Something else, which is for the caller to judge.
+    Other(String),
+}
+
+/// The answer to a change that was made.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) status: u16,
+    /// The tail after it; not told of a delete.
+    pub(crate) tail: Option<u64>,
+}
+
+/// The code of an error.
+fn code(response: &Response) -> String {
+    let text = response.text();
+    let code = text.split_once("\"code\":\"").and_then(|(_, rest)| rest.split('"').next());
+    code.unwrap_or_default().to_owned()
+}
+
+impl Answer {
+    pub(crate) fn of(result: Result<Response, Failure>) -> Answer {
+        let response = match result {
+            Ok(response) => response,
+            Err(Failure::NotSent) => return Answer::Refused("not sent".to_owned()),
+            Err(Failure::Lost) => return Answer::Unknown,
+        };
+        let tail = response.header("stream-next-offset").and_then(position);
+        match (response.status, tail) {
+            (status @ 200..=299, tail) => Answer::Done(Done { status, tail }),
+            (status @ (503 | 429 | 408), _) => Answer::Refused(format!("{status} {}", code(&response))),
+            (424 | 504, _) => Answer::Unknown,
+            (404 | 410, _) => Answer::Missing,
+            (409, _) if response.header("stream-closed").is_some() => Answer::Closed,
+            (409 | 412, Some(tail)) if response.has_code("offset_mismatch") => Answer::Mismatch { tail },
+            (status, _) => Answer::Other(format!("{status} {}", response.text())),
+        }
+    }
+
+    /// The answer as something that should not have come.
+    pub(crate) fn unexpected(&self, lie: Lie) -> Violation {
+        Violation::new(lie, format!("{self:?}"))
+    }
+}

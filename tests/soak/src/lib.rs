@@ -1,0 +1,20 @@
+//! Load on a cluster of real processes, faults in it, and a judge of everything that it answers.
+
+mod acks;
+mod answer;
+mod client;
+mod ledger;
+mod load;
+mod nemesis;
+mod record;
+mod report;
+mod run;
+mod violation;
+
+pub use ledger::{Ledger, Page, Since};
+pub use load::LoadOptions;
+pub use nemesis::Kind;
+pub use record::{Format, Record, Tag};
+pub use report::{Report, percentile};
+pub use run::{RunOptions, run};
+pub use violation::{Findings, Lie, Violation};

@@ -1,0 +1,314 @@
+//! The load: streams, and the tasks that write and read them at the same time, each answer judged as it comes.
+//!
+//! A slot is a place for a stream. When its stream is long enough, the first writer of the slot puts a new one in its
+//! place and closes the old one, which is read whole and deleted, or kept until the end. So memory has a bound, here and
+//! in the server, however long a run is.
+
+mod finale;
+mod follow;
+mod life;
+mod read;
+mod write;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::acks::Acks;
+use crate::client::{Client, Gateways, Request};
+use crate::ledger::Ledger;
+use crate::record::{Format, Tag};
+use crate::violation::{Findings, Lie, Violation};
+use crate::{answer::Answer, answer::Done};
+
+/// How much load, and of which kinds.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Makes the choices of tasks, and the names of streams.
+    pub seed: u64,
+    /// Streams that are written to at the same time.
+    pub slots: usize,
+    /// Connections that append, each to some streams in turn; a stream has one to three of them.
+    pub writers: usize,
+    /// Streams that are followed live, half of them by long poll, half by event stream.
+    pub followers: usize,
+    /// Connections that read streams from the start or from some place on.
+    pub auditors: usize,
+    /// Connections that create, fork, close, delete and create again.
+    pub lives: usize,
+    /// A stream of so many records is long enough.
+    pub records_max: usize,
+    /// Appends a second, if there is a limit.
+    pub rate: Option<f64>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions {
+            seed: 1,
+            slots: 240,
+            writers: 64,
+            followers: 60,
+            auditors: 2,
+            lives: 4,
+            records_max: 10_000,
+            rate: None,
+        }
+    }
+}
+
+/// What happened so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) acked: AtomicU64,
+    /// Appends with an unknown outcome.
+    pub(crate) unknown: AtomicU64,
+    /// Appends that were refused for the moment.
+    pub(crate) refused: AtomicU64,
+    /// Records that were shown to readers.
+    pub(crate) shown: AtomicU64,
+    /// Answers to HEAD, and tails told by long polls.
+    pub(crate) tails: AtomicU64,
+    /// Streams that were read whole after their end.
+    pub(crate) whole: AtomicU64,
+    /// Connections of live readers that ended, and went on elsewhere.
+    pub(crate) resumed: AtomicU64,
+    /// Creates, forks, closes and deletes.
+    pub(crate) lifecycle: AtomicU64,
+}
+
+pub(crate) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// One incarnation of a stream.
+pub(crate) struct Stream {
+    pub(crate) path: String,
+    format: Format,
+    tag: Tag,
+    ledger: Mutex<Ledger>,
+    /// It may be deleted from now on.
+    gone: AtomicBool,
+}
+
+impl Stream {
+    fn new(path: String, ledger: Ledger) -> Arc<Stream> {
+        let (format, tag) = (ledger.format(), ledger.tag());
+        Arc::new(Stream { path, format, tag, ledger: Mutex::new(ledger), gone: AtomicBool::new(false) })
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+}
+
+/// A place for a stream.
+struct Slot {
+    index: u32,
+    format: Format,
+    current: Mutex<Arc<Stream>>,
+}
+
+impl Slot {
+    fn current(&self) -> Arc<Stream> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What all tasks share.
+pub(crate) struct Shared {
+    pub(crate) options: LoadOptions,
+    pub(crate) gateways: Arc<Gateways>,
+    pub(crate) findings: Findings,
+    pub(crate) acks: Acks,
+    pub(crate) counters: Counters,
+    slots: Vec<Slot>,
+    /// Streams that had their end, and are read again at the end of the run.
+    kept: Mutex<Vec<Arc<Stream>>>,
+    retiring: Mutex<JoinSet<()>>,
+    stop: AtomicBool,
+}
+
+/// How long an answer may take until its connection is given up. Longer than a change of leader, shorter than the time
+/// that a gateway takes: so some requests are given up while the server still works on them.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After a request that led to nothing.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long the server may be without an answer at all.
+const OUTAGE_MAX: Duration = Duration::from_secs(60);
+
+impl Shared {
+    pub(crate) fn stops(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    fn client(&self, at: usize) -> Client {
+        Client::new(self.gateways.clone(), at)
+    }
+
+    fn path(&self, index: u32, incarnation: u32) -> String {
+        format!("/v1/stream/soak-{}/{index}-{incarnation}", self.options.seed)
+    }
+
+    /// Makes a change until it is certain what became of it. True with the answer if every copy of it but the last was
+    /// certainly not made.
+    async fn settle(&self, client: &mut Client, request: &Request<'_>) -> (Answer, bool) {
+        let mut clean = true;
+        let settled = timeout(OUTAGE_MAX, async {
+            loop {
+                let answer = Answer::of(client.request(request, PATIENCE).await);
+                match answer {
+                    Answer::Refused(_) => {}
+                    Answer::Unknown => clean = false,
+                    answer => return answer,
+                }
+                client.turn();
+                sleep(PAUSE).await;
+            }
+        });
+        let answer = settled.await.unwrap_or(Answer::Other(format!("nothing for {OUTAGE_MAX:?}")));
+        (answer, clean)
+    }
+
+    async fn create(&self, client: &mut Client, stream: &Stream) -> bool {
+        let headers = [("Content-Type", stream.format.content_type())];
+        let request = Request { headers: &headers, ..Request::new("PUT", &stream.path) };
+        let (answer, clean) = self.settle(client, &request).await;
+        count(&self.counters.lifecycle, 1);
+        match answer {
+            Answer::Done(Done { status: 201, tail: Some(0) }) => true,
+            // A copy that was sent before has created it.
+            Answer::Done(Done { status: 200, tail: Some(0) }) if !clean => true,
+            answer => {
+                self.findings.add(answer.unexpected(Lie::Unexpected).seen(format!("create {}", stream.path)));
+                false
+            }
+        }
+    }
+
+    /// Closes a stream, and deletes it or keeps it.
+    async fn retire(self: Arc<Self>, stream: Arc<Stream>, keep: bool) {
+        let mut client = self.client(stream.tag.stream as usize);
+        let since = {
+            let mut ledger = stream.ledger();
+            ledger.close_sent();
+            ledger.since()
+        };
+        let close = [("Stream-Closed", "true")];
+        let request = Request { headers: &close, ..Request::new("POST", &stream.path) };
+        let result = match self.settle(&mut client, &request).await.0 {
+            Answer::Done(Done { tail: Some(tail), .. }) => stream.ledger().closed(since, tail),
+            answer => Err(answer.unexpected(Lie::Unexpected)),
+        };
+        self.findings.check(format!("close {}", stream.path), result);
+        self.read_whole(&mut client, &stream).await;
+        if keep {
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
+            return;
+        }
+        stream.gone.store(true, Ordering::SeqCst);
+        self.delete(&mut client, &stream.path).await;
+    }
+
+    /// Deletes a stream, after which nobody finds it. True if that was done by the only copy of the request.
+    async fn delete(&self, client: &mut Client, path: &str) -> bool {
+        let (answer, clean) = self.settle(client, &Request::new("DELETE", path)).await;
+        count(&self.counters.lifecycle, 1);
+        let done = matches!(answer, Answer::Done(Done { status: 204, .. }));
+        if !done && (clean || answer != Answer::Missing) {
+            self.findings.add(answer.unexpected(Lie::Vanished).seen(format!("delete {path}")));
+        }
+        client.turn();
+        match self.settle(client, &Request::new("HEAD", path)).await.0 {
+            Answer::Missing => {}
+            answer => self.findings.add(answer.unexpected(Lie::Vanished).seen(format!("{path} after its delete"))),
+        }
+        done && clean
+    }
+}
+
+/// Load that runs.
+pub(crate) struct Load {
+    pub(crate) shared: Arc<Shared>,
+    runtime: Runtime,
+    writers: JoinSet<()>,
+    readers: JoinSet<()>,
+}
+
+impl Load {
+    /// Creates the streams and starts all tasks.
+    pub(crate) fn start(options: LoadOptions, gateways: Arc<Gateways>) -> std::io::Result<Load> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let formats = [Format::Text, Format::Json, Format::Text, Format::Binary];
+        let slot = |index: usize| {
+            let (format, index) = (formats[index % formats.len()], index as u32);
+            let path = format!("/v1/stream/soak-{}/{index}-0", options.seed);
+            let ledger = Ledger::new(Tag { stream: index, incarnation: 0 }, format);
+            Slot { index, format, current: Mutex::new(Stream::new(path, ledger)) }
+        };
+        let shared = Arc::new(Shared {
+            slots: (0..options.slots).map(slot).collect(),
+            acks: Acks::new(options.writers),
+            options,
+            gateways,
+            findings: Findings::default(),
+            counters: Counters::default(),
+            kept: Mutex::default(),
+            retiring: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
+        let (writers, readers) = runtime.block_on(start_tasks(&shared));
+        Ok(Load { shared, runtime, writers, readers })
+    }
+
+    /// Ends all tasks, then reads every stream whole by way of every gateway.
+    pub(crate) fn finish(mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        let shared = self.shared.clone();
+        self.runtime.block_on(async {
+            let ended = async { while self.writers.join_next().await.is_some() {} };
+            let ended = timeout(2 * OUTAGE_MAX, ended).await;
+            // They wait for events that nobody writes any more.
+            self.readers.shutdown().await;
+            if ended.is_err() {
+                shared.findings.add(Violation::new(Lie::Unexpected, "tasks of the load do not end"));
+            }
+            let mut retiring = std::mem::take(&mut *shared.retiring.lock().unwrap_or_else(PoisonError::into_inner));
+            while retiring.join_next().await.is_some() {}
+            shared.read_all_whole().await;
+        });
+        self.runtime.shutdown_background();
+    }
+}
+
+async fn start_tasks(shared: &Arc<Shared>) -> (JoinSet<()>, JoinSet<()>) {
+    let mut client = shared.client(0);
+    for slot in &shared.slots {
+        shared.create(&mut client, &slot.current()).await;
+    }
+    let (mut writers, mut readers) = (JoinSet::new(), JoinSet::new());
+    for index in 0..shared.options.writers {
+        writers.spawn(shared.clone().write(index));
+    }
+    for index in 0..shared.options.lives {
+        writers.spawn(shared.clone().live(index));
+    }
+    for index in 0..shared.options.followers {
+        readers.spawn(shared.clone().follow(index));
+    }
+    for index in 0..shared.options.auditors {
+        readers.spawn(shared.clone().audit(index));
+    }
+    (writers, readers)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! Short lives: streams that are created, forked, closed, deleted and created again under the same name, each by one
+//! task, which knows at every moment what must be there.
+
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::time::{Duration, sleep};
+
+use crate::answer::{Answer, Done};
+use crate::client::{Client, Request};
+use crate::ledger::Ledger;
+use crate::load::{Shared, Stream, count};
+use crate::record::{Format, Record, Tag, offset};
+use crate::violation::{Lie, Violation};
+
+/// Between two lives.
+const LIFE_PAUSE: Duration = Duration::from_millis(20);
+/// How often a name is used, if it may be.
+const INCARNATIONS: u32 = 4;
+const RECORDS_MAX: u32 = 12;
+/// Streams of the slots have smaller numbers.
+const FIRST_STREAM: u32 = 1 << 24;
+/// Numbers of each task, more than it can use in weeks.
+const STREAMS: u32 = 1 << 24;
+/// Who appends in such a stream.
+const WRITER: u16 = 0;
+
+/// One task with its names.
+struct Life {
+    shared: Arc<Shared>,
+    client: Client,
+    random: StdRng,
+    /// The number of the next name.
+    stream: u32,
+    /// Whether no request of this name can still be under way: a copy of it might do its work later, under the next
+    /// incarnation.
+    clean: bool,
+}
+
+impl Shared {
+    pub(crate) async fn live(self: Arc<Self>, index: usize) {
+        let random = StdRng::seed_from_u64(self.options.seed ^ (0x11fe << 32) ^ index as u64);
+        let stream = FIRST_STREAM + index as u32 * STREAMS;
+        let mut life = Life { client: self.client(index), shared: self, random, stream, clean: true };
+        while !life.shared.stops() {
+            life.begin_name().await;
+            sleep(LIFE_PAUSE).await;
+        }
+    }
+}
+
+impl Life {
+    /// Lives under a name that nobody has used.
+    async fn begin_name(&mut self) {
+        self.clean = true;
+        // A stream that has forks stays hidden under its name for as long as they live.
+        let forks = self.random.random_ratio(1, 3);
+        for incarnation in 0..INCARNATIONS {
+            let tag = Tag { stream: self.stream, incarnation };
+            let format = [Format::Text, Format::Json][self.random.random_range(0..2)];
+            let stream = Stream::new(self.shared.path(self.stream, 0), Ledger::new(tag, format));
+            let result = self.live_once(&stream, forks).await;
+            let good = self.shared.findings.check(&stream.path, result);
+            if forks || !good || !self.clean || self.shared.stops() {
+                break;
+            }
+            self.client.turn();
+        }
+        // Its forks take the numbers after it.
+        self.stream += 2;
+    }
+
+    async fn live_once(&mut self, stream: &Arc<Stream>, forks: bool) -> Result<(), Violation> {
+        if !self.shared.create(&mut self.client, stream).await {
+            return Ok(());
+        }
+        let records = self.random.random_range(1..=RECORDS_MAX);
+        for seq in 0..records {
+            self.append(stream, seq).await?;
+        }
+        self.client.turn();
+        self.check(stream).await?;
+        if self.random.random_ratio(1, 2) {
+            self.close(stream, records).await?;
+        }
+        let fork = if forks { self.fork(stream).await? } else { None };
+        let path = stream.path.clone();
+        self.clean &= self.shared.delete(&mut self.client, &path).await;
+        if let Some(fork) = fork {
+            self.check(&fork).await?;
+            self.shared.delete(&mut self.client, &fork.path).await;
+        }
+        Ok(())
+    }
+
+    /// Appends as a producer, so that it is applied once at last.
+    async fn append(&mut self, stream: &Stream, seq: u32) -> Result<(), Violation> {
+        let record = Record { tag: stream.tag, writer: WRITER, seq };
+        let since = stream.ledger().sent(WRITER, seq);
+        let (body, number) = (record.body(stream.format), seq.to_string());
+        let headers = [
+            ("Content-Type", stream.format.content_type()),
+            ("Producer-Id", "life"),
+            ("Producer-Epoch", "0"),
+            ("Producer-Seq", number.as_str()),
+        ];
+        let request = Request { headers: &headers, body: &body, ..Request::new("POST", &stream.path) };
+        let (answer, clean) = self.shared.settle(&mut self.client, &request).await;
+        self.clean &= clean;
+        match answer {
+            Answer::Done(Done { status: 200, tail: Some(tail) }) => stream.ledger().acked(since, record, tail, None)?,
+            Answer::Done(Done { status: 204, tail: Some(tail) }) if !clean => {
+                stream.ledger().acked_again(since, record, tail)?;
+            }
+            Answer::Missing => return Err(answer.unexpected(Lie::Vanished)),
+            answer => return Err(answer.unexpected(Lie::Unexpected)),
+        }
+        count(&self.shared.counters.acked, 1);
+        Ok(())
+    }
+
+    /// Closes it, after which it takes no more.
+    async fn close(&mut self, stream: &Stream, seq: u32) -> Result<(), Violation> {
+        stream.ledger().close_sent();
+        let since = stream.ledger().since();
+        let headers = [("Stream-Closed", "true")];
+        let request = Request { headers: &headers, ..Request::new("POST", &stream.path) };
+        let (answer, clean) = self.shared.settle(&mut self.client, &request).await;
+        self.clean &= clean;
+        count(&self.shared.counters.lifecycle, 1);
+        match answer {
+            Answer::Done(Done { tail: Some(tail), .. }) => stream.ledger().closed(since, tail)?,
+            answer => return Err(answer.unexpected(Lie::Unexpected)),
+        }
+        let body = Record { tag: stream.tag, writer: WRITER, seq }.body(stream.format);
+        let headers = [("Content-Type", stream.format.content_type())];
+        let request = Request { headers: &headers, body: &body, ..Request::new("POST", &stream.path) };
+        let (answer, clean) = self.shared.settle(&mut self.client, &request).await;
+        self.clean &= clean;
+        match answer {
+            Answer::Closed => self.check(stream).await,
+            answer => Err(answer.unexpected(Lie::AfterClose)),
+        }
+    }
+
+    /// A fork at some record, with records of its own.
+    async fn fork(&mut self, source: &Stream) -> Result<Option<Arc<Stream>>, Violation> {
+        let tag = Tag { stream: self.stream + 1, incarnation: 0 };
+        let (at, fork) = {
+            let ledger = source.ledger();
+            let at = ledger.boundary(self.random.random_range(0..=ledger.records()));
+            (at, Stream::new(self.shared.path(tag.stream, 0), Ledger::fork(&ledger, tag, at)))
+        };
+        let place = offset(at);
+        let headers = [("Stream-Forked-From", source.path.as_str()), ("Stream-Fork-Offset", place.as_str())];
+        let request = Request { headers: &headers, ..Request::new("PUT", &fork.path) };
+        let (answer, clean) = self.shared.settle(&mut self.client, &request).await;
+        count(&self.shared.counters.lifecycle, 1);
+        match answer {
+            Answer::Done(Done { status: 201, tail: Some(tail) }) if tail == at => {}
+            Answer::Done(Done { status: 200, tail: Some(tail) }) if tail == at && !clean => {}
+            answer => return Err(answer.unexpected(Lie::Unexpected).seen(format!("fork {} at {at}", fork.path))),
+        }
+        for seq in 0..self.random.random_range(0..3) {
+            self.append(&fork, seq).await?;
+        }
+        self.check(&fork).await?;
+        Ok(Some(fork))
+    }
+
+    /// Reads all of it: everything is there, and the tail is what it must be.
+    async fn check(&mut self, stream: &Stream) -> Result<(), Violation> {
+        self.shared.ask_tail(&mut self.client, stream).await?;
+        if let Some(ends) = self.shared.read_on(&mut self.client, stream, 0).await? {
+            stream.ledger().finish(ends.next)?;
+        }
+        count(&self.shared.counters.whole, 1);
+        Ok(())
+    }
+}

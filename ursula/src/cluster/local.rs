@@ -1,0 +1,166 @@
+//! `ursula cluster local`: three storage nodes and two gateways as processes of this machine, to try a cluster and
+//! to break it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+
+use tokio::signal::unix::{SignalKind, signal};
+use ursula_common::cli::{self, Failure};
+
+/// Flags of `ursula cluster local`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    /// Where the nodes keep their data, and every process its messages. A cluster that is there goes on.
+    #[arg(long, value_name = "DIRECTORY", default_value = "ursula-cluster")]
+    dir: PathBuf,
+    /// Storage nodes.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    nodes: u16,
+    /// Gateways.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=9))]
+    gateways: u16,
+    /// The port of the first gateway; those of the others and of the nodes follow from it.
+    #[arg(long, default_value_t = 4437, value_parser = clap::value_parser!(u16).range(1..=65000))]
+    port: u16,
+}
+
+/// A process of the cluster.
+struct Member {
+    name: String,
+    arguments: Vec<String>,
+    child: Child,
+}
+
+/// Offsets from the first port: gateways, their operations, nodes, their operations.
+const OPERATIONS: u16 = 10;
+const NODES: u16 = 20;
+const NODE_OPERATIONS: u16 = 30;
+
+/// Runs until a signal comes; then all processes are ended.
+pub(crate) async fn run(flags: &Flags) -> Result<(), Failure> {
+    let mut stop = Box::pin(cli::stop_signal()?);
+    let mut ended = signal(SignalKind::child())?;
+    std::fs::create_dir_all(&flags.dir)?;
+    let mut members = Vec::new();
+    let outcome = tokio::select! {
+        started = start(flags, &mut members) => started,
+        () = &mut stop => Ok(()),
+    };
+    if outcome.is_ok() {
+        say(&banner(flags, &members));
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                _ = ended.recv() => tell_ended(&flags.dir, &mut members),
+            }
+        }
+    }
+    end(members);
+    outcome
+}
+
+async fn start(flags: &Flags, members: &mut Vec<Member>) -> Result<(), Failure> {
+    for id in 1..=flags.nodes {
+        members.push(spawn(&flags.dir, format!("node-{id}"), node_arguments(flags, id))?);
+    }
+    let nodes: Vec<String> = (1..=flags.nodes).map(|id| format!("{id}={}", node_address(flags, id))).collect();
+    let nodes = nodes.iter().flat_map(|node| ["--node", node.as_str()]);
+    let mut init = tokio::process::Command::new(std::env::current_exe()?);
+    let init = init.args(["cluster", "init"]).args(nodes).kill_on_drop(true).status().await?;
+    if !init.success() {
+        return Err("the cluster could not be formed; see above, and the messages of the nodes".into());
+    }
+    for id in 1..=flags.gateways {
+        members.push(spawn(&flags.dir, format!("gateway-{id}"), gateway_arguments(flags, id))?);
+    }
+    Ok(())
+}
+
+fn node_address(flags: &Flags, id: u16) -> String {
+    format!("127.0.0.1:{}", flags.port + NODES + id - 1)
+}
+
+fn gateway_address(flags: &Flags, id: u16) -> String {
+    format!("127.0.0.1:{}", flags.port + id - 1)
+}
+
+fn node_arguments(flags: &Flags, id: u16) -> Vec<String> {
+    let data = flags.dir.join(format!("node-{id}"));
+    let operations = format!("127.0.0.1:{}", flags.port + NODE_OPERATIONS + id - 1);
+    let number = id.to_string();
+    let listen = node_address(flags, id);
+    let data = data.display().to_string();
+    let pairs =
+        [("--node-id", number), ("--data-dir", data), ("--listen", listen), ("--operations-listen", operations)];
+    arguments("storage-node", &pairs)
+}
+
+fn gateway_arguments(flags: &Flags, id: u16) -> Vec<String> {
+    let operations = format!("127.0.0.1:{}", flags.port + OPERATIONS + id - 1);
+    let mut pairs = vec![("--listen", gateway_address(flags, id)), ("--operations-listen", operations)];
+    pairs.extend((1..=flags.nodes).map(|id| ("--node", node_address(flags, id))));
+    arguments("gateway", &pairs)
+}
+
+fn arguments(command: &str, pairs: &[(&str, String)]) -> Vec<String> {
+    let pairs = pairs.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]);
+    std::iter::once(command.to_owned()).chain(pairs).collect()
+}
+
+fn spawn(dir: &Path, name: String, arguments: Vec<String>) -> io::Result<Member> {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join(format!("{name}.log")))?;
+    let child = Command::new(std::env::current_exe()?).args(&arguments).stderr(log).spawn()?;
+    Ok(Member { name, arguments, child })
+}
+
+fn banner(flags: &Flags, members: &[Member]) -> String {
+    let gateways: Vec<String> =
+        (1..=flags.gateways).map(|id| format!("http://{}", gateway_address(flags, id))).collect();
+    let processes: Vec<String> =
+        members.iter().map(|member| format!("  {:<10} process {}", member.name, member.child.id())).collect();
+    format!(
+        "\nUrsula serves streams on {}\n{}\nData and messages: {}\nLook at it: ursula cluster status --address {}\n\
+         Kill any process, and go on. Ctrl-C ends all.\n",
+        gateways.join(" and "),
+        processes.join("\n"),
+        flags.dir.display(),
+        node_address(flags, 1),
+    )
+}
+
+/// Says which processes have ended since the last call, and how to start them again.
+fn tell_ended(dir: &Path, members: &mut Vec<Member>) {
+    let has_ended = |member: &mut Member| member.child.try_wait().ok().flatten();
+    let mut running = Vec::new();
+    for mut member in std::mem::take(members) {
+        match has_ended(&mut member) {
+            Some(status) => say(&obituary(dir, &member, status)),
+            None => running.push(member),
+        }
+    }
+    *members = running;
+}
+
+fn obituary(dir: &Path, Member { name, arguments, .. }: &Member, status: ExitStatus) -> String {
+    let log = dir.join(format!("{name}.log"));
+    format!(
+        "{name} has ended ({status}); start it again with:\n  ursula {} 2>>{}\n",
+        arguments.join(" "),
+        log.display()
+    )
+}
+
+fn end(members: Vec<Member>) {
+    for mut member in members {
+        // It may have ended already.
+        drop(member.child.kill());
+        drop(member.child.wait());
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is for the person at the terminal")]
+fn say(text: &str) {
+    print!("{text}");
+    drop(io::Write::flush(&mut io::stdout()));
+}
