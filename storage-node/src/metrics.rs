@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     pub(crate) lanes: Gauge,
     pub(crate) tails: Gauge,
     pub(crate) peer_links: Gauge,
+    pub(crate) peer_queue_bytes: Gauge,
     pub(crate) peer_frame_messages: Histogram,
     pub(crate) cores: Vec<CoreGauges>,
 }
@@ -69,6 +70,8 @@ impl Metrics {
             lanes: registry.gauge("ursula_node_lanes", "open lanes from gateways"),
             tails: registry.gauge("ursula_node_tails", "open tails of gateways"),
             peer_links: registry.gauge("ursula_node_peer_links", "open links to other nodes, two for each"),
+            peer_queue_bytes: registry
+                .gauge("ursula_node_peer_queue_bytes", "questions to other nodes that wait for their frame"),
             peer_frame_messages: registry
                 .histogram("ursula_node_peer_frame_messages", "questions in one frame to another node"),
             cores: (0..cores).map(core).collect(),

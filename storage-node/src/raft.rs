@@ -257,7 +257,7 @@ impl<M: StateMachine> Replica<M> {
         let mut server = self.raft.server_metrics();
         let led = {
             let now = server.borrow_watched();
-            (now.state == ServerState::Leader).then_some(now.vote)
+            (now.state == ServerState::Leader).then_some(now.vote.leader_id)
         };
         if led.is_none() {
             return std::future::pending().await;
@@ -267,7 +267,7 @@ impl<M: StateMachine> Replica<M> {
                 return std::future::pending().await;
             }
             let now = server.borrow_watched();
-            if now.state != ServerState::Leader || Some(now.vote) != led {
+            if now.state != ServerState::Leader || Some(now.vote.leader_id) != led {
                 return;
             }
         }
@@ -330,9 +330,11 @@ async fn compact<M: StateMachine>(raft: &Raft<M>, log: &MemoryLog) {
 fn led_since<M: StateMachine>(raft: &Raft<M>, acks: &Acks) -> Option<Instant> {
     let server = raft.server_metrics();
     let server = server.borrow_watched();
-    let configs = server.membership_config.membership().get_joint_config();
-    let leads = server.state == ServerState::Leader;
-    leads.then(|| acks.since(server.id, &server.vote, configs)).flatten()
+    let membership = server.membership_config.membership();
+    let configs = membership.get_joint_config();
+    // openraft lets a leader that is no member any more hand over by itself.
+    let leads = server.state == ServerState::Leader && membership.get_node(&server.id).is_some();
+    leads.then(|| acks.since(server.id, server.vote.leader_id, configs)).flatten()
 }
 
 /// That this replica does not lead, and who does as far as it knows. One that has lost touch with the

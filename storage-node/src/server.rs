@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use crate::node::Node;
 use crate::ops;
@@ -30,13 +30,14 @@ pub async fn serve(
 ) -> io::Result<()> {
     let operations = tokio::spawn(ops::serve(node.clone(), operations));
     let (drain, drained) = tokio::sync::oneshot::channel::<()>();
+    // The builder's own setting is only for listeners that it makes itself.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
-        .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(CALLS_MAX)
         .add_routes(node.routes())
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async { drop(drained.await) });
+        .serve_with_incoming_shutdown(incoming, async { drop(drained.await) });
     tokio::pin!(server);
     let ended = tokio::select! {
         ended = &mut server => ended,

@@ -29,10 +29,7 @@ impl PeerAddress {
 
     /// A node in this process; `name` tells it from others.
     pub(crate) fn local(name: &str, channel: NodeChannel, incarnation: u64) -> PeerAddress {
-        // A channel is made to be cloned, not to be shared.
-        let channel = std::sync::Mutex::new(channel);
-        let connect = move || channel.lock().ok().map(|channel| channel.clone());
-        PeerAddress { name: name.into(), incarnation, connect: Arc::new(connect) }
+        PeerAddress { name: name.into(), incarnation, connect: Arc::new(move || Some(channel.clone())) }
     }
 
     /// The data directory that is expected there.

@@ -67,7 +67,7 @@ impl Questions {
                 Ok(None) => return Ok(()),
                 Err(status) => {
                     debug!(%status, peer = self.caller.from, "a link was cut");
-                    return Ok(());
+                    return Err(status);
                 }
             };
             let current = Some(self.peers.version());

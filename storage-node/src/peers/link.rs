@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use metrics::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -59,13 +60,14 @@ pub(crate) enum Priority {
 pub(crate) struct Link {
     queue: mpsc::UnboundedSender<Question>,
     room: Arc<Semaphore>,
+    queue_bytes: Gauge,
 }
 
 struct Question {
     group: GroupId,
     body: Body,
     answer: oneshot::Sender<Result<Body, PeerError>>,
-    room: OwnedSemaphorePermit,
+    room: Room,
 }
 
 /// An answer on its way. Dropping it forgets the question.
@@ -79,8 +81,28 @@ impl Future for Answer {
     }
 }
 
-/// Room in the queue of a link for one question.
-pub(crate) struct Room(OwnedSemaphorePermit);
+/// Room in the queue of a link for one question; counted until the question is in its frame.
+pub(crate) struct Room {
+    permit: OwnedSemaphorePermit,
+    queue_bytes: Gauge,
+}
+
+impl Room {
+    fn new(permit: OwnedSemaphorePermit, queue_bytes: Gauge) -> Room {
+        queue_bytes.increment(permit.num_permits() as f64);
+        Room { permit, queue_bytes }
+    }
+
+    fn bytes(&self) -> usize {
+        self.permit.num_permits()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.queue_bytes.decrement(self.bytes() as f64);
+    }
+}
 
 impl Link {
     pub(super) fn start(
@@ -94,25 +116,29 @@ impl Link {
         let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         let task = Task { peers: Arc::downgrade(peers), to, address, priority, questions, trouble: None, next_id: 1 };
         peers.runtime.spawn(task.run(stop));
-        Link { queue, room }
+        Link { queue, room, queue_bytes: peers.metrics.peer_queue_bytes.clone() }
     }
 
     /// Room for a question with so many bytes of entries, if there is some now.
     pub(crate) fn try_room(&self, bytes: usize) -> Option<Room> {
-        self.room.clone().try_acquire_many_owned(cost(bytes)).ok().map(Room)
+        let permit = self.room.clone().try_acquire_many_owned(cost(bytes)).ok()?;
+        Some(Room::new(permit, self.queue_bytes.clone()))
     }
 
     /// Waits for room for a question with so many bytes of entries.
     pub(crate) fn room(&self, bytes: usize) -> impl Future<Output = Room> + use<> {
-        let room = self.room.clone();
-        async move { Room(room.acquire_many_owned(cost(bytes)).await.expect("invariant: never closed")) }
+        let (room, queue_bytes) = (self.room.clone(), self.queue_bytes.clone());
+        async move {
+            let permit = room.acquire_many_owned(cost(bytes)).await.expect("invariant: never closed");
+            Room::new(permit, queue_bytes)
+        }
     }
 
     /// Asks. Questions arrive in the order of these calls.
     pub(crate) fn ask(&self, group: GroupId, body: Body, room: Room) -> Answer {
         let (answer, answered) = oneshot::channel();
         // A link that has ended drops the question, which the asker hears of.
-        drop(self.queue.send(Question { group, body, answer, room: room.0 }));
+        drop(self.queue.send(Question { group, body, answer, room }));
         Answer(answered)
     }
 }
@@ -193,7 +219,7 @@ impl Task {
     /// have no answer by then are lost.
     async fn serve(&mut self, mut connection: Connection) -> Option<String> {
         let mut waiting: BTreeMap<u64, Waiting> = BTreeMap::new();
-        let mut outgoing: VecDeque<(Message, OwnedSemaphorePermit)> = VecDeque::new();
+        let mut outgoing: VecDeque<(Message, Room)> = VecDeque::new();
         let mut taken = Vec::new();
         let mut watch = interval(WATCH_INTERVAL);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -242,13 +268,13 @@ impl Task {
         }
     }
 
-    fn pack(&self, outgoing: &mut VecDeque<(Message, OwnedSemaphorePermit)>) -> Frame {
+    fn pack(&self, outgoing: &mut VecDeque<(Message, Room)>) -> Frame {
         let (mut messages, mut bytes) = (Vec::with_capacity(outgoing.len().min(FRAME_MESSAGES_MAX)), 0);
         while bytes < FRAME_BYTES_MAX
             && messages.len() < FRAME_MESSAGES_MAX
             && let Some((message, room)) = outgoing.pop_front()
         {
-            bytes += room.num_permits();
+            bytes += room.bytes();
             messages.push(message);
         }
         if let Some(peers) = self.peers.upgrade() {

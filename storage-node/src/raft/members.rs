@@ -125,6 +125,8 @@ impl<M: StateMachine> Replica<M> {
     /// # Errors
     /// If it does not lead in time: then the voters elect whom they will.
     pub(crate) async fn transfer_leader(&self, to: NodeId) -> io::Result<()> {
+        let leader = self.raft.server_metrics().borrow_watched().vote.leader_id;
+        self.acks.revoke(leader);
         self.raft.trigger().transfer_leader(to.0).await.map_err(io::Error::other)?;
         let handed_over = async {
             let mut known = self.lead();

@@ -2,6 +2,7 @@
 
 mod elections;
 mod faults;
+mod leases;
 mod members;
 mod pipeline;
 mod world;

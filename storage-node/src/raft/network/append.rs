@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::future::LocalBoxFuture;
-use openraft::alias::{LogIdOf, VoteOf};
+use openraft::alias::{LeaderIdOf, LogIdOf};
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendResult};
 use prost::Message;
@@ -49,7 +49,7 @@ pub(super) struct Session<S> {
 
 /// What has to be remembered of a question.
 struct Pending {
-    vote: VoteOf<TypeConfig>,
+    leader: LeaderIdOf<TypeConfig>,
     previous: Option<LogIdOf<TypeConfig>>,
     last: Option<LogIdOf<TypeConfig>>,
     sent: Instant,
@@ -90,7 +90,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Session<S> {
                 Poll::Ready(Some(request)) => {
                     let append = append_to_wire(&request);
                     let pending = Pending {
-                        vote: request.vote,
+                        leader: request.vote.leader_id,
                         previous: request.prev_log_id,
                         last: request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id),
                         sent: Instant::now(),
@@ -144,7 +144,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Session<S> {
         match &response {
             AppendEntriesResponse::Conflict if pending.previous.is_none() => return Err(failed(PeerError::Malformed)),
             AppendEntriesResponse::HigherVote(_) => {}
-            _ => self.acks.note(self.target.0, pending.vote, pending.sent),
+            _ => self.acks.note(self.target.0, pending.leader, pending.sent),
         }
         Ok(response.into_stream_result(pending.previous, pending.last))
     }

@@ -146,32 +146,3 @@ async fn what_a_deposed_leader_could_not_commit_has_an_unknown_outcome() {
     })
     .await;
 }
-
-/// A follower forgets in a restart what it promised its leader. If it voted at once, another could be elected
-/// while the leader still trusts its lease.
-#[tokio::test(start_paused = true)]
-async fn after_a_restart_nobody_votes_at_once() {
-    with_voters(3, 1, async |world| {
-        let leader = world.leader().await;
-        world.append(1).await;
-        let mut followers = [1, 2, 3].into_iter().filter(|node| *node != leader);
-        let (first, second) = (followers.next().expect("one"), followers.next().expect("two"));
-        world.set(leader, Mode::Cut);
-        for follower in [first, second] {
-            let dead = world.kill(follower).await;
-            world.restart(dead).await;
-        }
-        world.set(leader, Mode::Cut);
-        let restarted = Instant::now();
-        for replica in [world.replica(first), world.replica(second)] {
-            replica.raft.trigger().elect(true).await.expect("it runs");
-        }
-        while !world.replica(first).leads() && !world.replica(second).leads() {
-            sleep(Duration::from_millis(1)).await;
-        }
-        let waited = restarted.elapsed();
-        assert!(waited >= super::super::RESTART_SILENCE, "elected {waited:?} after the restart");
-        assert!(matches!(world.replica(leader).confirm_leadership().await, Err(Error::NotLeader { .. })));
-    })
-    .await;
-}

@@ -11,7 +11,7 @@ async fn survives(mode: Mode) {
     with_voters(3, 1, async |world| {
         world.set_all(mode);
         let mut acknowledged = Vec::new();
-        for at in 1..=60 {
+        for at in 1..=30 {
             let leader = world.leader().await;
             match timeout(Duration::from_secs(20), world.replica(leader).propose(vec![command(at)])).await {
                 Ok(Ok(_)) => acknowledged.push(at),
@@ -28,7 +28,7 @@ async fn survives(mode: Mode) {
         assert!(journal.windows(2).all(|pair| pair[0] < pair[1]), "{mode:?}: {journal:?}");
         journal.retain(|at| acknowledged.contains(at));
         assert_eq!(journal, acknowledged, "{mode:?}");
-        assert!(acknowledged.len() > 20, "{mode:?}: {}", acknowledged.len());
+        assert!(acknowledged.len() > 10, "{mode:?}: {}", acknowledged.len());
     })
     .await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use ursula_common::NodeId;
 
-use super::super::{Error, LOG_ENTRIES_MAX, LOG_PATIENCE};
+use super::super::{Error, LOG_BYTES_MAX, LOG_PATIENCE};
 use super::memory;
 use super::world::{Mode, World, command, with_nodes, with_voters};
 
@@ -40,9 +40,11 @@ async fn a_learner_catches_up_votes_and_replaces_another() {
         assert_eq!(replica.status().learners, set(&[4]));
         let leaves = [1, 2, 3].into_iter().find(|node| *node != leader).expect("a follower");
         let stay: Vec<u64> = [1, 2, 3, 4].into_iter().filter(|node| *node != leaves).collect();
-        replica.change_voters(&set(&stay), false).await.expect("changed");
+        replica.change_voters(&set(&stay), true).await.expect("changed");
         let status = replica.status();
-        assert_eq!((status.voters, status.learners), (vec![set(&stay)], set(&[])));
+        assert_eq!((status.voters, status.learners), (vec![set(&stay)], set(&[leaves])), "it follows on");
+        replica.remove_learners(&set(&[leaves])).await.expect("dropped");
+        assert!(replica.status().learners.is_empty());
         world.kill(leaves).await;
         world.append(21).await;
         assert_eq!(world.agreed(&stay, 21).await, (1..=21).collect::<Vec<_>>());
@@ -73,18 +75,21 @@ async fn a_learner_can_be_dropped_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_leaves_hands_over() {
+async fn a_leader_that_loses_its_vote_leads_until_it_hands_over() {
     with_voters(3, 1, async |world| {
         let leader = world.leader().await;
         world.append(1).await;
-        let stay: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != leader).collect();
-        world.replica(leader).change_voters(&set(&stay), false).await.expect("changed");
-        while world.replica(leader).leads() {
-            sleep(Duration::from_millis(10)).await;
-        }
-        world.append(2).await;
-        assert_ne!(world.leader().await, leader);
-        assert_eq!(world.agreed(&stay, 2).await, [1, 2]);
+        let stay = [leader % 3 + 1, (leader + 1) % 3 + 1];
+        let replica = world.replica(leader).clone();
+        replica.change_voters(&set(&stay), true).await.expect("changed");
+        replica.propose(vec![command(2)]).await.expect("committed by the two others");
+        assert_eq!(replica.confirm_leadership().await, Ok(()));
+        replica.transfer_leader(NodeId(stay[0])).await.expect("handed over");
+        world.append(3).await;
+        world.replica(stay[0]).remove_learners(&set(&[leader])).await.expect("gone");
+        assert_eq!(world.agreed(&stay, 3).await, [1, 2, 3]);
+        let status = world.replica(stay[0]).status();
+        assert_eq!((status.voters, status.learners), (vec![set(&stay)], set(&[])));
     })
     .await;
 }
@@ -105,7 +110,13 @@ async fn leadership_is_handed_over_where_one_wants() {
         // To one that is away: an error, and the group goes on.
         let away = leader % 3 + 1;
         world.set(away, Mode::Cut);
-        assert!(world.replica(leader).transfer_leader(NodeId(away)).await.is_err());
+        let prove = world.replica(leader).prover();
+        assert_eq!(prove(), Ok(()));
+        let handing_over = world.replica(leader).transfer_leader(NodeId(away));
+        tokio::pin!(handing_over);
+        assert!(futures_util::poll!(&mut handing_over).is_pending());
+        assert!(prove().is_err(), "the voters are free to elect another at once");
+        assert!(handing_over.await.is_err());
         world.append(7).await;
     })
     .await;
@@ -134,18 +145,22 @@ async fn one_that_was_away_for_long_gets_a_snapshot_and_then_the_log() {
         let away = [1, 2, 3].into_iter().find(|node| *node != leader).expect("a follower");
         world.append(1).await;
         world.set(away, Mode::Cut);
-        let last = (LOG_PATIENCE * LOG_ENTRIES_MAX + 200) as u64;
+        const BODY_BYTES: usize = 256 << 10;
+        let patience = LOG_PATIENCE * LOG_BYTES_MAX;
+        let last = (2 * patience / BODY_BYTES) as u64;
         let replica = world.replica(leader).clone();
         for at in 2..=last {
-            replica.propose(vec![command(at)]).await.expect("committed");
+            replica.propose(vec![super::command(at, BODY_BYTES)]).await.expect("committed");
+            // What is being sent to the one that is away is held until the attempt has failed.
+            sleep(Duration::from_millis(50)).await;
         }
-        assert!(memory(&replica).entries() < LOG_PATIENCE * LOG_ENTRIES_MAX, "it was cut");
+        assert!(memory(&replica).bytes() <= patience * 3 / 2, "it was cut");
         world.set(away, Mode::Open);
         world.append(last + 1).await;
         let journal = world.agreed(&[1, 2, 3], last + 1).await;
         assert!(journal.iter().copied().eq(1..=last + 1), "whole and in order");
         for node in [1, 2, 3] {
-            assert!(memory(world.replica(node)).entries() <= LOG_PATIENCE * LOG_ENTRIES_MAX, "node {node} holds all");
+            assert!(memory(world.replica(node)).bytes() <= patience * 3 / 2, "node {node} holds all");
         }
         assert!(world.wires[&(leader, away)].snapshots.load(Ordering::Relaxed) > 0);
     })

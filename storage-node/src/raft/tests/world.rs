@@ -75,6 +75,10 @@ pub(super) enum Mode {
     Shuffle,
     /// No answer arrives.
     Hold,
+    /// Nothing arrives, in either direction.
+    Freeze,
+    /// No question arrives, but answers do.
+    Mute,
 }
 
 /// The way from one node to another.
@@ -121,6 +125,14 @@ impl Wire {
     fn questions(self: Arc<Self>, frames: Streaming<Frame>) -> BoxStream<'static, Frame> {
         let (cut, mut seen) = (self.is_cut(), 0);
         let frames = frames.filter_map(|frame| ready(frame.ok()));
+        let wire = self.clone();
+        let held = move |frame: Frame| {
+            let mut mode = wire.mode.subscribe();
+            async move {
+                drop(mode.wait_for(|mode| !matches!(mode, Mode::Freeze | Mode::Mute)).await);
+                frame
+            }
+        };
         let through = move |frame: Frame| {
             seen += 1;
             self.count(&frame);
@@ -130,7 +142,7 @@ impl Wire {
                 _ => vec![frame],
             })
         };
-        frames.flat_map(through).take_until(cut).boxed()
+        frames.then(held).flat_map(through).take_until(cut).boxed()
     }
 
     fn answers(self: Arc<Self>, frames: Streaming<Frame>) -> BoxStream<'static, Result<Frame, Status>> {
@@ -143,7 +155,7 @@ impl Wire {
         let through = move |(number, frame): (u64, Result<Frame, Status>)| {
             let mut mode = self.mode.subscribe();
             async move {
-                drop(mode.wait_for(|mode| *mode != Mode::Hold).await);
+                drop(mode.wait_for(|mode| !matches!(mode, Mode::Hold | Mode::Freeze)).await);
                 let shuffled = *mode.borrow() == Mode::Shuffle;
                 // Every other answer is overtaken by the next.
                 sleep(Duration::from_millis(if shuffled && number % 2 == 0 { 5 } else { 0 })).await;
