@@ -41,6 +41,9 @@ soak *flags:
 # The same, as much of it as a change must pass
 soak-ci *flags: (soak "--appends 1000000 --faults 76 --minutes 15" flags)
 
+# How long writes stand still when the leader is killed, fifty times: the median is to be 2 s at most, p99 4 s
+leader-kills *flags: (soak "--kinds kill-leader --faults 50 --minutes 10" flags)
+
 # Licences, versions and origins of the dependencies; needs cargo-deny
 deny:
     cargo deny check

@@ -120,14 +120,15 @@ impl Journal {
         if old || synced { Ok(()) } else { self.sync().await }
     }
 
-    /// The payload of a record.
+    /// The payloads of records, which lie there in this order.
     ///
     /// # Errors
-    /// If it cannot be read, or is damaged.
-    pub(crate) async fn read(&self, at: Location) -> io::Result<Bytes> {
-        self.readable(at).await?;
+    /// If one cannot be read, or is damaged.
+    pub(crate) async fn read_all(&self, places: Vec<Location>) -> io::Result<Vec<Bytes>> {
+        let Some(last) = places.last() else { return Ok(Vec::new()) };
+        self.readable(*last).await?;
         let dir = self.0.dir.clone();
-        runtime::blocking(move || dir.read(at).map_err(io::Error::other)).await
+        runtime::blocking(move || places.into_iter().map(|at| dir.read(at).map_err(io::Error::other)).collect()).await
     }
 
     /// The directory in which the log lies.

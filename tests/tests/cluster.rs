@@ -39,7 +39,6 @@ fn others(cluster: &Cluster, node: u32) -> Vec<u32> {
 
 /// A gateway that held on to a dead leader would answer with an error; it waits and sends again instead.
 #[test]
-#[ignore = "needs the cluster"]
 fn clients_of_a_gateway_get_no_error_when_leaders_are_killed() {
     let mut cluster = cluster(&[]);
     let mut http = connect(&cluster, 1);
@@ -62,7 +61,6 @@ fn clients_of_a_gateway_get_no_error_when_leaders_are_killed() {
 }
 
 #[test]
-#[ignore = "needs the cluster"]
 fn nothing_is_acknowledged_without_a_majority() {
     let mut cluster = cluster(&OP_TIMEOUT);
     let mut http = connect(&cluster, 1);
@@ -85,7 +83,6 @@ fn nothing_is_acknowledged_without_a_majority() {
 
 /// It has forgotten what it had acknowledged, so it must not help to make a majority.
 #[test]
-#[ignore = "needs the cluster"]
 fn an_emptied_node_does_not_count() {
     let mut cluster = cluster(&OP_TIMEOUT);
     let mut http = connect(&cluster, 1);
@@ -108,7 +105,6 @@ fn an_emptied_node_does_not_count() {
 
 /// A leader that hears nobody, or whom nobody hears, is not one for long.
 #[test]
-#[ignore = "needs the cluster"]
 fn writes_go_on_without_a_leader_that_is_cut_off_in_any_direction() {
     let cluster = cluster(&[]);
     let mut http = connect(&cluster, 1);

@@ -150,7 +150,6 @@ fn base_url(front: &Proxy) -> String {
 }
 
 #[test]
-#[ignore = "needs the cluster"]
 fn conformance_of_a_cluster() {
     let _turn = turn();
     let (_cluster, front) = cluster();
@@ -163,7 +162,6 @@ const KILL_EVERY: Duration = Duration::from_secs(10);
 const GONE: Duration = Duration::from_secs(2);
 
 #[test]
-#[ignore = "needs the cluster"]
 fn conformance_of_a_cluster_whose_leaders_are_killed() {
     let _turn = turn();
     let (mut cluster, front) = cluster();

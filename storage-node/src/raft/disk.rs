@@ -7,6 +7,7 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::rc::Rc;
 
+use futures_util::{Stream, TryStreamExt, stream};
 use openraft::alias::{EntryOf, LogIdOf, VoteOf};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
@@ -74,7 +75,10 @@ impl DiskLog {
         inner.synced = inner.end();
         inner.appended_bytes = inner.places.iter().map(|place| u64::from(place.len)).sum();
         inner.last = match inner.places.back() {
-            Some(place) => Some(codec::decode_entry(journal.read(*place).await?)?.log_id),
+            Some(place) => {
+                let last = journal.read_all(vec![*place]).await?.into_iter().next();
+                last.map(codec::decode_entry).transpose()?.map(|entry| entry.log_id)
+            }
             None => inner.purged,
         };
         Ok(DiskLog { group, journal, inner: Rc::new(RefCell::new(inner)) })
@@ -117,25 +121,41 @@ impl DiskLog {
         (upto > inner.first).then_some(upto)
     }
 
+    /// The part of a range that is in the log.
+    fn held(&self, range: &impl RangeBounds<u64>) -> Range<u64> {
+        let first = match range.start_bound() {
+            Bound::Included(index) => *index,
+            Bound::Excluded(index) => index + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(index) => index + 1,
+            Bound::Excluded(index) => *index,
+            Bound::Unbounded => u64::MAX,
+        };
+        let inner = self.inner.borrow();
+        first.max(inner.first)..end.min(inner.end())
+    }
+
+    /// Entries from the first index on, up to the first that ends at or after `bytes_max` bytes.
     async fn read(&self, indexes: Range<u64>, bytes_max: u64) -> io::Result<Vec<EntryOf<TypeConfig>>> {
-        let mut entries = Vec::new();
+        let mut wanted = Vec::new();
         let mut bytes = 0;
-        for index in indexes {
-            let (recent, place) = {
-                let inner = self.inner.borrow();
-                (inner.recent.get(&index).cloned(), inner.place(index))
-            };
-            let Some(place) = place else { break };
-            entries.push(match recent {
-                Some(entry) => entry,
-                None => codec::decode_entry(self.journal.read(place).await?)?,
-            });
-            bytes += u64::from(place.len);
-            if bytes >= bytes_max {
-                break;
+        {
+            let inner = self.inner.borrow();
+            for index in indexes {
+                let Some(place) = inner.place(index).filter(|_| bytes < bytes_max) else { break };
+                wanted.push((place, inner.recent.get(&index).cloned()));
+                bytes += u64::from(place.len);
             }
         }
-        Ok(entries)
+        let missing = wanted.iter().filter(|(_, recent)| recent.is_none()).map(|(place, _)| *place).collect();
+        let mut read = self.journal.read_all(missing).await?.into_iter();
+        let entry = |(_, recent): (Location, Option<EntryOf<TypeConfig>>)| match recent {
+            Some(entry) => Ok(entry),
+            None => codec::decode_entry(read.next().expect("invariant: what was missing was read")),
+        };
+        wanted.into_iter().map(entry).collect()
     }
 }
 
@@ -189,21 +209,25 @@ impl RaftLogReader<TypeConfig> for DiskLog {
         &mut self,
         range: RB,
     ) -> Result<Vec<EntryOf<TypeConfig>>, io::Error> {
-        let first = match range.start_bound() {
-            Bound::Included(index) => *index,
-            Bound::Excluded(index) => index + 1,
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(index) => index + 1,
-            Bound::Excluded(index) => *index,
-            Bound::Unbounded => u64::MAX,
-        };
-        let (held_first, held_end) = {
-            let inner = self.inner.borrow();
-            (inner.first, inner.end())
-        };
-        self.read(first.max(held_first)..end.min(held_end), u64::MAX).await
+        let range = self.held(&range);
+        self.read(range, u64::MAX).await
+    }
+
+    /// What is applied after a restart, or by a replica that was behind, does not fit in memory at once.
+    async fn entries_stream<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<EntryOf<TypeConfig>, io::Error>> + OptionalSend {
+        let (log, range) = (self.clone(), self.held(&range));
+        let pages = stream::try_unfold(range.start, move |next| {
+            let log = log.clone();
+            async move {
+                let page = log.read(next..range.end, READ_BYTES).await?;
+                let next = next + page.len() as u64;
+                Ok::<_, io::Error>((!page.is_empty()).then_some((page, next)))
+            }
+        });
+        Box::pin(pages.map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten())
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<EntryOf<TypeConfig>>, io::Error> {
