@@ -41,10 +41,11 @@ const ROWS_MIN: usize = 600;
 /// Short, for the rows in which a client stops; long enough for the largest body on a busy machine.
 const TIMEOUTS: &str = "header_timeout_ms = 2000\nbody_timeout_ms = 2000\n";
 
-/// Codes that no row can bring about: they need 10 PB in a stream, retention, a fault between the tiers, or
-/// another request at the same moment.
-const OUT_OF_REACH: [&str; 12] = [
+/// Codes that no row can bring about: they need 10 PB in a stream, retention, a fault between the tiers,
+/// another request at the same moment, or an operator.
+const OUT_OF_REACH: [&str; 13] = [
     "bucket_busy",
+    "cluster_refused",
     "disk_full",
     "malformed_message",
     "memory_full",
