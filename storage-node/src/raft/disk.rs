@@ -12,7 +12,7 @@ use openraft::alias::{EntryOf, LogIdOf, VoteOf};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use ursula_common::GroupId;
-use ursula_wal::{Fact, Location, RecoveredGroup};
+use ursula_wal::{Damage, Fact, Location, RecoveredGroup};
 
 use super::codec;
 use super::types::TypeConfig;
@@ -62,8 +62,14 @@ impl DiskLog {
     /// The log of a group as it was found, or an empty one.
     ///
     /// # Errors
-    /// If what was found cannot be read.
+    /// If what was found is damaged or cannot be read.
     pub(crate) async fn open(group: GroupId, journal: Journal, found: RecoveredGroup) -> io::Result<DiskLog> {
+        if let Some(Damage { segment, at, .. }) = found.damage {
+            return Err(io::Error::other(format!(
+                "its log is damaged in file {segment}.log at byte {at}: restore the file, or take this node out of the \
+                 cluster and add a new one in its place (ursula cluster replace-node)"
+            )));
+        }
         let mut inner = Inner {
             vote: found.vote.map(codec::decode_vote).transpose()?,
             committed: found.committed.map(codec::decode_log_id).transpose()?,
