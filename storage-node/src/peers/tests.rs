@@ -246,7 +246,13 @@ async fn a_connection_is_made_again() {
         let process = process.expect("a runtime");
         process.spawn(async move {
             let mut two = node(2, 20, Some(CLUSTER));
-            let listener = TcpListener::bind(address).await.expect("the port");
+            // The life before may still be on its way out, or somebody else have the port for a moment.
+            let listener = loop {
+                match TcpListener::bind(address).await {
+                    Ok(listener) => break listener,
+                    Err(_) => sleep(Duration::from_millis(10)).await,
+                }
+            };
             let server = tonic::transport::Server::builder().add_service(peer_server(two.service.clone()));
             tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
             loop {
