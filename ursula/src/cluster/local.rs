@@ -5,8 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{sleep, timeout};
 use ursula_common::cli::{self, Failure};
 
 /// Flags of `ursula cluster local`.
@@ -32,6 +35,10 @@ struct Member {
     arguments: Vec<String>,
     child: Child,
 }
+
+/// How long a gateway may take until it listens, and the pause before it is looked at again.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_PAUSE: Duration = Duration::from_millis(20);
 
 /// Offsets from the first port: gateways, their operations, nodes, their operations.
 const GATEWAYS: u16 = 0;
@@ -76,7 +83,17 @@ async fn start(flags: &Flags, members: &mut Vec<Member>) -> Result<(), Failure> 
     for id in 1..=flags.gateways {
         members.push(spawn(&flags.dir, format!("gateway-{id}"), gateway_arguments(flags, id))?);
     }
+    for id in 1..=flags.gateways {
+        let listens = timeout(START_TIMEOUT, until_it_listens(address(flags, GATEWAYS, id))).await;
+        listens.map_err(|_| format!("gateway-{id} does not listen; see {}", flags.dir.display()))?;
+    }
     Ok(())
+}
+
+async fn until_it_listens(address: SocketAddr) {
+    while TcpStream::connect(address).await.is_err() {
+        sleep(START_PAUSE).await;
+    }
 }
 
 /// The address of process `id` of those that begin `offset` ports after the first gateway.
