@@ -35,7 +35,7 @@ impl ConfigFlags {
     /// # Errors
     /// Those of `load`.
     #[expect(clippy::print_stdout, reason = "the settings are what was asked for")]
-    pub fn settings<S: Settings>(
+    fn settings<S: Settings>(
         &self,
         load: impl FnOnce(Option<&Path>) -> Result<S, ConfigError>,
     ) -> Result<Option<S>, ConfigError> {
@@ -44,6 +44,21 @@ impl ConfigFlags {
             print!("{}", config::to_toml(&settings));
         }
         Ok((!self.check && !self.print_config).then_some(settings))
+    }
+
+    /// Serves with the settings that `load` makes of the file, unless they were only to be checked or printed.
+    ///
+    /// # Errors
+    /// Those of `load` and of the server.
+    pub fn serve<S: Settings, W: Future<Output = Result<(), Failure>>>(
+        &self,
+        load: impl FnOnce(Option<&Path>) -> Result<S, ConfigError>,
+        serve: impl FnOnce(S) -> W,
+    ) -> Result<(), Failure> {
+        match self.settings(load)? {
+            Some(settings) => block_on(serve(settings)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -22,10 +22,7 @@ pub struct Arguments {
 
 /// Serves until a signal comes.
 pub fn run(Arguments { config, flags }: &Arguments) -> ExitCode {
-    cli::run("info", || match config.settings(|file| config::load(file, flags))? {
-        Some(settings) => cli::block_on(serve_until_signal(settings)),
-        None => Ok(()),
-    })
+    cli::run("info", || config.serve(|file| config::load(file, flags), serve_until_signal))
 }
 
 async fn serve_until_signal(settings: GatewayConfig) -> Result<(), Failure> {

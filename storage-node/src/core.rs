@@ -199,8 +199,8 @@ impl Core {
         Ok(core)
     }
 
-    fn hosted(&self, group: GroupId) -> Option<Hosted> {
-        self.groups.borrow().get(&group).cloned()
+    fn group(&self, group: GroupId) -> Option<Rc<Group>> {
+        self.groups.borrow().get(&group).map(|hosted| hosted.group.clone())
     }
 
     fn all_hosted(&self) -> Vec<Hosted> {
@@ -241,7 +241,7 @@ impl Core {
             kind => kind,
         };
         // Without a replica here the reply is dropped, which is an answer too: not here.
-        let Some(Hosted { group, .. }) = self.hosted(group) else { return };
+        let Some(group) = self.group(group) else { return };
         let now = self.clock.now();
         match kind {
             RequestKind::Describe { key, inherited, touch, reply } => {
@@ -278,21 +278,21 @@ impl Core {
     }
 
     fn answer(&self, question: Inbound) {
-        match self.hosted(question.group) {
-            Some(hosted) => hosted.group.replica.answer(question),
+        match self.group(question.group) {
+            Some(group) => group.replica.answer(question),
             None => question.reply.refuse(Reason::NotHere, not_here(question.group)),
         }
     }
 
     fn install(&self, snapshot: InboundSnapshot) {
-        match self.hosted(snapshot.group) {
-            Some(hosted) => hosted.group.replica.install(snapshot),
+        match self.group(snapshot.group) {
+            Some(group) => group.replica.install(snapshot),
             None => drop(snapshot.reply.send(Err(not_here(snapshot.group)))),
         }
     }
 
     fn propose(&self, mut proposal: Proposal) {
-        let Some(Hosted { group, .. }) = self.hosted(proposal.group) else {
+        let Some(group) = self.group(proposal.group) else {
             return proposal.reply.send(Err(Error::NOT_HERE));
         };
         let Op::AcquireFork(acquire) = &mut proposal.op else { return group.enqueue(proposal) };

@@ -114,9 +114,7 @@ impl Node {
         let ready = async {
             let (mut cluster, mut leads) = (self.0.notices.cluster.subscribe(), self.0.notices.leads.subscribe());
             let known = cluster.wait_for(Option::is_some).await.ok()?.clone()?;
-            let led =
-                |leads: &Leads| known.groups.keys().all(|id| leads.get(id).is_some_and(|lead| lead.leader.is_some()));
-            leads.wait_for(led).await.ok().map(drop)
+            leads.wait_for(|leads| known.groups.keys().all(|group| is_led(leads, *group))).await.ok().map(drop)
         };
         let ready = tokio::time::timeout(LEAD_TIMEOUT, ready).await.ok().flatten();
         ready.ok_or_else(|| io::Error::other("a group could not be started; see the messages before"))
@@ -134,8 +132,9 @@ impl Node {
     pub(crate) fn is_ready(&self) -> bool {
         let leads = self.0.notices.leads.borrow();
         let hosted = self.0.notices.hosted();
-        let led = |group: &GroupId| leads.get(group).is_some_and(|lead| lead.leader.is_some());
-        self.0.notices.cluster.borrow().is_some() && !hosted.is_empty() && hosted.iter().all(led)
+        self.0.notices.cluster.borrow().is_some()
+            && !hosted.is_empty()
+            && hosted.iter().all(|group| is_led(&leads, *group))
     }
 
     /// The way to this node from within the process.
@@ -182,6 +181,10 @@ impl Node {
             .add_service(ursula_proto::peer_server(PeerService::new(peers.clone(), directory.clone())))
             .add_service(ursula_proto::admin_server(AdminService::new(cluster.clone())))
     }
+}
+
+fn is_led(leads: &Leads, group: GroupId) -> bool {
+    leads.get(&group).is_some_and(|lead| lead.leader.is_some())
 }
 
 /// Who the node is: as its data directory says, or for this life only.

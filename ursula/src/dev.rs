@@ -66,10 +66,7 @@ struct NoKeys {}
 
 /// Serves until a signal comes.
 pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
-    match flags.config.settings(|file| settings(flags, file))? {
-        Some(settings) => cli::block_on(serve(settings)),
-        None => Ok(()),
-    }
+    flags.config.serve(|file| settings(flags, file), serve)
 }
 
 fn settings(flags: &Flags, file: Option<&Path>) -> Result<DevConfig, config::ConfigError> {

@@ -76,19 +76,19 @@ impl Core {
             Order::Forget(reply) => drop(spawn_local(async move { reply.send(core.forget(group).await) })),
             Order::Status(reply) => {
                 // Without a replica the reply is dropped: there is none.
-                let Some(hosted) = self.hosted(group) else { return };
-                spawn_local(async move { reply.send(hosted.group.replica.report(group).await) });
+                let Some(hosted) = self.group(group) else { return };
+                spawn_local(async move { reply.send(hosted.replica.report(group).await) });
             }
             Order::Command(command, reply) => {
-                let Some(hosted) = self.hosted(group) else { return drop(reply.send(Err(Error::NOT_HERE))) };
-                spawn_local(async move { reply.send(hosted.group.replica.command(command).await) });
+                let Some(hosted) = self.group(group) else { return drop(reply.send(Err(Error::NOT_HERE))) };
+                spawn_local(async move { reply.send(hosted.replica.command(command).await) });
             }
         }
     }
 
     async fn host(self: &Rc<Self>, group: GroupId) -> Result<(), Error> {
         self.begin_change(group).await;
-        let started = match self.hosted(group) {
+        let started = match self.group(group) {
             Some(_) => Ok(()),
             None => self.start_replica(group).await,
         };

@@ -75,11 +75,16 @@ impl GroupState {
 
     /// Lets go of everything, because the replica is no longer here.
     pub(crate) fn clear(&mut self) {
+        self.replace_bytes(Places::default());
+        self.tails.end_all(&Error::NOT_HERE);
+    }
+
+    /// Forgets where all bytes were: they are at `places` now, and nowhere else.
+    fn replace_bytes(&mut self, places: Places) {
         self.hot.borrow_mut().remove_group(self.group);
         if let Some(archive) = &self.archive {
-            archive.restore(self.group, Places::default());
+            archive.restore(self.group, places);
         }
-        self.tails.end_all(&Error::NOT_HERE);
     }
 
     fn tell_cluster_news(&self) {
@@ -289,10 +294,7 @@ impl StateMachine for GroupState {
 
     fn restore(&mut self, state: Bytes, places: Places) -> io::Result<()> {
         self.streams = State::decode(state).map_err(io::Error::other)?;
-        self.hot.borrow_mut().remove_group(self.group);
-        if let Some(archive) = &self.archive {
-            archive.restore(self.group, places);
-        }
+        self.replace_bytes(places);
         self.tails.end_all(&Error::Unavailable);
         self.tell_cluster_news();
         Ok(())
