@@ -196,3 +196,21 @@ fn a_purge_that_is_lost_is_not_a_hole_of_its_length() {
     let (_, found) = open(&io, 2).unwrap();
     assert_eq!(damaged(&found), [G]);
 }
+
+/// Its records and the seal are of one batch, and no later one in the segment proves that it was on disk.
+#[test]
+fn the_batch_that_fills_a_segment() {
+    let io = FaultIo::new(1 << 30);
+    let (log, _) = open(&io, 1).unwrap();
+    let (mut appender, mut writer) = log.writer(0);
+    let (stream, offset) = (ursula_common::StreamId(1), ursula_common::Offset(0));
+    let slices: Vec<_> = (0..14).map(|_| appender.slice(G, stream, offset, &[1; 1000])).collect();
+    writer.write(appender.take().unwrap()).unwrap();
+    assert_eq!(log.segments().len(), 2);
+    drop((log, appender, writer));
+    io.kill();
+    flip(&io, slices[9].segment, slices[9].at);
+    let (_, found) = open(&io, 2).unwrap();
+    assert_eq!(found.damage, [Damage { segment: SegmentId(1), at: slices[9].at - 40, group: Some(G) }]);
+    assert_eq!(found.groups[&G].slices.len(), 14);
+}
