@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 use ursula_common::cli::{self, Failure};
 
 /// Flags of `ursula cluster local`.
@@ -36,7 +36,7 @@ struct Member {
     child: Child,
 }
 
-/// How long a gateway may take until it listens, and the pause before it is looked at again.
+/// How long a process may take until it listens, and the pause before it is looked at again.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const START_PAUSE: Duration = Duration::from_millis(20);
 
@@ -73,6 +73,9 @@ async fn start(flags: &Flags, members: &mut Vec<Member>) -> Result<(), Failure> 
     for id in 1..=flags.nodes {
         members.push(spawn(&flags.dir, format!("node-{id}"), node_arguments(flags, id))?);
     }
+    for id in 1..=flags.nodes {
+        until_it_listens(flags, members, address(flags, NODES, id)).await?;
+    }
     let nodes: Vec<String> = (1..=flags.nodes).map(|id| format!("{id}={}", address(flags, NODES, id))).collect();
     let nodes = nodes.iter().flat_map(|node| ["--node", node.as_str()]);
     let mut init = tokio::process::Command::new(std::env::current_exe()?);
@@ -84,16 +87,27 @@ async fn start(flags: &Flags, members: &mut Vec<Member>) -> Result<(), Failure> 
         members.push(spawn(&flags.dir, format!("gateway-{id}"), gateway_arguments(flags, id))?);
     }
     for id in 1..=flags.gateways {
-        let listens = timeout(START_TIMEOUT, until_it_listens(address(flags, GATEWAYS, id))).await;
-        listens.map_err(|_| format!("gateway-{id} does not listen; see {}", flags.dir.display()))?;
+        until_it_listens(flags, members, address(flags, GATEWAYS, id)).await?;
     }
     Ok(())
 }
 
-async fn until_it_listens(address: SocketAddr) {
+/// Waits for a listener, as long as all processes go on.
+async fn until_it_listens(flags: &Flags, members: &mut [Member], address: SocketAddr) -> Result<(), Failure> {
+    let late = Instant::now() + START_TIMEOUT;
     while TcpStream::connect(address).await.is_err() {
+        for Member { name, child, .. } in members.iter_mut() {
+            if let Some(status) = child.try_wait()? {
+                let log = log_path(&flags.dir, name);
+                return Err(format!("{name} has ended ({status}); {} says why", log.display()).into());
+            }
+        }
+        if Instant::now() > late {
+            return Err(format!("nothing listens on {address}; see the messages in {}", flags.dir.display()).into());
+        }
         sleep(START_PAUSE).await;
     }
+    Ok(())
 }
 
 /// The address of process `id` of those that begin `offset` ports after the first gateway.
@@ -125,8 +139,12 @@ fn arguments(command: &str, pairs: &[(&str, String)]) -> Vec<String> {
     std::iter::once(command.to_owned()).chain(pairs).collect()
 }
 
+fn log_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.log"))
+}
+
 fn spawn(dir: &Path, name: String, arguments: Vec<String>) -> io::Result<Member> {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join(format!("{name}.log")))?;
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(log_path(dir, &name))?;
     let child = Command::new(std::env::current_exe()?).args(&arguments).stderr(log).spawn()?;
     Ok(Member { name, arguments, child })
 }
@@ -160,7 +178,7 @@ fn tell_ended(dir: &Path, members: &mut Vec<Member>) {
 }
 
 fn obituary(dir: &Path, Member { name, arguments, .. }: &Member, status: ExitStatus) -> String {
-    let log = dir.join(format!("{name}.log"));
+    let log = log_path(dir, name);
     format!(
         "{name} has ended ({status}); start it again with:\n  ursula {} 2>>{}\n",
         arguments.join(" "),
