@@ -16,6 +16,8 @@ use super::view::{View, client};
 
 /// Pause before the nodes are asked again.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long groups may be without a leader before a command that needs one is refused.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Carries out one command.
 pub(super) struct Worker<'a> {
@@ -39,6 +41,18 @@ impl<'a> Worker<'a> {
         }
         sleep(PAUSE).await;
         Ok(())
+    }
+
+    /// Looks at the cluster that the node at `address` belongs to, when no group is about to elect its leader.
+    pub(super) async fn look(&self, address: &str) -> Result<View, Failure> {
+        let mut view = View::take(address).await?;
+        let late = self.deadline.min(Instant::now() + ELECTION_TIMEOUT);
+        while let Some(group) = view.electing().filter(|_| Instant::now() < late) {
+            self.output.progress(&format!("group {group} elects its leader"));
+            sleep(PAUSE).await;
+            view = view.again().await?;
+        }
+        Ok(view)
     }
 
     /// Makes a node a member, without a part in anything yet.

@@ -14,7 +14,7 @@ use super::view::{View, describe};
 use super::{NodeAt, checks};
 
 pub(super) async fn add(worker: &Worker<'_>, address: &str, new: &NodeAt) -> Result<(), Failure> {
-    let view = View::take(address).await?;
+    let view = worker.look(address).await?;
     checks::groups_can_change(&view)?;
     checks::nobody_drains(&view, None)?;
     let status = newcomer(&view, new).await?;
@@ -31,7 +31,7 @@ pub(super) async fn add(worker: &Worker<'_>, address: &str, new: &NodeAt) -> Res
 }
 
 pub(super) async fn remove(worker: &Worker<'_>, address: &str, old: NodeId) -> Result<(), Failure> {
-    let view = View::take(address).await?;
+    let view = worker.look(address).await?;
     if is_removed(&view, old) {
         return done(worker, &format!("node {old} was removed before"), old);
     }
@@ -49,7 +49,7 @@ pub(super) async fn remove(worker: &Worker<'_>, address: &str, old: NodeId) -> R
 }
 
 pub(super) async fn replace(worker: &Worker<'_>, address: &str, old: NodeId, new: &NodeAt) -> Result<(), Failure> {
-    let view = View::take(address).await?;
+    let view = worker.look(address).await?;
     if old == new.id {
         return Err(Failure::refused(format!("a new node needs an id of its own: {old} is that of the old one")));
     }
@@ -72,7 +72,7 @@ pub(super) async fn replace(worker: &Worker<'_>, address: &str, old: NodeId, new
 }
 
 pub(super) async fn drain(worker: &Worker<'_>, address: &str, node: NodeId) -> Result<(), Failure> {
-    let view = View::take(address).await?;
+    let view = worker.look(address).await?;
     checks::member(&view, node)?;
     if view.cluster.active().all(|active| active == node) {
         return Err(Failure::refused(format!(

@@ -117,11 +117,13 @@ fn a_majority_is_never_given_away() {
     assert_eq!(checks::can_do_without(&view, NodeId(1)), Ok(()));
     down(&mut view, 2);
     refused(checks::groups_can_change(&view), "group 2 has no leader");
+    assert_eq!(view.electing(), Some(GroupId(2)), "a majority of it answers");
     // The others elect one of them.
     let Some(Ok(status)) = view.nodes.get_mut(&NodeId(3)) else { panic!("it answers") };
     status.hosted[2].set_role(Role::Leader);
     status.hosted[2].term = 4;
     assert_eq!(checks::groups_can_change(&view), Ok(()));
+    assert_eq!(view.electing(), None);
     refused(checks::can_do_without(&view, NodeId(1)), "has only 1 of 3 voters without node 1");
     assert_eq!(checks::can_do_without(&view, NodeId(2)), Ok(()));
 }

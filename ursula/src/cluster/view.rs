@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ursula_common::cluster::Cluster;
+use ursula_common::cluster::{Cluster, GroupRecord};
 use ursula_common::{GroupId, NodeId};
 use ursula_proto::admin::v1::{DescribeRequest, GroupStatus, NodeStatus, Role};
 use ursula_proto::{AdminClient, admin_client, from_status};
@@ -103,6 +103,15 @@ impl View {
     pub(super) fn leader(&self, group: GroupId) -> Option<(NodeId, &GroupStatus)> {
         let replicas = self.nodes.keys().filter_map(|node| Some((*node, self.replica(*node, group)?)));
         replicas.filter(|(_, status)| status.role() == Role::Leader).max_by_key(|(_, status)| status.term)
+    }
+
+    /// A group without a leader of which a majority answers: it will have one in a moment.
+    pub(super) fn electing(&self) -> Option<GroupId> {
+        let elects = |(group, record): (&GroupId, &GroupRecord)| {
+            let up = record.replicas.iter().filter(|node| self.replica(**node, *group).is_some()).count();
+            (self.leader(*group).is_none() && up > record.replicas.len() / 2).then_some(*group)
+        };
+        self.cluster.groups.iter().find_map(elects)
     }
 
     pub(super) fn answers(&self, node: NodeId) -> bool {
