@@ -8,7 +8,7 @@ use axum::routing::get;
 use tokio::sync::watch;
 use ursula_common::Clock;
 
-use crate::cluster::{Cluster, Seed};
+use crate::cluster::{Cluster, Connect, Seed};
 use crate::config::GatewayConfig;
 use crate::handlers;
 use crate::handlers::upload::UploadBudget;
@@ -38,8 +38,22 @@ impl Gateway {
     /// # Errors
     /// If metrics cannot be set up.
     pub fn start(config: GatewayConfig, seeds: Vec<Seed>, clock: Arc<dyn Clock>) -> io::Result<Gateway> {
+        Gateway::start_over(config, seeds, Arc::new(ursula_proto::remote), clock)
+    }
+
+    /// The same; `connect` makes the ways to nodes that are not seeds.
+    ///
+    /// # Errors
+    /// If metrics cannot be set up.
+    pub fn start_over(
+        config: GatewayConfig,
+        seeds: Vec<Seed>,
+        connect: Arc<Connect>,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Gateway> {
         let metrics = Metrics::new()?;
-        let cluster = Cluster::follow(seeds, config.op_timeout(), config.upload_bytes_max, metrics.clone());
+        let (time, bytes) = (config.op_timeout(), config.upload_bytes_max);
+        let cluster = Cluster::reach(seeds, connect, rand::random(), time, bytes, metrics.clone());
         let hub = Hub::new(cluster.clone(), config.tail_bytes_max, clock.clone(), metrics.clone());
         let uploads = UploadBudget::new(config.upload_bytes_max, metrics.upload_bytes.clone());
         let pages = PageBudget::new(config.page_bytes_max, config.op_timeout(), metrics.page_bytes.clone());

@@ -22,7 +22,8 @@ use crate::link::{Link, RangeRequest, ReadRange};
 use crate::metrics::Metrics;
 use ask::{Asked, Question};
 use follow::Follower;
-pub(crate) use view::{Connect, Placement, View, Views};
+pub use view::Connect;
+pub(crate) use view::{Placement, View, Views};
 
 /// A node that is asked for the topology.
 pub struct Seed {
@@ -70,17 +71,8 @@ impl TailPlace {
 
 impl Cluster {
     /// Follows the topology that the seeds and the nodes tell, for as long as the gateway lives. Ops may take
-    /// `op_timeout` and `op_bytes_max` together.
-    pub(crate) fn follow(
-        seeds: Vec<Seed>,
-        op_timeout: Duration,
-        op_bytes_max: usize,
-        metrics: Arc<Metrics>,
-    ) -> Cluster {
-        Cluster::reach(seeds, Arc::new(ursula_proto::remote), rand::random(), op_timeout, op_bytes_max, metrics)
-    }
-
-    /// The same; `connect` makes the ways to nodes that are not seeds, and all randomness comes from `seed`.
+    /// `op_timeout` and `op_bytes_max` together; `connect` makes the ways to nodes that are not seeds, and all
+    /// randomness comes from `seed`.
     pub(crate) fn reach(
         seeds: Vec<Seed>,
         connect: Arc<Connect>,

@@ -16,9 +16,9 @@ pub mod process;
 mod server;
 
 pub use app::Gateway;
-pub use cluster::Seed;
+pub use cluster::{Connect, Seed};
 pub use config::{GatewayConfig, GatewayFlags};
-pub use server::serve;
+pub use server::{serve, serve_socket};
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
@@ -105,13 +106,25 @@ fn server() -> auto::Builder<TokioExecutor> {
     server
 }
 
-fn serve_connection(
+/// Serves clients on one connection, however it came, until it ends.
+pub async fn serve_socket<S>(gateway: Gateway, socket: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let gateway = gateway.app();
+    serve_connection(gateway.clone(), Arc::new(server()), socket, gateway.public_routes(), None).await;
+}
+
+fn serve_connection<S>(
     gateway: Arc<App>,
     server: Arc<auto::Builder<TokioExecutor>>,
-    socket: TcpStream,
+    socket: S,
     routes: Router,
     open: Option<&GracefulShutdown>,
-) -> impl Future<Output = ()> + use<> {
+) -> impl Future<Output = ()> + use<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let watcher = open.map(GracefulShutdown::watcher);
     async move {
         let limits = Limits {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use tonic::body::Body;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tower::{Service, ServiceExt};
 use ursula_common::limits::MESSAGE_BYTES_MAX;
 
@@ -68,12 +68,24 @@ pub fn check_address(address: &str) -> Result<(), ChannelError> {
 /// # Errors
 /// If `address` is not a host and a port.
 pub fn remote(address: &str) -> Result<NodeChannel, ChannelError> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+    Ok(over(endpoint(address)?.connect_lazy()))
+}
+
+/// What [`remote`] connects to, with its limits, for whoever connects in another way.
+///
+/// # Errors
+/// If `address` is not a host and a port.
+pub fn endpoint(address: &str) -> Result<Endpoint, ChannelError> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-    Ok(NodeChannel::new(endpoint.connect_lazy().map_err(ChannelError)))
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+}
+
+/// A channel over a connection to an [`endpoint`].
+pub fn over(channel: Channel) -> NodeChannel {
+    NodeChannel::new(channel.map_err(ChannelError))
 }

@@ -12,7 +12,9 @@ mod status;
 pub use calls::{
     AdminClient, PROTOCOL, PROTOCOL_MIN, admin_client, admin_server, cluster_id, cluster_id_bytes, propose,
 };
-pub use channel::{ChannelError, NodeChannel, NodeClient, check_address, local, node_client, node_server, remote};
+pub use channel::{
+    ChannelError, NodeChannel, NodeClient, check_address, endpoint, local, node_client, node_server, over, remote,
+};
 pub use convert::{TargetRef, read_from, slot_table};
 pub use introduction::{Introduction, PEER_VERSION, PeerClient, peer_client, peer_server};
 pub use status::{from_status, refusal, to_status};

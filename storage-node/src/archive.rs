@@ -16,7 +16,6 @@ use ursula_common::{GroupId, Offset, StreamId};
 use ursula_wal::{Extent, SegmentId};
 
 use crate::journal::Journal;
-use crate::runtime;
 pub(crate) use find::Found;
 use table::Table;
 pub(crate) use table::{Chain, Places};
@@ -111,7 +110,7 @@ impl Archive {
         if let Some(last) = plan.last() {
             journal.readable(last).await?;
         }
-        runtime::blocking(move || plan.read(until, bytes_max)).await
+        journal.blocking(move || plan.read(until, bytes_max)).await
     }
 
     /// Writes the index of the oldest segment without one, if `is_settled` says that nothing in it is still
@@ -128,8 +127,8 @@ impl Archive {
         if self.0.indexing.replace(true) {
             return Ok(false);
         }
-        let dir = self.0.journal.dir().clone();
-        let written = runtime::blocking(move || dir.write_index(segment, &rows).map(|refs| (rows, refs))).await;
+        let (journal, dir) = (&self.0.journal, self.0.journal.dir().clone());
+        let written = journal.blocking(move || dir.write_index(segment, &rows).map(|refs| (rows, refs))).await;
         self.0.indexing.set(false);
         let (rows, refs) = written?;
         self.0.table.borrow_mut().indexed(segment, rows.into_iter().zip(refs));

@@ -175,7 +175,7 @@ impl Core {
         let (hot, log, found) = match disk {
             None => (Hot::new(ring_bytes), None, BTreeMap::new()),
             Some(CoreDisk { dir, found, failed }) => {
-                let journal = Journal::start(dir.log().clone(), index as u32, failed)?;
+                let journal = Journal::start(dir.runtime().clone(), dir.log().clone(), index as u32, failed)?;
                 let archive = Archive::new(journal.clone());
                 (Hot::evicting(ring_bytes), Some(Log { dir, journal, archive }), found)
             }

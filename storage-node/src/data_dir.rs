@@ -18,7 +18,8 @@ use ursula_wal::{File, Io, LogDir, OpenError, Options, RecoveredGroup, SegmentId
 
 use crate::cluster::Peer;
 use crate::config::NodeConfig;
-use crate::runtime;
+use crate::platform::{Platform, Sizes};
+use crate::runtime::Runtime;
 
 /// Persisted: the version of the layout of the directory.
 const FORMAT: u32 = 1;
@@ -34,6 +35,8 @@ pub(crate) struct DataDir(Arc<Inner>);
 
 struct Inner {
     io: Arc<dyn Io>,
+    runtime: Runtime,
+    sizes: Sizes,
     path: PathBuf,
     identity: Mutex<Identity>,
     log: LogDir,
@@ -46,6 +49,7 @@ struct Inner {
 /// A file that is removed when it is dropped.
 pub(crate) struct TemporaryFile {
     io: Arc<dyn Io>,
+    runtime: Runtime,
     path: PathBuf,
     file: Arc<dyn File>,
 }
@@ -53,6 +57,11 @@ pub(crate) struct TemporaryFile {
 impl TemporaryFile {
     pub(crate) fn file(&self) -> Arc<dyn File> {
         self.file.clone()
+    }
+
+    /// What runs calls that block.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 }
 
@@ -112,12 +121,12 @@ impl DataDir {
     /// # Errors
     /// If it cannot be used; then it was not changed.
     pub(crate) fn open(
-        io: Arc<dyn Io>,
+        platform: &Platform,
         path: &Path,
         config: &NodeConfig,
         random: impl Fn() -> u64,
     ) -> Result<(DataDir, BTreeMap<GroupId, RecoveredGroup>), DataDirError> {
-        let name = || path.display().to_string();
+        let (io, name) = (platform.io.clone(), || path.display().to_string());
         let failed = |error| DataDirError::Io { path: name(), error };
         io.create_dir(path).map_err(failed)?;
         let stored = read(&*io, &path.join(IDENTITY)).map_err(failed)?;
@@ -137,7 +146,7 @@ impl DataDir {
         io.create_dir(&path.join(CHECKPOINTS)).map_err(failed)?;
         let options = Options {
             segment_bytes: u32::try_from(config.segment_bytes).unwrap_or(u32::MAX),
-            record_bytes_max: RECORD_BYTES_MAX,
+            record_bytes_max: RECORD_BYTES_MAX.min((config.segment_bytes / 12 * 11) as u32),
             groups_max: config.groups + 1,
             identity: identity.incarnation,
             salt: random(),
@@ -149,9 +158,31 @@ impl DataDir {
         };
         let (log, recovered) = LogDir::open(io.clone(), &path.join(LOG), options)?;
         let needed = Mutex::new(vec![SegmentId::default(); config.cores]);
+        let (runtime, sizes) = (platform.runtime.clone(), platform.sizes);
         let (path, identity, full) = (path.to_owned(), Mutex::new(identity), AtomicBool::new(false));
-        let inner = Inner { io, path, identity, log, needed, full, _lock: lock };
+        let inner = Inner { io, runtime, sizes, path, identity, log, needed, full, _lock: lock };
         Ok((DataDir(Arc::new(inner)), recovered.groups))
+    }
+
+    /// Runs what blocks outside of the core that asks.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        self.0.runtime.blocking(work).await
+    }
+
+    /// How much of the log of each group is kept where.
+    pub(crate) fn sizes(&self) -> Sizes {
+        self.0.sizes
+    }
+
+    /// What runs its cores and its log.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.0.runtime
     }
 
     /// Whose directory it is.
@@ -230,7 +261,7 @@ impl DataDir {
     pub(crate) async fn keep_house(&self) -> io::Result<()> {
         let oldest = self.needed().iter().min().copied().unwrap_or_default();
         let (log, inner) = (self.0.log.clone(), self.0.clone());
-        runtime::blocking(move || {
+        self.blocking(move || {
             let space = log.space()?;
             if inner.full.swap(space.high_water, Ordering::Relaxed) != space.high_water {
                 match space.high_water {
@@ -253,7 +284,8 @@ impl DataDir {
     pub(crate) fn temporary_file(&self, group: GroupId) -> io::Result<TemporaryFile> {
         let path = self.0.path.join(CHECKPOINTS).join(format!("{}.incoming", checkpoint_name(group)));
         remove(&*self.0.io, &path)?;
-        Ok(TemporaryFile { file: self.0.io.create(&path)?, path, io: self.0.io.clone() })
+        let (io, runtime) = (self.0.io.clone(), self.0.runtime.clone());
+        Ok(TemporaryFile { file: io.create(&path)?, path, io, runtime })
     }
 
     /// Removes the checkpoint of a group. Blocks.

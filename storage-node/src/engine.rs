@@ -16,7 +16,7 @@ use crate::core::{Notices, Order, RequestKind};
 use crate::data_dir::DataDir;
 use crate::directory::Directory;
 use crate::peers::{PeerAddress, Peers};
-use crate::runtime;
+use crate::platform::Connect;
 
 /// See the module.
 pub(crate) struct Engine {
@@ -25,6 +25,7 @@ pub(crate) struct Engine {
     directory: Directory,
     peers: Peers,
     notices: Notices,
+    connect: Arc<Connect>,
     state: Mutex<State>,
 }
 
@@ -46,10 +47,11 @@ impl Engine {
         directory: Directory,
         peers: Peers,
         notices: Notices,
+        connect: Arc<Connect>,
     ) -> io::Result<Engine> {
         let remembered = dir.as_ref().map(DataDir::read_peers).transpose()?.unwrap_or_default();
         let state = Mutex::new(State { identity, remembered, channels: BTreeMap::new() });
-        Ok(Engine { dir, stored, directory, peers, notices, state })
+        Ok(Engine { dir, stored, directory, peers, notices, connect, state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -79,7 +81,7 @@ impl Hosting for Engine {
             return Err(io::Error::other(format!("this node belongs to the cluster {known}")));
         }
         if let Some(dir) = self.dir.clone() {
-            runtime::blocking(move || dir.join(&cluster.to_string())).await?;
+            dir.clone().blocking(move || dir.join(&cluster.to_string())).await?;
         }
         self.state().identity.cluster = Some(cluster);
         self.peers.join(cluster.0);
@@ -93,7 +95,7 @@ impl Hosting for Engine {
     async fn remember(&self, peers: Vec<Peer>) -> io::Result<()> {
         if let Some(dir) = self.dir.clone() {
             let peers = peers.clone();
-            runtime::blocking(move || dir.write_peers(&peers)).await?;
+            dir.clone().blocking(move || dir.write_peers(&peers)).await?;
         }
         self.state().remembered = peers;
         Ok(())
@@ -103,10 +105,10 @@ impl Hosting for Engine {
         let mut channels = BTreeMap::new();
         let before = std::mem::take(&mut self.state().channels);
         for Peer { node, address, incarnation } in peers {
-            let place = PeerAddress::remote(address, *incarnation);
+            let place = PeerAddress::remote(address, *incarnation, self.connect.clone());
             let channel = match before.get(node).filter(|(known, _)| known == address) {
                 Some((_, channel)) => Ok(channel.clone()),
-                None => ursula_proto::remote(address).map_err(io::Error::other),
+                None => (self.connect)(address).map_err(io::Error::other),
             };
             match (place, channel) {
                 (Ok(place), Ok(channel)) => {

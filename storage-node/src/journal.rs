@@ -14,7 +14,7 @@ use tracing::error;
 use ursula_common::{GroupId, Offset, StreamId};
 use ursula_wal::{Appender, Fact, Location, LogDir};
 
-use crate::runtime::{self, LogWriter};
+use crate::runtime::{LogWriter, Runtime};
 
 /// A handle to the log of a core. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +23,7 @@ pub(crate) struct Journal(Rc<Inner>);
 struct Inner {
     appender: RefCell<Appender>,
     dir: LogDir,
+    runtime: Runtime,
     waiting: RefCell<Vec<Waiting>>,
     wake: Notify,
     /// The first and the last place that this process was given, and the last that is on disk.
@@ -44,12 +45,13 @@ impl Journal {
     ///
     /// # Errors
     /// If the thread of the writer cannot be started.
-    pub(crate) fn start(dir: LogDir, index: u32, failed: watch::Sender<bool>) -> io::Result<Journal> {
+    pub(crate) fn start(runtime: Runtime, dir: LogDir, index: u32, failed: watch::Sender<bool>) -> io::Result<Journal> {
         let (appender, writer) = dir.writer(index);
-        let writer = runtime::spawn_log_writer(format!("log-{index}"), writer)?;
+        let writer = runtime.spawn_log_writer(format!("log-{index}"), writer)?;
         let journal = Journal(Rc::new(Inner {
             appender: RefCell::new(appender),
             dir,
+            runtime,
             waiting: RefCell::default(),
             wake: Notify::new(),
             first: Cell::default(),
@@ -128,7 +130,18 @@ impl Journal {
         let Some(last) = places.last() else { return Ok(Vec::new()) };
         self.readable(*last).await?;
         let dir = self.0.dir.clone();
-        runtime::blocking(move || places.into_iter().map(|at| dir.read(at).map_err(io::Error::other)).collect()).await
+        self.blocking(move || places.into_iter().map(|at| dir.read(at).map_err(io::Error::other)).collect()).await
+    }
+
+    /// Runs what blocks outside of the core.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        self.0.runtime.blocking(work).await
     }
 
     /// The directory in which the log lies.

@@ -20,6 +20,7 @@ mod node;
 mod ops;
 #[allow(dead_code, reason = "what only the cluster uses")]
 mod peers;
+mod platform;
 pub mod process;
 mod raft;
 mod reads;
@@ -33,4 +34,6 @@ mod transfer;
 pub use config::{NodeConfig, NodeFlags};
 pub use node::{Formation, Node};
 pub use ops::serve as serve_operations;
-pub use server::serve;
+pub use platform::{Connect, Platform, Sizes};
+pub use runtime::Runtime;
+pub use server::{serve, serve_on};

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -11,7 +10,6 @@ use tonic::service::Routes;
 use ursula_common::{Clock, ClusterId, GroupId, NodeId};
 use ursula_proto::NodeChannel;
 use ursula_wal::RecoveredGroup;
-use ursula_wal::io::SystemIo;
 
 use crate::admin::AdminService;
 use crate::cluster::{ClusterSide, Identity, Leads};
@@ -23,7 +21,8 @@ use crate::elsewhere::Elsewhere;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::peers::{PeerService, Peers};
-use crate::runtime::{self, spawn_core};
+use crate::platform::Platform;
+use crate::runtime::{self, Ended};
 use crate::service::NodeService;
 
 /// A running storage node. Cheap to clone; every clone is the same node.
@@ -38,7 +37,7 @@ struct Inner {
     cluster: ClusterSide,
     stop: watch::Sender<bool>,
     log_failed: watch::Sender<bool>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    cores: Mutex<Vec<Ended>>,
 }
 
 /// How a node comes to belong to a cluster.
@@ -54,23 +53,31 @@ pub enum Formation {
 const LEAD_TIMEOUT: Duration = Duration::from_secs(600);
 
 impl Node {
-    /// Starts the cores, and the groups that belong here. A node that is alone is ready when this returns.
+    /// Starts a node on this machine; see [`Node::start_on`].
     ///
     /// # Errors
     /// If the data directory cannot be used, or a thread or a group cannot be started.
     pub async fn start(config: &NodeConfig, formation: Formation, clock: Arc<dyn Clock>) -> io::Result<Node> {
+        Node::start_on(config, formation, Platform::system(clock)).await
+    }
+
+    /// Starts the cores, and the groups that belong here. A node that is alone is ready when this returns.
+    ///
+    /// # Errors
+    /// If the data directory cannot be used, or a thread or a group cannot be started.
+    pub async fn start_on(config: &NodeConfig, formation: Formation, platform: Platform) -> io::Result<Node> {
         let metrics = Metrics::new(config.cores)?;
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
         let directory = Directory::new(config.groups, mailboxes);
-        let (dir, mut found) = open(config).await?.unzip();
+        let (dir, mut found) = open(config, &platform).await?.unzip();
         let stored = found.iter().flatten().map(|(group, _)| *group).collect();
         let identity = identity(config, dir.as_ref())?;
         let cluster = identity.cluster.map(|cluster| cluster.0);
         let peers = Peers::new(identity.node, identity.incarnation, cluster, metrics.clone());
         let notices = Notices::new();
         let (stop, log_failed) = (watch::channel(false).0, watch::channel(false).0);
-        let mut threads = Vec::with_capacity(config.cores);
+        let mut cores = Vec::with_capacity(config.cores);
         let mut started = Vec::with_capacity(config.cores);
         for (index, mailbox) in receivers.into_iter().enumerate() {
             let owned = |group: GroupId| core_of(group, config.cores) == index;
@@ -83,7 +90,7 @@ impl Node {
                     found: take_owned(found.get_or_insert_default(), owned),
                     failed: log_failed.clone(),
                 }),
-                clock: clock.clone(),
+                clock: platform.clock.clone(),
                 metrics: metrics.clone(),
                 peers: peers.clone(),
                 notices: notices.clone(),
@@ -91,17 +98,18 @@ impl Node {
             let (report, reported) = oneshot::channel();
             let (directory, stop) = (directory.clone(), stop.subscribe());
             let work = move || run_core(core, directory, mailbox, stop, report);
-            threads.push(spawn_core(format!("core-{index}"), work)?);
+            cores.push(platform.runtime.spawn_core(format!("core-{index}"), work)?);
             started.push(reported);
         }
         for reported in started {
             reported.await.unwrap_or_else(|_| Err(io::Error::other("a core ended while it started")))?;
         }
-        let engine = Engine::new(identity, dir, stored, directory.clone(), peers.clone(), notices.clone())?;
+        let engine =
+            Engine::new(identity, dir, stored, directory.clone(), peers.clone(), notices.clone(), platform.connect)?;
         let cluster = ClusterSide::start(Arc::new(engine));
         directory.connect(Elsewhere::new(peers.clone(), cluster.downgrade()));
-        let threads = Mutex::new(threads);
-        let node = Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, threads }));
+        let cores = Mutex::new(cores);
+        let node = Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, cores }));
         if formation == Formation::Alone {
             node.be_alone().await?;
         }
@@ -163,10 +171,11 @@ impl Node {
     pub async fn stop(&self) -> io::Result<()> {
         self.0.cluster.stop();
         let _ = self.0.stop.send(true);
-        let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // A join blocks, and a core that panicked has said so already.
-        let joined = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|thread| drop(thread.join())));
-        drop(joined.await);
+        let cores = std::mem::take(&mut *self.0.cores.lock().unwrap_or_else(PoisonError::into_inner));
+        for ended in cores {
+            // Nothing is ever sent; and a core that panicked has said so already.
+            drop(ended.await);
+        }
         match *self.0.log_failed.borrow() {
             true => Err(io::Error::other("the log could not be written any more")),
             false => Ok(()),
@@ -200,11 +209,14 @@ fn identity(config: &NodeConfig, dir: Option<&DataDir>) -> io::Result<Identity> 
 }
 
 /// The data directory, if the node has one, and what was found in its log.
-async fn open(config: &NodeConfig) -> io::Result<Option<(DataDir, BTreeMap<GroupId, RecoveredGroup>)>> {
+async fn open(
+    config: &NodeConfig,
+    platform: &Platform,
+) -> io::Result<Option<(DataDir, BTreeMap<GroupId, RecoveredGroup>)>> {
     let Some(path) = config.data_dir.clone() else { return Ok(None) };
-    let config = config.clone();
-    let open = move || DataDir::open(Arc::new(SystemIo), &path, &config, runtime::random).map_err(io::Error::other);
-    runtime::blocking(open).await.map(Some)
+    let (config, beneath) = (config.clone(), platform.clone());
+    let open = move || DataDir::open(&beneath, &path, &config, runtime::random).map_err(io::Error::other);
+    platform.runtime.blocking(open).await.map(Some)
 }
 
 fn take_owned(

@@ -117,7 +117,7 @@ impl<M: StateMachine> Replica<M> {
         match storage {
             Storage::Memory => Replica::start_in_memory(group, state, MemoryLog::default(), peers).await,
             Storage::Disk { dir, journal, archive, found } => {
-                let log = DiskLog::open(group, journal.clone(), found).await?;
+                let log = DiskLog::open(group, journal.clone(), dir.sizes(), found).await?;
                 let disk = Disk { group, dir, journal, archive, log };
                 let machine = Machine::open(state, disk.clone()).await?;
                 Replica::start_on(group, machine, disk.log.clone(), Log::Disk(disk), peers).await

@@ -1,63 +1,129 @@
-//! Starts the threads of cores and of log writers, and runs what blocks: the one place that knows they are
-//! threads.
+//! Runs cores, log writers and what blocks: as threads, or as tasks of a simulation. The one place that knows.
 
+use std::fmt;
 use std::io;
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::sleep;
 use ursula_wal::{Batch, Poisoned, Writer};
 
-/// Runs `work` to its end on a thread of its own, in a single-threaded runtime with a local task set.
-/// Tasks that `work` leaves behind end with it.
-///
-/// # Errors
-/// If the system refuses a thread or a runtime.
-#[expect(clippy::disallowed_methods, reason = "the seam that starts threads")]
-pub(crate) fn spawn_core<W, F>(name: String, work: W) -> io::Result<JoinHandle<()>>
-where
-    W: FnOnce() -> F + Send + 'static,
-    F: Future<Output = ()> + 'static,
-{
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new().name(name).spawn(move || {
-        let tasks = LocalSet::new();
-        let (done, is_done) = oneshot::channel::<()>();
-        tasks.spawn_local(async move {
-            work().await;
-            drop(done);
-        });
-        // Polling the set as a future serves its tasks fairly; `LocalSet::block_on` does not.
-        runtime.block_on(async move {
-            tokio::select! {
-                () = tasks => {}
-                _ = is_done => {}
-            }
-        });
-    })
+/// How a node runs. Cheap to clone.
+#[derive(Clone, Default)]
+pub enum Runtime {
+    /// By threads of its own: one for each core, one for each log, some for what blocks.
+    #[default]
+    Threads,
+    /// By tasks of the local task set in which the node is started. A write of the log, and whatever else would
+    /// block, begins after a time that this function tells.
+    Tasks(Arc<dyn Fn() -> Duration + Send + Sync>),
 }
 
-/// A log writer on a thread of its own.
-pub(crate) struct LogWriter(std::sync::mpsc::Sender<Order>);
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Runtime::Threads => "Threads",
+            Runtime::Tasks(_) => "Tasks",
+        })
+    }
+}
+
+/// Resolves when a core has ended, one way or another.
+pub(crate) type Ended = oneshot::Receiver<()>;
+
+impl Runtime {
+    /// Runs `work` to its end with a local task set of its own. Tasks that `work` leaves behind end with it.
+    ///
+    /// # Errors
+    /// If the system refuses a thread or a runtime.
+    #[expect(clippy::disallowed_methods, reason = "the seam that starts threads")]
+    pub(crate) fn spawn_core<W, F>(&self, name: String, work: W) -> io::Result<Ended>
+    where
+        W: FnOnce() -> F + Send + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        let (ends, ended) = oneshot::channel();
+        match self {
+            Runtime::Threads => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+                std::thread::Builder::new().name(name).spawn(move || {
+                    runtime.block_on(with_tasks(work));
+                    drop((runtime, ends));
+                })?;
+            }
+            Runtime::Tasks(_) => drop(spawn_local(async move {
+                with_tasks(work).await;
+                drop(ends);
+            })),
+        }
+        Ok(ended)
+    }
+
+    /// Starts what writes one batch after the other, until the handle is dropped.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    #[expect(clippy::disallowed_methods, reason = "the seam that starts threads")]
+    pub(crate) fn spawn_log_writer(&self, name: String, mut writer: Writer) -> io::Result<LogWriter> {
+        if let Runtime::Tasks(takes) = self {
+            return Ok(LogWriter::Task { writer, takes: takes.clone() });
+        }
+        // Its user hands over one batch at a time, so there is never more than one in the channel.
+        let (orders, batches) = std::sync::mpsc::channel::<Order>();
+        std::thread::Builder::new().name(name).spawn(move || {
+            for (batch, done) in batches {
+                drop(done.send(writer.write(batch)));
+            }
+        })?;
+        Ok(LogWriter::Thread(orders))
+    }
+
+    /// Runs what blocks outside of the core that asks.
+    ///
+    /// # Errors
+    /// Those of `work`, or if it panicked.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        match self {
+            Runtime::Threads => tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?,
+            Runtime::Tasks(takes) => {
+                sleep(takes()).await;
+                work()
+            }
+        }
+    }
+}
+
+async fn with_tasks<W, F>(work: W)
+where
+    W: FnOnce() -> F + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let tasks = LocalSet::new();
+    let (done, is_done) = oneshot::channel::<()>();
+    tasks.spawn_local(async move {
+        work().await;
+        drop(done);
+    });
+    // Polling the set as a future serves its tasks fairly; `LocalSet::block_on` does not.
+    tokio::select! {
+        () = tasks => {}
+        _ = is_done => {}
+    }
+}
+
+/// Writes the log of one core.
+pub(crate) enum LogWriter {
+    Thread(std::sync::mpsc::Sender<Order>),
+    Task { writer: Writer, takes: Arc<dyn Fn() -> Duration + Send + Sync> },
+}
 
 /// A batch to write, and who hears how it went.
 type Order = (Batch, oneshot::Sender<Result<(), Poisoned>>);
-
-/// Starts a thread that writes one batch after the other, until the handle is dropped.
-///
-/// # Errors
-/// If the system refuses a thread.
-#[expect(clippy::disallowed_methods, reason = "the seam that starts threads")]
-pub(crate) fn spawn_log_writer(name: String, mut writer: Writer) -> io::Result<LogWriter> {
-    // Its user hands over one batch at a time, so there is never more than one in the channel.
-    let (orders, batches) = std::sync::mpsc::channel::<Order>();
-    std::thread::Builder::new().name(name).spawn(move || {
-        for (batch, done) in batches {
-            drop(done.send(writer.write(batch)));
-        }
-    })?;
-    Ok(LogWriter(orders))
-}
 
 impl LogWriter {
     /// Writes and syncs a batch.
@@ -65,21 +131,20 @@ impl LogWriter {
     /// # Errors
     /// If this write or an earlier one failed, or the thread is gone: nothing can be written any more.
     pub(crate) async fn write(&mut self, batch: Batch) -> io::Result<()> {
-        let (done, written) = oneshot::channel();
         let gone = || io::Error::other("the thread of the log writer has ended");
-        self.0.send((batch, done)).map_err(|_| gone())?;
-        written.await.map_err(|_| gone())?.map_err(io::Error::other)
+        let written = match self {
+            LogWriter::Thread(orders) => {
+                let (done, written) = oneshot::channel();
+                orders.send((batch, done)).map_err(|_| gone())?;
+                written.await.map_err(|_| gone())?
+            }
+            LogWriter::Task { writer, takes } => {
+                sleep(takes()).await;
+                writer.write(batch)
+            }
+        };
+        written.map_err(io::Error::other)
     }
-}
-
-/// Runs what blocks outside of the core that asks.
-///
-/// # Errors
-/// Those of `work`, or if it panicked.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// A number that nobody can guess.

@@ -3,9 +3,11 @@
 use std::io;
 use std::time::Duration;
 
+use futures_util::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::node::Node;
 use crate::ops;
@@ -29,9 +31,25 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let operations = tokio::spawn(ops::serve(node.clone(), operations));
-    let (drain, drained) = tokio::sync::oneshot::channel::<()>();
     // The builder's own setting is only for listeners that it makes itself.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let ended = serve_on(node, TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown).await;
+    operations.abort();
+    ended
+}
+
+/// Serves gRPC on connections, however they come; stops the node when `shutdown` is done, or its log has failed.
+///
+/// # Errors
+/// If no more connections can come, or the log failed.
+pub async fn serve_on<S>(
+    node: Node,
+    incoming: impl Stream<Item = io::Result<S>>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let (drain, drained) = tokio::sync::oneshot::channel::<()>();
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -48,7 +66,6 @@ pub async fn serve(
         // Whoever waits for an answer must not wait for a node that cannot give one.
         () = node.log_failed() => Ok(()),
     };
-    operations.abort();
     node.stop().await?;
     ended.map_err(io::Error::other)
 }

@@ -20,7 +20,14 @@ struct World {
 
 impl World {
     fn new(node: FakeNode) -> World {
-        let cluster = Cluster::follow(vec![node.seed()], TIMEOUT, usize::MAX, Metrics::new().expect("metrics"));
+        let cluster = Cluster::reach(
+            vec![node.seed()],
+            Arc::new(ursula_proto::remote),
+            1,
+            TIMEOUT,
+            usize::MAX,
+            Metrics::new().expect("metrics"),
+        );
         World { node, cluster }
     }
 

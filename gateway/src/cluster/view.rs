@@ -30,8 +30,8 @@ pub(crate) struct Placement {
     pub(crate) term: u64,
 }
 
-/// How a way to an address is made.
-pub(crate) type Connect = dyn Fn(&str) -> Result<NodeChannel, ChannelError> + Send + Sync;
+/// Makes the way to the node at an address (`host:port`).
+pub type Connect = dyn Fn(&str) -> Result<NodeChannel, ChannelError> + Send + Sync;
 
 /// The view that all parts of a gateway share. Cheap to clone.
 #[derive(Clone)]

@@ -34,7 +34,14 @@ impl World {
         let node = FakeNode::new();
         let stored = node.store(NAME, content_type);
         let metrics = Metrics::new().expect("metrics");
-        let cluster = Cluster::follow(vec![node.seed()], Duration::from_secs(5), usize::MAX, metrics.clone());
+        let cluster = Cluster::reach(
+            vec![node.seed()],
+            Arc::new(ursula_proto::remote),
+            1,
+            Duration::from_secs(5),
+            usize::MAX,
+            metrics.clone(),
+        );
         let hub = Hub::new(cluster, kept_bytes_max, Arc::new(ManualClock::default()), metrics);
         World { hub, stored, node }
     }

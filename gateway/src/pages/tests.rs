@@ -22,8 +22,14 @@ struct World {
 impl World {
     fn new() -> World {
         let node = FakeNode::new();
-        let cluster =
-            Cluster::follow(vec![node.seed()], Duration::from_secs(1), usize::MAX, Metrics::new().expect("metrics"));
+        let cluster = Cluster::reach(
+            vec![node.seed()],
+            Arc::new(ursula_proto::remote),
+            1,
+            Duration::from_secs(1),
+            usize::MAX,
+            Metrics::new().expect("metrics"),
+        );
         World { node, cluster, budget: PageBudget::new(64 << 20, Duration::from_secs(1), Gauge::noop()) }
     }
 

@@ -12,7 +12,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use crate::pages::Held;
@@ -174,13 +173,13 @@ impl HttpBody for Sending {
 
 /// A socket that tells its watchdog when bytes come.
 #[derive(Debug)]
-pub(super) struct Watched {
-    socket: TcpStream,
+pub(super) struct Watched<S> {
+    socket: S,
     watchdog: Watchdog,
 }
 
-impl Watched {
-    pub(super) fn new(socket: TcpStream, limits: Limits) -> (Watched, Watchdog) {
+impl<S> Watched<S> {
+    pub(super) fn new(socket: S, limits: Limits) -> (Watched<S>, Watchdog) {
         let inner = Inner {
             limits,
             born: Instant::now(),
@@ -195,7 +194,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
@@ -213,7 +212,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.watchdog.0.note_write(&written);

@@ -18,7 +18,6 @@ use crate::group::Group;
 use crate::group::courier::Courier;
 use crate::group::state::GroupState;
 use crate::raft::{Replica, Storage};
-use crate::runtime;
 
 /// What is to be done with the replica of a group.
 #[derive(Debug)]
@@ -121,8 +120,8 @@ impl Core {
                 let found = self.found.borrow().get(&id).cloned();
                 if found.is_none() {
                     // A process that ended while it forgot the group may have left the checkpoint.
-                    let dir = dir.clone();
-                    runtime::blocking(move || dir.remove_checkpoint(id)).await?;
+                    let files = dir.clone();
+                    dir.blocking(move || files.remove_checkpoint(id)).await?;
                 }
                 let found = found.unwrap_or_default();
                 let (dir, journal, archive) = (dir.clone(), journal.clone(), archive.clone());
@@ -174,7 +173,7 @@ impl Core {
         let Some(Log { dir, journal, .. }) = self.log.clone() else { return Ok(()) };
         journal.forget_group(id);
         journal.sync().await?;
-        runtime::blocking(move || dir.remove_checkpoint(id)).await
+        dir.clone().blocking(move || dir.remove_checkpoint(id)).await
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use tempfile::TempDir;
-use ursula_wal::io::SystemIo;
+use ursula_common::clock::SystemClock;
 
 use super::*;
 
@@ -19,8 +19,12 @@ fn config() -> NodeConfig {
     }
 }
 
+fn platform() -> Platform {
+    Platform::system(Arc::new(SystemClock))
+}
+
 fn open(dir: &TempDir, config: &NodeConfig) -> Result<DataDir, DataDirError> {
-    DataDir::open(Arc::new(SystemIo), dir.path(), config, || 42).map(|(dir, _)| dir)
+    DataDir::open(&platform(), dir.path(), config, || 42).map(|(dir, _)| dir)
 }
 
 /// What opening says against it; nothing may have changed.
@@ -52,7 +56,7 @@ fn made() -> TempDir {
 #[test]
 fn an_identity_is_drawn_once() {
     let dir = made();
-    let again = DataDir::open(Arc::new(SystemIo), dir.path(), &config(), || 77).expect("the same directory").0;
+    let again = DataDir::open(&platform(), dir.path(), &config(), || 77).expect("the same directory").0;
     let expected = Identity { format: FORMAT, node_id: 3, incarnation: 42, groups: 4, cluster: None };
     assert_eq!(again.identity(), expected);
 }

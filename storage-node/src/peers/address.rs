@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use ursula_proto::NodeChannel;
 
+use crate::platform;
+
 type Connect = dyn Fn() -> Option<NodeChannel> + Send + Sync;
 
 /// See the module. Cheap to clone.
@@ -20,11 +22,15 @@ impl PeerAddress {
     ///
     /// # Errors
     /// If `address` is not a host and a port.
-    pub(crate) fn remote(address: &str, incarnation: u64) -> std::io::Result<PeerAddress> {
+    pub(crate) fn remote(
+        address: &str,
+        incarnation: u64,
+        connect: Arc<platform::Connect>,
+    ) -> std::io::Result<PeerAddress> {
         ursula_proto::check_address(address).map_err(std::io::Error::other)?;
         let name: Arc<str> = address.into();
         let to = name.clone();
-        Ok(PeerAddress { name, incarnation, connect: Arc::new(move || ursula_proto::remote(&to).ok()) })
+        Ok(PeerAddress { name, incarnation, connect: Arc::new(move || connect(&to).ok()) })
     }
 
     /// A node in this process; `name` tells it from others.

@@ -239,7 +239,10 @@ async fn a_connection_is_made_again() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
-    one.peers.set(NodeId(2), PeerAddress::remote(&address.to_string(), 20).expect("an address"));
+    one.peers.set(
+        NodeId(2),
+        PeerAddress::remote(&address.to_string(), 20, Arc::new(ursula_proto::remote)).expect("an address"),
+    );
     for life in 0..3 {
         // A runtime of its own, so that everything of this life ends with it.
         let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -269,5 +272,5 @@ async fn a_connection_is_made_again() {
         let lost = async { while ask(&one.peers, 2, ballot(life)).await == Ok(granted()) {} };
         timeout(PATIENCE, lost).await.expect("it is gone");
     }
-    assert!(PeerAddress::remote("no address", 1).is_err());
+    assert!(PeerAddress::remote("no address", 1, Arc::new(ursula_proto::remote)).is_err());
 }

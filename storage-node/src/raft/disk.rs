@@ -17,23 +17,20 @@ use ursula_wal::{Damage, Fact, Location, RecoveredGroup};
 use super::codec;
 use super::types::TypeConfig;
 use crate::journal::Journal;
+use crate::platform::Sizes;
 
-/// Recent entries are kept in memory up to so many bytes, beyond those that are not on disk yet.
-const RECENT_BYTES_MAX: usize = 1 << 20;
 /// One read for a peer that lags ends at the first entry after so many bytes.
 const READ_BYTES: u64 = 4 << 20;
 
-/// A checkpoint is due after so many bytes of log, or so many times its own size if that is more.
-const CHECKPOINT_LOG_BYTES: u64 = 32 << 20;
+/// A checkpoint is not due before there is so many times its own size of log.
 const CHECKPOINT_FACTOR: u64 = 4;
-/// Entries that stay when the log is purged. Memory holds 16 bytes for each.
-const ENTRIES_KEPT: u64 = 32 << 10;
 
 /// The log of one group. Clones share it.
 #[derive(Clone)]
 pub(crate) struct DiskLog {
     group: GroupId,
     journal: Journal,
+    sizes: Sizes,
     inner: Rc<RefCell<Inner>>,
 }
 
@@ -63,7 +60,12 @@ impl DiskLog {
     ///
     /// # Errors
     /// If what was found is damaged or cannot be read.
-    pub(crate) async fn open(group: GroupId, journal: Journal, found: RecoveredGroup) -> io::Result<DiskLog> {
+    pub(crate) async fn open(
+        group: GroupId,
+        journal: Journal,
+        sizes: Sizes,
+        found: RecoveredGroup,
+    ) -> io::Result<DiskLog> {
         if let Some(Damage { segment, at, .. }) = found.damage {
             return Err(io::Error::other(format!(
                 "its log is damaged in file {segment}.log at byte {at}: restore the file, or take this node out of the \
@@ -87,7 +89,7 @@ impl DiskLog {
             }
             None => inner.purged,
         };
-        Ok(DiskLog { group, journal, inner: Rc::new(RefCell::new(inner)) })
+        Ok(DiskLog { group, journal, sizes, inner: Rc::new(RefCell::new(inner)) })
     }
 
     /// Where an entry lies, if it is in the log.
@@ -116,14 +118,14 @@ impl DiskLog {
     pub(super) fn checkpoint_due(&self) -> bool {
         let inner = self.inner.borrow();
         let bytes = inner.appended_bytes - inner.checkpointed_bytes;
-        bytes > CHECKPOINT_LOG_BYTES.max(CHECKPOINT_FACTOR * inner.checkpoint_bytes)
+        bytes > self.sizes.checkpoint_log_bytes.max(CHECKPOINT_FACTOR * inner.checkpoint_bytes)
     }
 
     /// Up to where the log may be purged when there is a checkpoint up to `index`: entries are kept for
     /// replicas that lag.
     pub(super) fn purgeable(&self, index: u64) -> Option<u64> {
         let inner = self.inner.borrow();
-        let upto = index.min(inner.end().saturating_sub(ENTRIES_KEPT));
+        let upto = index.min(inner.end().saturating_sub(self.sizes.entries_kept));
         (upto > inner.first).then_some(upto)
     }
 
@@ -189,8 +191,8 @@ impl Inner {
     }
 
     /// Lets go of the oldest entries in memory that can be read from disk.
-    fn shrink(&mut self) {
-        while self.recent_bytes > RECENT_BYTES_MAX {
+    fn shrink(&mut self, bytes_max: usize) {
+        while self.recent_bytes > bytes_max {
             let Some(oldest) = self.recent.first_entry().filter(|entry| *entry.key() < self.synced) else { return };
             let (index, _) = oldest.remove_entry();
             self.recent_bytes -= self.place(index).map_or(0, |place| place.len as usize);
@@ -288,12 +290,13 @@ impl RaftLogStorage<TypeConfig> for DiskLog {
             inner.push(entry, place);
         }
         let (end, shared) = (inner.end(), self.inner.clone());
+        let recent_bytes = self.sizes.recent_bytes;
         drop(inner);
         self.journal.when_synced(move |result| {
             if result.is_ok() {
                 let mut inner = shared.borrow_mut();
                 inner.synced = inner.synced.max(end.min(inner.end()));
-                inner.shrink();
+                inner.shrink(recent_bytes);
             }
             callback.io_completed(result);
         });

@@ -17,7 +17,6 @@ use crate::archive::{Archive, Places, Stored};
 use crate::checkpoint::Checkpoint;
 use crate::data_dir::DataDir;
 use crate::journal::Journal;
-use crate::runtime;
 use crate::transfer::{self, Outgoing};
 
 /// Adds what Raft has to know of a state machine: how far it has come, and with which members.
@@ -44,7 +43,7 @@ impl Disk {
     async fn checkpoint(&self) -> io::Result<Option<Checkpoint>> {
         let (dir, group) = (self.dir.clone(), self.group);
         let read = move || dir.read_checkpoint(group)?.map(Checkpoint::decode).transpose();
-        runtime::blocking(read).await
+        self.dir.blocking(read).await
     }
 
     /// Puts a checkpoint in the place of the one before; what it speaks of is on disk.
@@ -54,7 +53,7 @@ impl Disk {
             let file = checkpoint.encode();
             dir.write_checkpoint(group, &file).map(|()| file.len() as u64)
         };
-        let bytes = runtime::blocking(write).await?;
+        let bytes = self.dir.blocking(write).await?;
         self.log.checkpointed(index, bytes);
         Ok(())
     }

@@ -13,7 +13,6 @@ use crate::archive::{Archive, Places};
 use crate::data_dir::{DataDir, TemporaryFile};
 use crate::journal::Journal;
 use crate::raft::{SnapshotData, SnapshotSink, SnapshotSource};
-use crate::runtime;
 use crate::sections::Assembler;
 
 /// The file that a snapshot is kept in until it is whole.
@@ -32,7 +31,7 @@ impl IncomingFile {
     async fn append(&mut self, chunk: Bytes) -> io::Result<()> {
         let (file, at) = (self.file.file(), self.len);
         self.len += chunk.len() as u64;
-        runtime::blocking(move || file.write_at(&chunk, at)).await
+        self.file.runtime().blocking(move || file.write_at(&chunk, at)).await
     }
 }
 
@@ -62,12 +61,12 @@ impl Reader {
         }
         let (file, at): (Arc<dyn File>, u64) = (self.file.file(), self.at);
         self.at += wanted;
-        runtime::blocking(move || {
+        let read = move || {
             let mut bytes = vec![0; wanted as usize];
             file.read_at(&mut bytes, at)?;
             Ok(Some(bytes.into()))
-        })
-        .await
+        };
+        self.file.runtime().blocking(read).await
     }
 }
 

@@ -6,17 +6,19 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
+use ursula_common::clock::SystemClock;
 use ursula_common::verb::{Append, Create, Lifetime, Op};
 use ursula_common::{ContentType, GroupId, Millis, Offset, StreamId, StreamKey};
 use ursula_stream_core::{Command, Effect, State};
-use ursula_wal::io::SystemIo;
 
 use super::*;
 use crate::archive::{Archive, Places};
 use crate::config::NodeConfig;
 use crate::data_dir::DataDir;
 use crate::journal::Journal;
+use crate::platform::Platform;
 use crate::raft::{SnapshotData, SnapshotSink, SnapshotSource};
+use crate::runtime::Runtime;
 
 const GROUP: GroupId = GroupId(1);
 
@@ -31,8 +33,9 @@ struct Node {
 fn node() -> Node {
     let path = TempDir::new().expect("a directory");
     let config = NodeConfig { segment_bytes: 24 << 20, disk_reserve_bytes: 0, ..NodeConfig::default() };
-    let (dir, _) = DataDir::open(Arc::new(SystemIo), path.path(), &config, || 7).expect("a data directory");
-    let journal = Journal::start(dir.log().clone(), 0, watch::channel(false).0).expect("a log");
+    let (dir, _) =
+        DataDir::open(&Platform::system(Arc::new(SystemClock)), path.path(), &config, || 7).expect("a data directory");
+    let journal = Journal::start(Runtime::Threads, dir.log().clone(), 0, watch::channel(false).0).expect("a log");
     Node { _path: path, dir, archive: Archive::new(journal.clone()), journal }
 }
 

@@ -2,30 +2,59 @@
 //! Never sends a request a second time: whether that is allowed is for the caller to know.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use ursula_tests::{Decoder, Head, Response};
 
-/// Where gateways are at this moment; those that do not run are nowhere.
-#[derive(Debug, Default)]
-pub(crate) struct Gateways(RwLock<Vec<Option<String>>>);
+/// A connection that is open.
+pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+/// Opens a connection to an address.
+pub type Connect = dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Socket>>> + Send>> + Send + Sync;
+
+/// Where gateways are at this moment, and how they are reached; those that do not run are nowhere.
+pub struct Gateways {
+    addresses: RwLock<Vec<Option<String>>>,
+    connect: Box<Connect>,
+}
 
 impl Gateways {
-    pub(crate) fn set(&self, addresses: Vec<Option<String>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    /// None yet.
+    pub fn new(connect: Box<Connect>) -> Gateways {
+        Gateways { addresses: RwLock::default(), connect }
+    }
+
+    /// None yet, reached by the network of the machine.
+    pub(crate) fn over_tcp() -> Gateways {
+        Gateways::new(Box::new(|address| {
+            Box::pin(async move {
+                let socket = TcpStream::connect(address).await?;
+                // It only makes things faster.
+                let _ = socket.set_nodelay(true);
+                Ok(Box::new(socket) as Box<dyn Socket>)
+            })
+        }))
+    }
+
+    /// Where they are from now on.
+    pub fn set(&self, addresses: Vec<Option<String>>) {
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.addresses.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The address of number `at`, wherever the counting begins.
     fn get(&self, at: usize) -> Option<String> {
-        let addresses = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         addresses.get(at % addresses.len().max(1)).cloned().flatten()
     }
 }
@@ -79,7 +108,7 @@ pub(crate) struct Client {
 }
 
 struct Open {
-    socket: TcpStream,
+    socket: Box<dyn Socket>,
     decoder: Decoder,
 }
 
@@ -146,12 +175,10 @@ impl Client {
             return Err(Failure::NotSent);
         };
         if self.open.is_none() {
-            let Ok(Ok(socket)) = timeout(CONNECT_PATIENCE, TcpStream::connect(&host)).await else {
+            let Ok(Ok(socket)) = timeout(CONNECT_PATIENCE, (self.gateways.connect)(host.clone())).await else {
                 self.turn();
                 return Err(Failure::NotSent);
             };
-            // It only makes things faster.
-            let _ = socket.set_nodelay(true);
             self.open = Some(Open { socket, decoder: Decoder::default() });
         }
         let sent = match &mut self.open {

@@ -11,8 +11,9 @@ mod report;
 mod run;
 mod violation;
 
+pub use client::{Connect, Gateways, Socket};
 pub use ledger::{Ledger, Page, Since};
-pub use load::LoadOptions;
+pub use load::{Found, LoadOptions, Tasks};
 pub use nemesis::Kind;
 pub use record::{Format, Record, Tag};
 pub use report::{Report, percentile};

@@ -235,18 +235,54 @@ impl Shared {
     }
 }
 
-/// Load that runs.
+/// Load that runs on a runtime of its own.
 pub(crate) struct Load {
     pub(crate) shared: Arc<Shared>,
     runtime: Runtime,
-    writers: JoinSet<()>,
-    readers: JoinSet<()>,
+    tasks: Tasks,
 }
 
 impl Load {
     /// Creates the streams and starts all tasks.
     pub(crate) fn start(options: LoadOptions, gateways: Arc<Gateways>) -> std::io::Result<Load> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let tasks = runtime.block_on(Tasks::start(options, gateways));
+        Ok(Load { shared: tasks.shared.clone(), runtime, tasks })
+    }
+
+    /// Ends all tasks, then reads every stream whole by way of every gateway.
+    pub(crate) fn finish(self) {
+        self.runtime.block_on(self.tasks.finish());
+        self.runtime.shutdown_background();
+    }
+}
+
+/// What a load has found so far. Cheap to clone.
+#[derive(Clone)]
+pub struct Found(Arc<Shared>);
+
+impl Found {
+    /// What was wrong; the first of it.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.0.findings.after(0)
+    }
+
+    /// How many appends were acknowledged.
+    pub fn acked(&self) -> u64 {
+        self.0.counters.acked.load(Ordering::Relaxed)
+    }
+}
+
+/// Load that runs on the runtime that started it.
+pub struct Tasks {
+    shared: Arc<Shared>,
+    writers: JoinSet<()>,
+    readers: JoinSet<()>,
+}
+
+impl Tasks {
+    /// Creates the streams and starts all tasks.
+    pub async fn start(options: LoadOptions, gateways: Arc<Gateways>) -> Tasks {
         let formats = [Format::Text, Format::Json, Format::Text, Format::Binary];
         let slot = |index: usize| {
             let (format, index) = (formats[index % formats.len()], index as u32);
@@ -265,27 +301,29 @@ impl Load {
             retiring: Mutex::default(),
             stop: AtomicBool::new(false),
         });
-        let (writers, readers) = runtime.block_on(start_tasks(&shared));
-        Ok(Load { shared, runtime, writers, readers })
+        let (writers, readers) = start_tasks(&shared).await;
+        Tasks { shared, writers, readers }
+    }
+
+    /// What was found so far, and will be.
+    pub fn found(&self) -> Found {
+        Found(self.shared.clone())
     }
 
     /// Ends all tasks, then reads every stream whole by way of every gateway.
-    pub(crate) fn finish(mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        let shared = self.shared.clone();
-        self.runtime.block_on(async {
-            let ended = async { while self.writers.join_next().await.is_some() {} };
-            let ended = timeout(2 * OUTAGE_MAX, ended).await;
-            // They wait for events that nobody writes any more.
-            self.readers.shutdown().await;
-            if ended.is_err() {
-                shared.findings.add(Violation::new(Lie::Unexpected, "tasks of the load do not end"));
-            }
-            let mut retiring = std::mem::take(&mut *shared.retiring.lock().unwrap_or_else(PoisonError::into_inner));
-            while retiring.join_next().await.is_some() {}
-            shared.read_all_whole().await;
-        });
-        self.runtime.shutdown_background();
+    pub async fn finish(mut self) {
+        let shared = self.shared;
+        shared.stop.store(true, Ordering::SeqCst);
+        let ended = async { while self.writers.join_next().await.is_some() {} };
+        let ended = timeout(2 * OUTAGE_MAX, ended).await;
+        // They wait for events that nobody writes any more.
+        self.readers.shutdown().await;
+        if ended.is_err() {
+            shared.findings.add(Violation::new(Lie::Unexpected, "tasks of the load do not end"));
+        }
+        let mut retiring = std::mem::take(&mut *shared.retiring.lock().unwrap_or_else(PoisonError::into_inner));
+        while retiring.join_next().await.is_some() {}
+        shared.read_all_whole().await;
     }
 }
 

@@ -44,7 +44,7 @@ const STEP: Duration = Duration::from_millis(200);
 /// If it cannot begin.
 pub fn run(options: RunOptions, tell: &mut dyn FnMut(&str)) -> std::io::Result<Report> {
     let mut cluster = Cluster::start(options.cluster.clone());
-    let gateways = Arc::new(Gateways::default());
+    let gateways = Arc::new(Gateways::over_tcp());
     gateways.set(cluster.gateways());
     let load = Load::start(options.load.clone(), gateways)?;
     let shared = load.shared.clone();

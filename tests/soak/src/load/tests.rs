@@ -14,7 +14,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Runs the load by way of somebody who lies in this way, and returns what was found first.
 fn found(lying: Lying) -> Option<Lie> {
     let server = Server::tiers();
-    let gateways = Arc::new(Gateways::default());
+    let gateways = Arc::new(Gateways::over_tcp());
     gateways.set(vec![Some(lie_to(&server, lying))]);
     let options = LoadOptions {
         slots: 6,

@@ -1,0 +1,99 @@
+//! A machine of a storage node: what of it survives a crash, and what runs on it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ursula_storage_node::{Formation, Node, NodeConfig, Platform, Runtime, Sizes, serve_on};
+use ursula_wal::io::FaultIo;
+
+use crate::clock::SimulatedClock;
+use crate::network;
+use crate::plan::Plan;
+
+/// Room on its disk.
+const DISK_BYTES: u64 = 256 << 20;
+
+/// See the module.
+pub(crate) struct Machine {
+    pub(crate) host: String,
+    pub(crate) disk: FaultIo,
+    pub(crate) clock: Arc<SimulatedClock>,
+    disk_max_us: Arc<AtomicU64>,
+    config: NodeConfig,
+    sizes: Sizes,
+    ended: Mutex<Option<io::Result<()>>>,
+}
+
+impl Machine {
+    pub(crate) fn new(plan: &Plan, id: u64) -> Arc<Machine> {
+        let config = NodeConfig {
+            node_id: id,
+            data_dir: Some(PathBuf::from("/data")),
+            segment_bytes: plan.segment_bytes,
+            disk_reserve_bytes: 0,
+            cores: plan.cores,
+            groups: plan.groups,
+            ring_bytes: plan.ring_bytes * plan.cores,
+            ..NodeConfig::default()
+        };
+        let sizes = Sizes {
+            checkpoint_log_bytes: plan.checkpoint_log_bytes,
+            entries_kept: plan.entries_kept,
+            recent_bytes: plan.recent_bytes,
+        };
+        let machine = Machine {
+            host: format!("node-{id}"),
+            disk: FaultIo::new(DISK_BYTES),
+            clock: Arc::default(),
+            disk_max_us: Arc::default(),
+            config,
+            sizes,
+            ended: Mutex::default(),
+        };
+        machine.set_disk_max(plan.disk_max);
+        Arc::new(machine)
+    }
+
+    /// How long calls of the disk take from now on, at most.
+    pub(crate) fn set_disk_max(&self, time: Duration) {
+        self.disk_max_us.store(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// How much fits on the disk from now on; all of it, or nothing more.
+    pub(crate) fn set_disk_full(&self, full: bool) {
+        self.disk.set_capacity(if full { 0 } else { DISK_BYTES });
+    }
+
+    /// How the node ended, if it did by itself. Told once.
+    pub(crate) fn take_end(&self) -> Option<io::Result<()>> {
+        self.end().take()
+    }
+
+    fn end(&self) -> MutexGuard<'_, Option<io::Result<()>>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What runs on it, from its start on. Never fails: how it ended is noted.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let ended = self.serve().await;
+        *self.end() = Some(ended);
+    }
+
+    async fn serve(&self) -> io::Result<()> {
+        let disk_max_us = self.disk_max_us.clone();
+        let takes = move || Duration::from_micros(rand::random_range(50..=disk_max_us.load(Ordering::Relaxed).max(51)));
+        let platform = Platform {
+            clock: self.clock.clone(),
+            io: Arc::new(self.disk.clone()),
+            runtime: Runtime::Tasks(Arc::new(takes)),
+            connect: Arc::new(network::connect),
+            sizes: self.sizes,
+        };
+        let node = Node::start_on(&self.config, Formation::Member, platform).await?;
+        let listener = network::listen().await?;
+        serve_on(node, network::incoming(listener), std::future::pending()).await
+    }
+}

@@ -1,0 +1,345 @@
+//! Faults: which, when, for how long, and how they are mended. All of it follows from the seed.
+
+mod disk;
+mod kind;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::{Rng as _, SeedableRng as _};
+use ursula_wal::io::fault::{Keep, Part};
+
+use crate::clock::SimulatedClock;
+use crate::gateway;
+use crate::operator::{Desk, Order};
+use crate::plan::Plan;
+use crate::simulation::World;
+use disk::Trap;
+use kind::Kind;
+
+/// Between the beginnings of two faults, in milliseconds.
+const REST_MS: std::ops::Range<u64> = 300..2000;
+/// How long one lasts, in milliseconds.
+const HOLD_MS: std::ops::Range<u64> = 200..3000;
+/// How long a machine is down, in milliseconds.
+const DOWN_MS: std::ops::Range<u64> = 50..2500;
+/// How wrong a clock can be.
+const CLOCK_JUMPS_MS: [i64; 6] = [-86_400_000, -3_600_000, -5_000, 5_000, 3_600_000, 86_400_000];
+/// What a slow link takes for each message, in milliseconds.
+const SLOW_LINK_MS: std::ops::Range<u64> = 50..400;
+/// What a slow disk takes for each call at most, in milliseconds.
+const SLOW_DISK_MS: std::ops::Range<u64> = 50..800;
+
+/// What is mended later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Mend {
+    Start(usize),
+    StartGateway(usize),
+    Repair(Vec<String>, Vec<String>),
+    Release(Vec<String>, Vec<String>),
+    Quicken(Vec<String>, Vec<String>),
+    QuickenDisk(usize),
+    EmptyDisk(usize),
+    Clock(usize),
+    GatewayClock(usize),
+    /// A call of the disk was to fail, and none came.
+    Disarm(usize),
+}
+
+/// See the module.
+pub(crate) struct Nemesis {
+    plan: Plan,
+    random: StdRng,
+    desk: Desk,
+    gateway_clocks: Vec<Arc<SimulatedClock>>,
+    /// When what is mended.
+    later: BTreeMap<(Duration, u64), Mend>,
+    count: u64,
+    next: Duration,
+    down: Vec<bool>,
+    /// Machines that were ever allowed to end by themselves, by what was done to their disks.
+    traps: Vec<Trap>,
+    /// The machine of which a file was changed.
+    damaged: Option<usize>,
+    members: Vec<u64>,
+    changed_members: bool,
+    faults: Vec<String>,
+}
+
+impl Nemesis {
+    pub(crate) fn new(plan: &Plan, desk: Desk, gateway_clocks: Vec<Arc<SimulatedClock>>) -> Nemesis {
+        let machines = plan.machines() as usize;
+        Nemesis {
+            plan: plan.clone(),
+            random: StdRng::seed_from_u64(plan.seed ^ 0xfa17),
+            desk,
+            gateway_clocks,
+            later: BTreeMap::new(),
+            count: 0,
+            next: Duration::ZERO,
+            down: vec![false; machines],
+            traps: (0..machines).map(|_| Trap::default()).collect(),
+            damaged: None,
+            members: (1..=plan.nodes).collect(),
+            changed_members: false,
+            faults: Vec::new(),
+        }
+    }
+
+    pub(crate) fn into_faults(self) -> Vec<String> {
+        self.faults
+    }
+
+    /// Does what is due.
+    pub(crate) fn act(&mut self, world: &mut World) {
+        self.keep_up(world);
+        let now = world.sim.elapsed();
+        if self.next == Duration::ZERO {
+            self.next = now + self.time(REST_MS);
+        }
+        if now >= self.next {
+            self.next = now + self.time(REST_MS);
+            self.strike(world);
+        }
+    }
+
+    /// Mends what is due, and looks after machines that have ended.
+    pub(crate) fn keep_up(&mut self, world: &mut World) {
+        self.look_after_machines(world);
+        let now = world.sim.elapsed();
+        while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= now) {
+            let mend = first.remove();
+            self.repair(world, mend);
+        }
+    }
+
+    /// Mends everything at once.
+    pub(crate) fn mend(&mut self, world: &mut World) {
+        tracing::info!("everything is mended");
+        for trap in 0..self.traps.len() {
+            self.later_by(world, Duration::ZERO, Mend::Disarm(trap));
+        }
+        for (_, mend) in std::mem::take(&mut self.later) {
+            self.repair(world, mend);
+        }
+        self.look_after_machines(world);
+    }
+
+    fn time(&mut self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.random.random_range(range))
+    }
+
+    fn later(&mut self, world: &World, range: std::ops::Range<u64>, mend: Mend) {
+        let time = self.time(range);
+        self.later_by(world, time, mend);
+    }
+
+    fn later_by(&mut self, world: &World, time: Duration, mend: Mend) {
+        self.count += 1;
+        self.later.insert((world.sim.elapsed() + time, self.count), mend);
+    }
+
+    fn note(&mut self, world: &World, what: String) {
+        tracing::info!("{what}");
+        self.faults.push(format!("{:.3} {what}", world.sim.elapsed().as_secs_f64()));
+    }
+
+    /// A machine that runs.
+    fn any_up(&mut self) -> Option<usize> {
+        let up: Vec<usize> = (0..self.down.len()).filter(|index| !self.down[*index]).collect();
+        up.choose(&mut self.random).copied()
+    }
+
+    fn hosts(&self, world: &World) -> Vec<String> {
+        world.machines.iter().map(|machine| machine.host.clone()).collect()
+    }
+
+    /// Some part of the hosts, and the others; never empty.
+    fn split(&mut self, mut hosts: Vec<String>) -> (Vec<String>, Vec<String>) {
+        hosts.shuffle(&mut self.random);
+        let others = hosts.split_off(self.random.random_range(1..hosts.len()));
+        (hosts, others)
+    }
+
+    fn strike(&mut self, world: &mut World) {
+        let kind = *Kind::ALL.choose(&mut self.random).expect("there are faults");
+        match kind {
+            Kind::Kill => self.stop_one(world, false),
+            Kind::PowerLoss => self.stop_one(world, true),
+            Kind::PowerLossOfMost => {
+                let up: Vec<usize> = (0..self.down.len()).filter(|index| !self.down[*index]).collect();
+                let spared = if self.random.random_ratio(1, 2) { up.choose(&mut self.random).copied() } else { None };
+                self.note(world, format!("the power goes, but not for {:?}", spared.map(|spared| spared + 1)));
+                for index in up.into_iter().filter(|index| Some(*index) != spared) {
+                    self.stop(world, index, true);
+                    self.later(world, DOWN_MS, Mend::Start(index));
+                }
+            }
+            Kind::CrashAtCall | Kind::FailCall => self.set_trap(world, kind == Kind::CrashAtCall),
+            Kind::PartitionNodes => {
+                let (one, other) = self.split(self.hosts(world));
+                self.cut(world, one, other);
+            }
+            Kind::Isolate => {
+                let hosts = self.hosts(world);
+                let gateways = (0..self.plan.gateways).map(gateway::host);
+                let alone = hosts.choose(&mut self.random).cloned().expect("a node");
+                let others = hosts.iter().cloned().chain(gateways).filter(|host| *host != alone).collect();
+                self.cut(world, vec![alone], others);
+            }
+            Kind::PartitionGateway => {
+                let gateway = gateway::host(self.random.random_range(0..self.plan.gateways));
+                let (some, _) = self.split(self.hosts(world));
+                self.cut(world, vec![gateway], some);
+            }
+            Kind::OneWay => {
+                let (one, other) = self.split(self.hosts(world));
+                self.note(world, format!("nothing gets from {one:?} to {other:?}"));
+                pairs(&one, &other, |one, other| world.sim.partition_oneway(one, other));
+                self.later(world, HOLD_MS, Mend::Repair(one, other));
+            }
+            Kind::Delay => {
+                let (one, other) = self.split(self.hosts(world));
+                self.note(world, format!("what is between {one:?} and {other:?} comes later"));
+                pairs(&one, &other, |one, other| world.sim.hold(one, other));
+                self.later(world, HOLD_MS, Mend::Release(one, other));
+            }
+            Kind::SlowLink => {
+                let (one, other) = self.split(self.hosts(world));
+                let time = self.time(SLOW_LINK_MS);
+                self.note(world, format!("between {one:?} and {other:?} all takes {time:?}"));
+                pairs(&one, &other, |one, other| world.sim.set_link_latency(one, other, time));
+                self.later(world, HOLD_MS, Mend::Quicken(one, other));
+            }
+            Kind::SlowDisk => {
+                let (index, time) = (self.random.random_range(0..world.machines.len()), self.time(SLOW_DISK_MS));
+                self.note(world, format!("the disk of node {} takes {time:?}", index + 1));
+                world.machines[index].set_disk_max(time);
+                self.later(world, HOLD_MS, Mend::QuickenDisk(index));
+            }
+            Kind::FullDisk => {
+                let index = self.random.random_range(0..world.machines.len());
+                self.note(world, format!("the disk of node {} is full", index + 1));
+                self.traps[index].full = true;
+                world.machines[index].set_disk_full(true);
+                self.later(world, HOLD_MS, Mend::EmptyDisk(index));
+            }
+            Kind::Clock => {
+                let ms = *CLOCK_JUMPS_MS.choose(&mut self.random).expect("some jumps");
+                let index = self.random.random_range(0..world.machines.len() + self.gateway_clocks.len());
+                self.note(world, format!("clock {index} is wrong by {ms} ms"));
+                if let Some(machine) = world.machines.get(index) {
+                    machine.clock.be_wrong_by(ms);
+                    self.later(world, HOLD_MS, Mend::Clock(index));
+                } else {
+                    let index = index - world.machines.len();
+                    self.gateway_clocks[index].be_wrong_by(ms);
+                    self.later(world, HOLD_MS, Mend::GatewayClock(index));
+                }
+            }
+            Kind::KillGateway => {
+                let index = self.random.random_range(0..self.plan.gateways);
+                if world.sim.is_host_running(gateway::host(index)) {
+                    self.note(world, format!("gateway {index} is killed"));
+                    world.sim.crash(gateway::host(index));
+                    self.later(world, DOWN_MS, Mend::StartGateway(index));
+                }
+            }
+            Kind::Drain if self.desk.is_idle() => {
+                let node = *self.members.choose(&mut self.random).expect("a member");
+                self.note(world, format!("node {node} is drained"));
+                self.desk.order(Order::Drain(node));
+            }
+            Kind::Members if self.desk.is_idle() && !self.changed_members => self.change_members(world),
+            Kind::Damage if self.damaged.is_none() => self.damage(world),
+            Kind::Drain | Kind::Members | Kind::Damage => {}
+        }
+    }
+
+    /// Adds the spare node, or replaces another one by it.
+    fn change_members(&mut self, world: &World) {
+        self.changed_members = true;
+        let new = self.plan.machines();
+        self.desk.order(Order::Add(new));
+        let old = *self.members.choose(&mut self.random).expect("a member");
+        let replaces = self.random.random_ratio(2, 3);
+        self.note(
+            world,
+            format!("node {new} joins{}", if replaces { format!(" for node {old}") } else { String::new() }),
+        );
+        if replaces {
+            self.desk.order(Order::Remove(old));
+            self.members.retain(|member| *member != old);
+        }
+        self.members.push(new);
+    }
+
+    fn cut(&mut self, world: &World, one: Vec<String>, other: Vec<String>) {
+        self.note(world, format!("{one:?} and {other:?} are cut off from each other"));
+        pairs(&one, &other, |one, other| world.sim.partition(one, other));
+        self.later(world, HOLD_MS, Mend::Repair(one, other));
+    }
+
+    fn stop_one(&mut self, world: &mut World, power: bool) {
+        let Some(index) = self.any_up() else { return };
+        let what = if power { "loses power" } else { "is killed" };
+        self.note(world, format!("node {} {what}", index + 1));
+        self.stop(world, index, power);
+        self.later(world, DOWN_MS, Mend::Start(index));
+    }
+
+    /// Stops a machine; its start is for the caller to order.
+    fn stop(&mut self, world: &mut World, index: usize, power: bool) {
+        let machine = world.machines[index].clone();
+        self.down[index] = true;
+        world.sim.crash(machine.host.as_str());
+        let _ = machine.take_end();
+        self.traps[index].disarm(&machine.disk);
+        if power {
+            let mut part = || match self.random.random_range(0..4) {
+                0 => Part::None,
+                1 => Part::All,
+                _ => Part::Random(self.random.random()),
+            };
+            let keep = Keep { sectors: part(), names: part() };
+            machine.disk.power_loss(keep);
+        } else {
+            machine.disk.kill();
+        }
+    }
+
+    fn repair(&mut self, world: &mut World, mend: Mend) {
+        tracing::debug!("{mend:?}");
+        match mend {
+            Mend::Start(index) => {
+                self.down[index] = false;
+                world.sim.bounce(world.machines[index].host.as_str());
+            }
+            Mend::StartGateway(index) => world.sim.bounce(gateway::host(index)),
+            Mend::Repair(one, other) => pairs(&one, &other, |one, other| world.sim.repair(one, other)),
+            Mend::Release(one, other) => pairs(&one, &other, |one, other| world.sim.release(one, other)),
+            Mend::Quicken(one, other) => {
+                let (min, max) = (self.plan.latency_min, self.plan.latency_max);
+                pairs(&one, &other, |one, other| {
+                    world.sim.set_link_latency(one, other, min);
+                    world.sim.set_link_max_message_latency(one, other, max);
+                });
+            }
+            Mend::QuickenDisk(index) => world.machines[index].set_disk_max(self.plan.disk_max),
+            Mend::EmptyDisk(index) => world.machines[index].set_disk_full(false),
+            Mend::Clock(index) => world.machines[index].clock.be_wrong_by(0),
+            Mend::GatewayClock(index) => self.gateway_clocks[index].be_wrong_by(0),
+            Mend::Disarm(index) => self.traps[index].disarm(&world.machines[index].disk),
+        }
+    }
+}
+
+/// Calls `act` for each pair of hosts.
+fn pairs(one: &[String], other: &[String], mut act: impl FnMut(&str, &str)) {
+    for one in one {
+        other.iter().for_each(|other| act(one, other));
+    }
+}

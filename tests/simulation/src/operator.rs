@@ -1,0 +1,256 @@
+//! What an operator does with a cluster: forms it, drains nodes, takes them in and out. One order after the other,
+//! each as often as it takes.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use ursula_common::cluster::{Cluster, ClusterChange, ClusterOp, Form, NewNode, NodeState, Placement};
+use ursula_common::placement::{SlotTable, plan::plan};
+use ursula_common::{ClusterId, GroupId, NodeId};
+use ursula_proto::admin::v1::{DescribeRequest, JoinRequest, NodeStatus, Peer, Role};
+use ursula_proto::{AdminClient, admin_client, cluster_id_bytes};
+
+use crate::network;
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Makes a cluster of the first nodes.
+    Form {
+        /// How many.
+        nodes: u64,
+        /// Groups that hold streams.
+        groups: u32,
+    },
+    /// Makes others lead what a node leads, and then gives it back.
+    Drain(u64),
+    /// Takes a node in.
+    Add(u64),
+    /// Takes a node out.
+    Remove(u64),
+}
+
+/// The desk of the operator. Orders can be put there at any time.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    orders: mpsc::UnboundedSender<Order>,
+    /// Orders that are not done.
+    open: Arc<AtomicUsize>,
+}
+
+impl Desk {
+    pub(crate) fn order(&self, order: Order) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let _ = self.orders.send(order);
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Looks again after so long.
+const PAUSE: Duration = Duration::from_millis(200);
+/// A call may take so long.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a node stays drained.
+const DRAINED: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(crate) struct Operator {
+    cluster: ClusterId,
+    hosts: Vec<String>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Operator {
+    /// `hosts` are those of node 1, node 2 and so on.
+    pub(crate) fn new(seed: u64, hosts: Vec<String>) -> (Operator, Desk) {
+        let (sender, orders) = mpsc::unbounded_channel();
+        let open = Arc::<AtomicUsize>::default();
+        let cluster = ClusterId(u128::from(seed) + 1);
+        (Operator { cluster, hosts, orders, open: open.clone() }, Desk { orders: sender, open })
+    }
+
+    pub(crate) async fn run(mut self) {
+        while let Some(order) = self.orders.recv().await {
+            match order {
+                Order::Form { nodes, groups } => self.form(nodes, groups).await,
+                Order::Drain(node) => self.drain(NodeId(node)).await,
+                Order::Add(node) => self.add(node).await,
+                Order::Remove(node) => self.remove(NodeId(node)).await,
+            }
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+        pending().await
+    }
+
+    fn address(&self, node: u64) -> String {
+        network::address(&self.hosts[node as usize - 1])
+    }
+
+    fn client(&self, node: u64) -> AdminClient {
+        admin_client(network::connect(&self.address(node)).expect("an address"))
+    }
+
+    async fn describe(&self, node: u64) -> Option<NodeStatus> {
+        let answer = timeout(PATIENCE, self.client(node).describe(DescribeRequest {})).await;
+        Some(answer.ok()?.ok()?.into_inner())
+    }
+
+    async fn describe_all(&self) -> Vec<NodeStatus> {
+        let mut all = Vec::new();
+        for node in 1..=self.hosts.len() as u64 {
+            all.extend(self.describe(node).await);
+        }
+        all
+    }
+
+    async fn known(&self, node: u64) -> NodeStatus {
+        loop {
+            if let Some(status) = self.describe(node).await {
+                return status;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// The cluster as the node knows it that knows the newest.
+    fn newest(all: &[NodeStatus]) -> Option<Cluster> {
+        let known = all.iter().filter_map(|status| status.known_cluster().ok().flatten());
+        known.max_by_key(|cluster| cluster.version)
+    }
+
+    /// Proposes a change until the cluster is as it should be.
+    async fn change(&self, change: ClusterChange, is_done: impl Fn(&Cluster) -> bool) {
+        loop {
+            let all = self.describe_all().await;
+            if Self::newest(&all).is_some_and(|cluster| is_done(&cluster)) {
+                return;
+            }
+            for status in &all {
+                let op = ClusterOp { version: None, change: change.clone() };
+                // Whether it was done is seen, however it was answered.
+                let asked = timeout(PATIENCE, ursula_proto::propose(&mut self.client(status.node), op, false)).await;
+                if matches!(asked, Ok(Ok(()))) {
+                    break;
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn join(&self, status: &NodeStatus, voters: &[Peer], initialize: bool) {
+        let request = JoinRequest {
+            cluster: cluster_id_bytes(self.cluster),
+            node: status.node,
+            incarnation: status.incarnation,
+            voters: voters.to_vec(),
+            initialize,
+        };
+        while !matches!(timeout(PATIENCE, self.client(status.node).join(request.clone())).await, Ok(Ok(_))) {
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn form(&self, nodes: u64, groups: u32) {
+        let (mut found, mut voters, mut new) = (Vec::new(), Vec::new(), Vec::new());
+        for node in 1..=nodes {
+            let (status, address) = (self.known(node).await, self.address(node));
+            voters.push(Peer { node, address: address.clone(), incarnation: status.incarnation });
+            new.push(NewNode { id: NodeId(node), address: address.into(), incarnation: status.incarnation });
+            found.push(status);
+        }
+        for status in &found {
+            self.join(status, &voters, status.node == 1).await;
+        }
+        let none: Placement = (0..=groups).map(|group| (GroupId(group), Vec::new())).collect();
+        let placement = plan(&new.iter().map(|node| node.id).collect(), &none);
+        let form = Form { cluster: self.cluster, nodes: new, slots: SlotTable::spread(groups), placement };
+        self.change(ClusterChange::Form(form), |_| true).await;
+        self.in_place().await;
+    }
+
+    async fn drain(&self, node: NodeId) {
+        let set = |state| ClusterChange::SetNodeState { node, state };
+        let is = |wanted| move |cluster: &Cluster| cluster.nodes.get(&node).is_none_or(|known| known.state == wanted);
+        self.change(set(NodeState::Draining), is(NodeState::Draining)).await;
+        sleep(DRAINED).await;
+        self.change(set(NodeState::Active), is(NodeState::Active)).await;
+    }
+
+    async fn add(&self, node: u64) {
+        let status = self.known(node).await;
+        let cluster = loop {
+            if let Some(cluster) = Self::newest(&self.describe_all().await) {
+                break cluster;
+            }
+            sleep(PAUSE).await;
+        };
+        let meta = cluster.groups.get(&GroupId::META).map_or(&[][..], |record| &record.replicas);
+        let peer = |node: &NodeId| {
+            let known = cluster.nodes.get(node)?;
+            Some(Peer { node: node.0, address: known.address.to_string(), incarnation: known.incarnation })
+        };
+        let voters: Vec<Peer> = meta.iter().filter_map(peer).collect();
+        self.join(&status, &voters, false).await;
+        let new = NewNode { id: NodeId(node), address: self.address(node).into(), incarnation: status.incarnation };
+        self.change(ClusterChange::AddNode(new), |cluster| cluster.nodes.contains_key(&NodeId(node))).await;
+        self.place(|_| true).await;
+    }
+
+    async fn remove(&self, node: NodeId) {
+        let set = |state| ClusterChange::SetNodeState { node, state };
+        let state = |cluster: &Cluster| cluster.nodes.get(&node).map(|known| known.state);
+        self.change(set(NodeState::Draining), |cluster| state(cluster) != Some(NodeState::Active)).await;
+        self.place(|member| member != node).await;
+        self.change(set(NodeState::Removed), |cluster| state(cluster) == Some(NodeState::Removed)).await;
+    }
+
+    /// Places all groups on those members that are wanted, and waits until they are there.
+    async fn place(&self, wanted: impl Fn(NodeId) -> bool) {
+        loop {
+            let Some(cluster) = Self::newest(&self.describe_all().await) else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            let (now, nodes) = (cluster.placement(), cluster.members().filter(|node| wanted(*node)).collect());
+            let moves: Placement =
+                plan(&nodes, &now).into_iter().filter(|(group, replicas)| now.get(group) != Some(replicas)).collect();
+            if moves.is_empty() {
+                return self.in_place().await;
+            }
+            let version = cluster.version;
+            self.change(ClusterChange::Place(moves), |cluster| cluster.version > version).await;
+        }
+    }
+
+    /// Waits until every group has its voters where they should be, and a leader.
+    async fn in_place(&self) {
+        loop {
+            let all = self.describe_all().await;
+            if Self::newest(&all).is_some_and(|cluster| is_in_place(&cluster, &all)) {
+                return;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+fn is_in_place(cluster: &Cluster, all: &[NodeStatus]) -> bool {
+    cluster.groups.iter().all(|(id, record)| {
+        let goal: BTreeSet<u64> = record.replicas.iter().map(|node| node.0).collect();
+        let leads = all.iter().flat_map(|status| &status.hosted).filter(|group| group.group == id.0);
+        let leads = leads.filter(|group| group.role() == Role::Leader).max_by_key(|group| group.term);
+        leads.is_some_and(|group| match &group.voters[..] {
+            [only] => only.nodes.iter().copied().collect::<BTreeSet<_>>() == goal,
+            _ => false,
+        })
+    })
+}

@@ -1,0 +1,88 @@
+//! Everything that a seed decides before anything happens.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use ursula_soak::LoadOptions;
+
+/// One simulation.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What everything follows from.
+    pub seed: u64,
+    /// Nodes of the cluster at its begin.
+    pub nodes: u64,
+    /// Nodes that may join it.
+    pub spares: u64,
+    /// Gateways.
+    pub gateways: usize,
+    /// Groups that hold streams.
+    pub groups: u32,
+    /// Cores of each node.
+    pub cores: usize,
+    /// Memory of a core for recent bytes.
+    pub ring_bytes: usize,
+    /// One file of the log.
+    pub segment_bytes: u64,
+    /// A checkpoint is due after so many bytes.
+    pub checkpoint_log_bytes: u64,
+    /// Entries that stay in the log after that.
+    pub entries_kept: u64,
+    /// Entries in memory.
+    pub recent_bytes: usize,
+    /// A message takes at least so long...
+    pub latency_min: Duration,
+    /// ...and at most so long.
+    pub latency_max: Duration,
+    /// A write of the disk takes at most so long.
+    pub disk_max: Duration,
+    /// How long there are faults.
+    pub time: Duration,
+    /// What clients do.
+    pub load: LoadOptions,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64) -> Plan {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut choose = |from: &[u64]| *from.choose(&mut random).expect("there is something to choose from");
+        let nodes = choose(&[3, 3, 3, 5]);
+        let latency_min = Duration::from_millis(choose(&[1, 1, 2, 4]));
+        let load = LoadOptions {
+            seed,
+            slots: choose(&[4, 6, 8]) as usize,
+            writers: choose(&[3, 4, 6]) as usize,
+            followers: choose(&[0, 2, 3]) as usize,
+            auditors: 1,
+            lives: choose(&[0, 1, 1]) as usize,
+            records_max: choose(&[40, 100, 1000]) as usize,
+            rate: Some(choose(&[30, 60]) as f64),
+        };
+        Plan {
+            seed,
+            nodes,
+            spares: 1,
+            gateways: choose(&[1, 2, 2]) as usize,
+            groups: choose(&[1, 2, 3]) as u32,
+            cores: choose(&[1, 1, 2]) as usize,
+            ring_bytes: choose(&[16 << 10, 64 << 10, 1 << 20]) as usize,
+            segment_bytes: choose(&[64 << 10, 128 << 10, 512 << 10]),
+            checkpoint_log_bytes: choose(&[8 << 10, 32 << 10, 1 << 20]),
+            entries_kept: choose(&[4, 32, 1000]),
+            recent_bytes: choose(&[0, 4 << 10, 1 << 20]) as usize,
+            latency_min,
+            latency_max: latency_min + Duration::from_millis(choose(&[2, 6, 20])),
+            disk_max: Duration::from_micros(choose(&[500, 2000, 8000])),
+            time: Duration::from_secs(random.random_range(8..=16)),
+            load,
+        }
+    }
+
+    /// All nodes, also those that may join.
+    pub fn machines(&self) -> u64 {
+        self.nodes + self.spares
+    }
+}
