@@ -1,5 +1,6 @@
 //! The command line: what to load, how hard, and for how long.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -27,6 +28,10 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Writes one long stream, then reads it from its start.
     Catchup(CatchupArgs),
+    /// Fills a server that it starts itself, kills it, and sees how long it takes until it serves again.
+    Restart(RestartArgs),
+    /// Lets bytes pass through a server that it starts itself, and holds its memory to a bound.
+    Memory(MemoryArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -130,6 +135,75 @@ pub(crate) struct CatchupArgs {
     /// Readers at the same time, each of the whole stream.
     #[arg(long, default_value_t = 1, value_parser = positive)]
     pub(crate) readers: usize,
+}
+
+/// A server that the bench starts, on a directory that it removes at the end.
+#[derive(Debug, Args)]
+pub(crate) struct OwnServerArgs {
+    /// The command, which must stay in the foreground: {dir} becomes the directory, {port}, {port2} and {port3}
+    /// free ports.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) server: String,
+    /// A directory on the disk to measure, which must not be there yet.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Where the server says with 200 that it serves.
+    #[arg(long, default_value = "/ready")]
+    pub(crate) ready: String,
+    /// The path that streams lie under.
+    #[arg(long, default_value = "/v1/stream")]
+    pub(crate) root: String,
+}
+
+/// What is written.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct FillArgs {
+    /// Streams to append to, in turn.
+    #[arg(long, default_value_t = 100_000, value_parser = positive)]
+    pub(crate) streams: usize,
+    /// Connections; each has one append in flight.
+    #[arg(long, default_value_t = 64, value_parser = positive)]
+    pub(crate) connections: usize,
+    /// Size of an append.
+    #[arg(long, default_value = "1KiB", value_parser = size)]
+    pub(crate) bytes: usize,
+    /// Bytes to append, all streams together.
+    #[arg(long, default_value = "1GiB", value_parser = size)]
+    pub(crate) total: usize,
+    /// A stream that has got so many bytes is deleted, and another one takes its place.
+    #[arg(long, value_parser = size)]
+    pub(crate) stream_bytes: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestartArgs {
+    #[command(flatten)]
+    pub(crate) server: OwnServerArgs,
+    #[command(flatten)]
+    pub(crate) fill: FillArgs,
+    /// How often it is killed with its files in memory, and once more with none of them.
+    #[arg(long, default_value_t = 3, value_parser = positive)]
+    pub(crate) rounds: usize,
+    /// The longest that a restart may take.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub(crate) limit: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryArgs {
+    #[command(flatten)]
+    pub(crate) server: OwnServerArgs,
+    #[command(flatten)]
+    pub(crate) fill: FillArgs,
+    /// Readers that read random streams from their start, as long as bytes are written.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) readers: usize,
+    /// Resident memory that the server may have: what it was told to use for bytes, and its caches.
+    #[arg(long, value_parser = size)]
+    pub(crate) budget: usize,
+    /// And so many bytes more for each stream.
+    #[arg(long, default_value_t = 400, value_parser = positive)]
+    pub(crate) stream_budget: usize,
 }
 
 fn positive(text: &str) -> Result<usize, String> {

@@ -17,8 +17,8 @@ const MIB: f64 = 1_048_576.0;
 
 /// What one reader got.
 #[derive(Default)]
-struct Reading {
-    bytes: u64,
+pub(crate) struct Reading {
+    pub(crate) bytes: u64,
     pages: Vec<Duration>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: CatchupArgs) -> Result<Report, Error> {
     let mut readers = JoinSet::new();
     for _ in 0..args.readers {
         let target = target.clone();
-        readers.spawn(async move { read(&target).await });
+        readers.spawn(async move { read(&target, 0).await });
     }
     let readings = readers.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
     let elapsed = reading.elapsed();
@@ -73,15 +73,16 @@ async fn write(target: &Target, bytes_total: usize, append_bytes: usize) -> Resu
     Ok(())
 }
 
-async fn read(target: &Target) -> Result<Reading, Error> {
+/// Reads a whole stream.
+pub(crate) async fn read(target: &Target, stream: usize) -> Result<Reading, Error> {
     let mut connection = target.connection_with(BUFFER_BYTES);
     let mut reading = Reading::default();
     let mut offset = "-1".to_owned();
     loop {
         let start = Instant::now();
         let mut bytes = 0;
-        let head =
-            connection.fetch(&target.get(0, &format!("?offset={offset}")), |piece| bytes += piece.len() as u64).await?;
+        let request = target.get(stream, &format!("?offset={offset}"));
+        let head = connection.fetch(&request, |piece| bytes += piece.len() as u64).await?;
         if head.status != 200 {
             return Err(Error::Status(head.status));
         }

@@ -1,4 +1,5 @@
-//! A load generator for servers of the Durable Streams protocol: appends, SSE fan-out, creation, catch-up.
+//! A load generator for servers of the Durable Streams protocol: appends, SSE fan-out, creation, catch-up, restart,
+//! memory.
 //!
 //! Knows the protocol from outside only, so that it measures any server in the same way; depends on no other
 //! crate of this project. It shares the machine with the server, so it does as little as it can per request.
@@ -8,10 +9,14 @@ mod args;
 mod catchup;
 mod client;
 mod create;
+mod fill;
+mod memory;
+mod own;
 mod pace;
 mod procfs;
 mod report;
 mod response;
+mod restart;
 mod sse;
 mod target;
 
@@ -42,6 +47,14 @@ pub enum Error {
     /// The run could not be prepared.
     #[error("the preparations did not succeed in time: {0}")]
     Setup(String),
+    /// The server cannot be started, or its directory cannot be used.
+    #[error("{what}: {source}")]
+    Server {
+        /// Its command, or the directory.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A process of the server cannot be looked at.
     #[error("{path}: {source}")]
     Process {
@@ -70,6 +83,8 @@ pub fn run(bench: Bench) -> Result<ExitCode, Error> {
             Command::Sse(args) => sse::run(args).await,
             Command::Create(args) => create::run(args).await,
             Command::Catchup(args) => catchup::run(args).await,
+            Command::Restart(args) => restart::run(args).await,
+            Command::Memory(args) => memory::run(args).await,
         }
     })?;
     runtime.shutdown_background();

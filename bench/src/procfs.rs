@@ -44,6 +44,19 @@ impl Sample {
     }
 }
 
+/// The most memory that a process ever had.
+pub(crate) fn peak_rss_bytes(pid: u32) -> Result<u64, Error> {
+    let status = read(&pid.to_string(), "status")?;
+    parse_kib(&status, "VmHWM:").ok_or_else(|| Error::ProcessFormat(pid.to_string()))
+}
+
+/// Bytes that a process made the disk read.
+pub(crate) fn disk_read_bytes(pid: u32) -> Result<u64, Error> {
+    let io = read(&pid.to_string(), "io")?;
+    let line = io.lines().find_map(|line| line.strip_prefix("read_bytes:"));
+    line.and_then(|bytes| bytes.trim().parse().ok()).ok_or_else(|| Error::ProcessFormat(pid.to_string()))
+}
+
 fn usage(pids: &[u32]) -> Result<Usage, Error> {
     let mut sum = Usage::default();
     for pid in pids {
@@ -56,16 +69,17 @@ fn usage(pids: &[u32]) -> Result<Usage, Error> {
 }
 
 fn look(pid: &str) -> Result<Usage, Error> {
-    let read = |file: &str| {
-        let path = format!("/proc/{pid}/{file}");
-        fs::read_to_string(&path).map_err(|source| Error::Process { path, source })
-    };
-    let cpu = parse_stat(&read("stat")?, rustix::param::clock_ticks_per_second());
-    let rss_bytes = parse_status(&read("status")?);
+    let cpu = parse_stat(&read(pid, "stat")?, rustix::param::clock_ticks_per_second());
+    let rss_bytes = parse_kib(&read(pid, "status")?, "VmRSS:");
     match (cpu, rss_bytes) {
         (Some(cpu), Some(rss_bytes)) => Ok(Usage { cpu, rss_bytes }),
         _ => Err(Error::ProcessFormat(pid.to_owned())),
     }
+}
+
+fn read(pid: &str, file: &str) -> Result<String, Error> {
+    let path = format!("/proc/{pid}/{file}");
+    fs::read_to_string(&path).map_err(|source| Error::Process { path, source })
 }
 
 /// Fields 14 and 15 of `/proc/<pid>/stat`. Field 2 is the name in parentheses, which may hold anything.
@@ -77,9 +91,9 @@ fn parse_stat(stat: &str, ticks_per_second: u64) -> Option<Cpu> {
     Some(Cpu { user: duration(ticks()?), system: duration(ticks()?) })
 }
 
-/// `VmRSS` of `/proc/<pid>/status`, which the kernel writes in units of 1024 bytes.
-fn parse_status(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// A line of `/proc/<pid>/status` that the kernel writes in units of 1024 bytes.
+fn parse_kib(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 

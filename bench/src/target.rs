@@ -33,11 +33,7 @@ impl Target {
         let authority = args.url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
         let authority = authority.filter(|rest| !rest.is_empty() && !rest.contains('/')).ok_or(Error::Url)?;
         let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-        let target = Target {
-            authority: authority.into(),
-            root: format!("/{}", args.root.trim_matches('/')).into(),
-            run: format!("bench-{:016x}", RandomState::new().build_hasher().finish()).into(),
-        };
+        let target = Target::at(&authority, &args.root);
         if args.create_bucket {
             let request =
                 format!("PUT {} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", target.root, target.authority);
@@ -45,6 +41,15 @@ impl Target {
             target.set_up(&mut target.connection(), request.as_bytes(), |status| status < 300 || status == 409).await?;
         }
         Ok(target)
+    }
+
+    /// A server at `host:port`, with names that no other run uses.
+    pub(crate) fn at(authority: &str, root: &str) -> Target {
+        Target {
+            authority: authority.into(),
+            root: format!("/{}", root.trim_matches('/')).into(),
+            run: format!("bench-{:016x}", RandomState::new().build_hasher().finish()).into(),
+        }
     }
 
     /// A connection for small answers.
@@ -68,6 +73,11 @@ impl Target {
         let mut request = self.request("POST", index, "", &headers);
         request.extend_from_slice(body);
         request
+    }
+
+    /// Deletes stream `index`.
+    pub(crate) fn delete(&self, index: usize) -> Vec<u8> {
+        self.request("DELETE", index, "", "")
     }
 
     /// Reads stream `index`; `query` starts with a question mark.
@@ -102,7 +112,12 @@ impl Target {
     }
 
     /// Sends a request of the preparations until it is answered well, or is refused for good.
-    async fn set_up(&self, connection: &mut Connection, request: &[u8], good: fn(u16) -> bool) -> Result<(), Error> {
+    pub(crate) async fn set_up(
+        &self,
+        connection: &mut Connection,
+        request: &[u8],
+        good: fn(u16) -> bool,
+    ) -> Result<(), Error> {
         let give_up = Instant::now() + SETUP_PATIENCE;
         loop {
             let trouble = match connection.exchange(request).await {

@@ -8,8 +8,9 @@ mod find;
 mod table;
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use ursula_common::{GroupId, Offset, StreamId};
@@ -28,6 +29,8 @@ struct Inner {
     journal: Journal,
     table: RefCell<Table>,
     indexing: Cell<bool>,
+    /// See [`Archive::aside`].
+    asides: RefCell<Vec<Weak<Inner>>>,
 }
 
 /// An entry of a log that is being applied, and where its bytes lie.
@@ -41,7 +44,24 @@ pub(crate) struct Stored {
 
 impl Archive {
     pub(crate) fn new(journal: Journal) -> Archive {
-        Archive(Rc::new(Inner { journal, table: RefCell::default(), indexing: Cell::new(false) }))
+        let (table, indexing, asides) = (RefCell::default(), Cell::new(false), RefCell::default());
+        Archive(Rc::new(Inner { journal, table, indexing, asides }))
+    }
+
+    /// An empty archive for bytes that do not count yet. As long as it is there, [`Archive::oldest`] of this one
+    /// counts them too.
+    pub(crate) fn aside(&self) -> Archive {
+        let aside = Archive::new(self.0.journal.clone());
+        let mut asides = self.0.asides.borrow_mut();
+        asides.retain(|aside| aside.strong_count() > 0);
+        asides.push(Rc::downgrade(&aside.0));
+        drop(asides);
+        aside
+    }
+
+    /// The log that the bytes are in.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.0.journal
     }
 
     /// Notes where a record lies that continues a stream: in the entry that brings it, or else, if it came
@@ -72,9 +92,17 @@ impl Archive {
         self.0.table.borrow_mut().remove(group, stream);
     }
 
-    /// The oldest segment that has something that is needed, if there is one.
-    pub(crate) fn oldest(&self) -> Option<SegmentId> {
-        self.0.table.borrow().oldest()
+    /// The oldest segment that has bytes that are needed, of each group that has any.
+    pub(crate) fn oldest(&self) -> BTreeMap<GroupId, SegmentId> {
+        let asides: Vec<Rc<Inner>> = self.0.asides.borrow().iter().filter_map(Weak::upgrade).collect();
+        let mut all = BTreeMap::new();
+        for inner in asides.iter().chain([&self.0]) {
+            for (group, segment) in inner.table.borrow().oldest() {
+                let oldest = all.entry(group).or_insert(segment);
+                *oldest = segment.min(*oldest);
+            }
+        }
+        all
     }
 
     /// Records whose place is held in memory.
@@ -89,7 +117,8 @@ impl Archive {
 
     /// Takes over what [`Archive::places`] told.
     pub(crate) fn restore(&self, group: GroupId, places: Places) {
-        self.0.table.borrow_mut().restore(group, places);
+        let there: BTreeSet<SegmentId> = self.0.journal.dir().segments().into_iter().map(|(id, _)| id).collect();
+        self.0.table.borrow_mut().restore(group, places, |segment| there.contains(&segment));
     }
 
     /// Reads whole records of a stream from the one on that has `from`, up to the first that ends at or
@@ -135,3 +164,6 @@ impl Archive {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

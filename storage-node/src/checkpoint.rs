@@ -6,15 +6,15 @@ use std::io;
 use bytes::Bytes;
 use prost::Message;
 use ursula_common::StreamId;
-use ursula_wal::{Extent, RowRef, SegmentId};
+use ursula_wal::{Extent, File, RowRef, SegmentId};
 
 use crate::archive::{Chain, Places};
 use crate::sections;
 
 /// Persisted: the first bytes of every checkpoint, with the version of the format at the end.
 const MAGIC: [u8; 8] = *b"URSCKPT\x01";
-/// State is cut into sections of about so many bytes.
-const SECTION_BYTES: usize = 1 << 20;
+/// A description that is longer than this is none.
+const META_BYTES_MAX: u32 = 1 << 20;
 /// Streams whose places go into one section.
 const SECTION_STREAMS: usize = 4096;
 
@@ -37,6 +37,22 @@ pub(crate) struct Checkpoint {
     /// Where the bytes of its streams lie in the log of this node.
     pub(crate) places: Places,
 }
+
+/// A checkpoint that is to be written, with the state in parts: it is never whole in memory.
+pub(crate) struct Draft {
+    /// See [`Checkpoint`].
+    pub(crate) meta: Bytes,
+    /// Gives the parts of the state in order.
+    pub(crate) state: StateParts,
+    /// See [`Checkpoint`].
+    pub(crate) places: Places,
+}
+
+/// Gives the parts of a state to whoever writes them, on any thread.
+pub(crate) type StateParts = Box<dyn FnOnce(Put<'_>) -> io::Result<()> + Send>;
+
+/// Takes the next bytes.
+pub(crate) type Put<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
 
 #[derive(Clone, PartialEq, Message)]
 struct ChainsSection {
@@ -81,31 +97,66 @@ struct StoredExtents {
     crc: Vec<u32>,
 }
 
+impl Draft {
+    /// Gives the bytes of the file, section by section.
+    ///
+    /// # Errors
+    /// Those of `put`.
+    pub(crate) fn write(self, put: Put<'_>) -> io::Result<()> {
+        let Draft { meta, state, places } = self;
+        put(&MAGIC)?;
+        let mut section = |kind, body: &[u8]| {
+            let mut section = Vec::new();
+            sections::put(&mut section, kind, body);
+            put(&section)
+        };
+        put_all(&mut section, meta, state, places)
+    }
+}
+
+fn put_all(
+    section: &mut dyn FnMut(u8, &[u8]) -> io::Result<()>,
+    meta: Bytes,
+    state: StateParts,
+    places: Places,
+) -> io::Result<()> {
+    section(kind::META, &meta)?;
+    state(&mut |part| section(kind::STATE, part))?;
+    let mut chains: Vec<(StreamId, Chain)> = places.chains.into_iter().collect();
+    chains.sort_unstable_by_key(|(stream, _)| *stream);
+    for chains in chains.chunks(SECTION_STREAMS) {
+        let chains = chains.iter().map(stored_chain).collect();
+        section(kind::CHAINS, &ChainsSection { chains }.encode_to_vec())?;
+    }
+    for (segment, streams) in places.unindexed {
+        for streams in streams.chunks(SECTION_STREAMS) {
+            let streams = streams.iter().map(stored_extents).collect();
+            section(kind::UNINDEXED, &UnindexedSection { segment: segment.0, streams }.encode_to_vec())?;
+        }
+    }
+    section(kind::END, &[])
+}
+
 impl Checkpoint {
-    /// The bytes of the file.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut file = MAGIC.to_vec();
-        sections::put(&mut file, kind::META, &self.meta);
-        self.state.chunks(SECTION_BYTES).for_each(|state| sections::put(&mut file, kind::STATE, state));
-        for chains in self.places.chains.chunks(SECTION_STREAMS) {
-            let chains = chains.iter().map(stored_chain).collect();
-            sections::put(&mut file, kind::CHAINS, &ChainsSection { chains }.encode_to_vec());
+    /// What the file of a checkpoint says first: see [`Checkpoint::meta`]. The rest is not looked at.
+    ///
+    /// # Errors
+    /// If it cannot be read, has another version or is damaged.
+    pub(crate) fn read_meta(file: &dyn File) -> io::Result<Bytes> {
+        let mut head = [0; MAGIC.len() + sections::HEAD_BYTES];
+        file.read_at(&mut head, 0)?;
+        let (magic, section) = head.split_at(MAGIC.len());
+        let len = sections::body_bytes(section);
+        if *magic != MAGIC || section[0] != kind::META || len > META_BYTES_MAX {
+            return Err(damaged("it does not begin like a checkpoint of this version"));
         }
-        for (segment, streams) in &self.places.unindexed {
-            for streams in streams.chunks(SECTION_STREAMS) {
-                let streams = streams.iter().map(stored_extents).collect();
-                sections::put(
-                    &mut file,
-                    kind::UNINDEXED,
-                    &UnindexedSection { segment: segment.0, streams }.encode_to_vec(),
-                );
-            }
-        }
-        sections::put(&mut file, kind::END, &[]);
-        file
+        let mut bytes = vec![0; sections::HEAD_BYTES + len as usize + sections::CRC_BYTES];
+        file.read_at(&mut bytes, MAGIC.len() as u64)?;
+        let section = sections::take(&mut Bytes::from(bytes)).map_err(|error| damaged(&error.to_string()))?;
+        section.map(|(_, meta)| meta).ok_or_else(|| damaged("it ends too early"))
     }
 
-    /// Reads what [`Checkpoint::encode`] wrote.
+    /// Reads what [`Draft::write`] wrote.
     ///
     /// # Errors
     /// If the file has another version, is damaged or not whole.

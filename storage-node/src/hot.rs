@@ -12,7 +12,7 @@ use ursula_common::{GroupId, Offset, StreamId};
 
 use chunk::Chunk;
 
-/// Bytes a [`StreamLog`] costs before its first chunk.
+/// Bytes a [`StreamLog`] costs before its first chunk: a map of such is half empty at its worst.
 const STREAM_OVERHEAD_BYTES: usize = 128;
 
 /// Chunks of streams that are gone may stay in the order of eviction up to so many, beyond as many as
@@ -100,8 +100,7 @@ impl Hot {
     /// Forgets a stream.
     pub(crate) fn remove(&mut self, group: GroupId, stream: StreamId) {
         let Some(log) = self.streams.remove(&(group, stream)) else { return };
-        let chunks: usize = log.chunks.iter().map(Chunk::memory_bytes).sum();
-        self.used_bytes -= chunks + STREAM_OVERHEAD_BYTES;
+        self.used_bytes -= log.memory_bytes() + STREAM_OVERHEAD_BYTES;
         let Some(evictable) = &mut self.evictable else { return };
         evictable.live -= log.chunks.len();
         if evictable.chunks.len() > 2 * evictable.live + STALE_CHUNKS_MAX {
@@ -130,8 +129,8 @@ impl Hot {
             self.used_bytes -= chunk.memory_bytes();
             log.start = chunk.end();
             if log.chunks.is_empty() {
+                self.used_bytes -= log.memory_bytes() + STREAM_OVERHEAD_BYTES;
                 self.streams.remove(&(group, stream));
-                self.used_bytes -= STREAM_OVERHEAD_BYTES;
             }
         }
     }
@@ -174,6 +173,11 @@ struct StreamLog {
 }
 
 impl StreamLog {
+    fn memory_bytes(&self) -> usize {
+        let chunks: usize = self.chunks.iter().map(Chunk::memory_bytes).sum();
+        chunks + self.chunks.capacity() * size_of::<Chunk>()
+    }
+
     /// Adds a record and returns by how many bytes memory grew.
     fn append(&mut self, record: &[u8]) -> usize {
         let mut grown = 0;
@@ -188,7 +192,9 @@ impl StreamLog {
                 let mut chunk = Chunk::after(previous, self.end, record.len());
                 chunk.push(record);
                 grown += chunk.memory_bytes();
+                let places = self.chunks.capacity();
                 self.chunks.push_back(chunk);
+                grown += (self.chunks.capacity() - places) * size_of::<Chunk>();
             }
         }
         self.end += record.len() as u64;

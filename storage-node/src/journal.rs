@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::spawn_local;
 use tracing::error;
 use ursula_common::{GroupId, Offset, StreamId};
-use ursula_wal::{Appender, Fact, Location, LogDir};
+use ursula_wal::{Appender, Fact, Location, LogDir, SegmentId};
 
 use crate::runtime::{LogWriter, Runtime};
 
@@ -147,6 +147,11 @@ impl Journal {
     /// The directory in which the log lies.
     pub(crate) fn dir(&self) -> &LogDir {
         &self.0.dir
+    }
+
+    /// No place that is given from now on is in a segment before this one.
+    pub(crate) fn writes_from(&self) -> SegmentId {
+        self.0.last.get().map_or_else(|| self.0.dir.upcoming(), |last| last.segment)
     }
 
     /// Bytes that wait to be written.

@@ -42,6 +42,7 @@ pub(crate) use {
 };
 
 use crate::archive::{Archive, Places, Stored};
+use crate::checkpoint::StateParts;
 use crate::data_dir::DataDir;
 use crate::journal::Journal;
 use crate::peers::Peers;
@@ -59,8 +60,8 @@ pub(crate) trait StateMachine: 'static {
     ///
     /// `entry` tells where their bytes lie, if there is a log on disk: bodies are slices of it.
     fn apply(&mut self, commands: Vec<Command>, entry: Option<&Stored>) -> Vec<Answer>;
-    /// The whole state, in the encoding of `stream-core`.
-    fn snapshot(&self) -> Vec<u8>;
+    /// The whole state as it is now, in the encoding of `stream-core`. Cheap: the encoding comes with the parts.
+    fn freeze(&self) -> StateParts;
     /// Where the bytes are that the state speaks of.
     fn places(&self) -> Places;
     /// Replaces the state by that of a snapshot.
@@ -117,8 +118,8 @@ impl<M: StateMachine> Replica<M> {
         match storage {
             Storage::Memory => Replica::start_in_memory(group, state, MemoryLog::default(), peers).await,
             Storage::Disk { dir, journal, archive, found } => {
-                let log = DiskLog::open(group, journal.clone(), dir.sizes(), found).await?;
-                let disk = Disk { group, dir, journal, archive, log };
+                let log = DiskLog::open(group, journal, dir.sizes(), found).await?;
+                let disk = Disk { group, dir, archive, log };
                 let machine = Machine::open(state, disk.clone()).await?;
                 Replica::start_on(group, machine, disk.log.clone(), Log::Disk(disk), peers).await
             }

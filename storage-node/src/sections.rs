@@ -6,8 +6,10 @@ use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-const HEAD_BYTES: usize = 5;
-const CRC_BYTES: usize = 4;
+/// Before the body.
+pub(crate) const HEAD_BYTES: usize = 5;
+/// After the body.
+pub(crate) const CRC_BYTES: usize = 4;
 
 /// Adds a section.
 ///
@@ -23,6 +25,11 @@ pub(crate) fn put(to: &mut Vec<u8>, kind: u8, body: &[u8]) {
     to.extend_from_slice(&crc.to_le_bytes());
 }
 
+/// The length of the body that follows this head.
+pub(crate) fn body_bytes(head: &[u8]) -> u32 {
+    u32::from_le_bytes([head[1], head[2], head[3], head[4]])
+}
+
 /// Takes the first section off: its kind and its body. `None` if it is not whole yet.
 ///
 /// # Errors
@@ -31,7 +38,7 @@ pub(crate) fn take(from: &mut Bytes) -> io::Result<Option<(u8, Bytes)>> {
     if from.len() < HEAD_BYTES {
         return Ok(None);
     }
-    let body = u32::from_le_bytes([from[1], from[2], from[3], from[4]]) as usize;
+    let body = body_bytes(from) as usize;
     if from.len() - HEAD_BYTES < body + CRC_BYTES {
         return Ok(None);
     }

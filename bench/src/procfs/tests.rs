@@ -18,8 +18,9 @@ fn stat_with_any_name() {
 #[test]
 fn status_has_kibibytes() {
     let status = "Name:\tserver\nVmHWM:\t  20000 kB\nVmRSS:\t   12345 kB\nThreads:\t4\n";
-    assert_eq!(parse_status(status), Some(12_345 * 1024));
-    assert_eq!(parse_status("Name:\tkthreadd\n"), None);
+    assert_eq!(parse_kib(status, "VmRSS:"), Some(12_345 * 1024));
+    assert_eq!(parse_kib(status, "VmHWM:"), Some(20_000 * 1024));
+    assert_eq!(parse_kib("Name:\tkthreadd\n", "VmRSS:"), None);
 }
 
 #[test]
@@ -34,6 +35,8 @@ fn a_process_that_works_uses_time() {
         used = look("self").expect("this process exists").cpu - before.cpu;
     }
     assert!(before.rss_bytes > 100_000);
+    assert!(peak_rss_bytes(std::process::id()).expect("this process exists") >= before.rss_bytes);
+    disk_read_bytes(std::process::id()).expect("this process exists");
     let both = usage(&[std::process::id(), std::process::id()]).expect("this process exists");
     assert!(both.rss_bytes > before.rss_bytes);
 }

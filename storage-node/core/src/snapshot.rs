@@ -12,10 +12,13 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf, Bytes};
 use prost::Message;
 
 use self::record::{Kind, Record};
+use crate::stream::ContentTypes;
 use crate::{CodecError, State};
 
 /// Persisted: the first byte of every snapshot.
@@ -23,7 +26,38 @@ const VERSION: u8 = 1;
 /// A chunk ends with the record that reaches this many bytes.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// A state as it was at one moment, to be encoded on another thread while the state goes on.
+#[derive(Debug)]
+pub struct Frozen(State);
+
+impl Frozen {
+    /// What [`State::encode_chunks`] gave at that moment.
+    pub fn encode_chunks(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.0.encode_chunks()
+    }
+}
+
 impl State {
+    /// The state as it is now, in a small part of the time that encoding it takes: streams are shared until they
+    /// change.
+    pub fn freeze(&self) -> Frozen {
+        Frozen(State {
+            group: self.group,
+            data_groups: self.data_groups,
+            now: self.now,
+            next_stream: self.next_stream,
+            buckets: self.buckets.clone(),
+            dropped: self.dropped.clone(),
+            released: self.released.clone(),
+            sessions: self.sessions.clone(),
+            sagas: self.sagas.clone(),
+            cluster: self.cluster.clone(),
+            // Made again from the streams by whoever decodes.
+            deadlines: BTreeMap::new(),
+            content_types: ContentTypes::default(),
+        })
+    }
+
     /// The whole state as bytes.
     pub fn encode(&self) -> Vec<u8> {
         self.encode_chunks().collect::<Vec<_>>().concat()

@@ -44,7 +44,8 @@ pub(crate) struct Bucket {
     pub(crate) busy: bool,
     /// The step that made it; only outside the meta group.
     pub(crate) order: u64,
-    pub(crate) streams: BTreeMap<StreamName, Box<Stream>>,
+    /// Shared with copies of the state that are being encoded; see [`State::freeze`].
+    pub(crate) streams: BTreeMap<StreamName, Arc<Stream>>,
 }
 
 /// The op of a session that waits for a saga.
@@ -123,7 +124,7 @@ impl State {
 
     /// The stream under this name, whatever its presence.
     pub(crate) fn stream_mut(&mut self, key: &StreamKey) -> Option<&mut Stream> {
-        Some(self.buckets.get_mut(&key.bucket)?.streams.get_mut(&key.name)?)
+        Some(Arc::make_mut(self.buckets.get_mut(&key.bucket)?.streams.get_mut(&key.name)?))
     }
 
     /// The stream that a client means by this name.
@@ -131,7 +132,7 @@ impl State {
         self.expire_if_due(key, effects);
         let bucket = self.buckets.get_mut(&key.bucket).ok_or(Error::BucketNotFound)?;
         let stream = bucket.streams.get_mut(&key.name).ok_or(Error::StreamNotFound)?;
-        if stream.presence == Presence::Live { Ok(stream) } else { Err(Error::StreamGone) }
+        if stream.presence == Presence::Live { Ok(Arc::make_mut(stream)) } else { Err(Error::StreamGone) }
     }
 
     /// Lets a stream end whose time is over, so that what a command means does not depend on when the
@@ -155,7 +156,7 @@ impl State {
             self.deadlines.insert((stream.indexed, stream.id), key.clone());
         }
         if let Some(bucket) = self.buckets.get_mut(&key.bucket) {
-            bucket.streams.insert(key.name.clone(), Box::new(stream));
+            bucket.streams.insert(key.name.clone(), Arc::new(stream));
         }
     }
 

@@ -1,6 +1,5 @@
 //! What memory knows of the places of bytes in the log.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use ursula_common::{GroupId, Offset, StreamId};
@@ -15,7 +14,13 @@ type Key = (GroupId, StreamId);
 pub(super) struct Table {
     /// Records in segments without an index.
     unindexed: BTreeMap<SegmentId, BTreeMap<Key, Vec<Extent>>>,
-    chains: HashMap<Key, Chain>,
+    groups: BTreeMap<GroupId, Chains>,
+}
+
+/// The streams of one group that have bytes.
+#[derive(Debug, Default)]
+struct Chains {
+    streams: HashMap<StreamId, Chain>,
     /// How many streams begin in each segment: older segments have nothing that is needed.
     begins: BTreeMap<SegmentId, usize>,
 }
@@ -32,8 +37,7 @@ pub(crate) struct Chain {
 /// The places of one group's bytes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Places {
-    /// By stream, ascending.
-    pub(crate) chains: Vec<(StreamId, Chain)>,
+    pub(crate) chains: HashMap<StreamId, Chain>,
     /// By segment, then by stream.
     pub(crate) unindexed: Vec<(SegmentId, Vec<Extents>)>,
 }
@@ -41,32 +45,55 @@ pub(crate) struct Places {
 /// The records of a stream in one segment.
 pub(crate) type Extents = (StreamId, Vec<Extent>);
 
-impl Table {
-    pub(super) fn add(&mut self, group: GroupId, stream: StreamId, segment: SegmentId, extent: Extent) {
-        let key = (group, stream);
-        if let Entry::Vacant(vacant) = self.chains.entry(key) {
-            vacant.insert(Chain { newest: None, oldest: segment });
-            *self.begins.entry(segment).or_default() += 1;
-        }
-        self.unindexed.entry(segment).or_default().entry(key).or_default().push(extent);
+impl Chains {
+    fn insert(&mut self, stream: StreamId, chain: Chain) {
+        *self.begins.entry(chain.oldest).or_default() += 1;
+        self.streams.insert(stream, chain);
     }
 
-    pub(super) fn remove(&mut self, group: GroupId, stream: StreamId) {
-        let key = (group, stream);
-        let Some(chain) = self.chains.remove(&key) else { return };
-        self.unindexed.values_mut().for_each(|streams| drop(streams.remove(&key)));
+    fn remove(&mut self, stream: StreamId) -> bool {
+        let Some(chain) = self.streams.remove(&stream) else { return false };
         if let Some(count) = self.begins.get_mut(&chain.oldest) {
             *count -= 1;
             if *count == 0 {
                 self.begins.remove(&chain.oldest);
             }
         }
+        true
+    }
+}
+
+impl Table {
+    pub(super) fn add(&mut self, group: GroupId, stream: StreamId, segment: SegmentId, extent: Extent) {
+        let chains = self.groups.entry(group).or_default();
+        if !chains.streams.contains_key(&stream) {
+            chains.insert(stream, Chain { newest: None, oldest: segment });
+        }
+        self.unindexed.entry(segment).or_default().entry((group, stream)).or_default().push(extent);
     }
 
-    pub(super) fn oldest(&self) -> Option<SegmentId> {
-        let begins = self.begins.first_key_value().map(|(segment, _)| *segment);
-        let unindexed = self.unindexed.first_key_value().map(|(segment, _)| *segment);
-        begins.into_iter().chain(unindexed).min()
+    pub(super) fn remove(&mut self, group: GroupId, stream: StreamId) {
+        if self.groups.get_mut(&group).is_some_and(|chains| chains.remove(stream)) {
+            self.forget_unindexed(|streams| drop(streams.remove(&(group, stream))));
+        }
+    }
+
+    /// A segment of which nothing is left has no index to wait for: it may go at any moment.
+    fn forget_unindexed(&mut self, forget: impl Fn(&mut BTreeMap<Key, Vec<Extent>>)) {
+        self.unindexed.retain(|_, streams| {
+            forget(streams);
+            !streams.is_empty()
+        });
+    }
+
+    /// The oldest segment that has bytes of each group.
+    pub(super) fn oldest(&self) -> impl Iterator<Item = (GroupId, SegmentId)> {
+        let oldest = |(group, chains): (&GroupId, &Chains)| Some((*group, *chains.begins.first_key_value()?.0));
+        self.groups.iter().filter_map(oldest)
+    }
+
+    fn chain(&self, (group, stream): &Key) -> Option<&Chain> {
+        self.groups.get(group)?.streams.get(stream)
     }
 
     pub(super) fn unindexed_records(&self) -> usize {
@@ -76,14 +103,12 @@ impl Table {
     pub(super) fn plan(&self, dir: LogDir, group: GroupId, stream: StreamId, from: Offset) -> Plan {
         let key = (group, stream);
         let unindexed = self.unindexed.iter().filter_map(|(segment, streams)| Some((*segment, streams.get(&key)?)));
-        let newest = self.chains.get(&key).and_then(|chain| chain.newest);
+        let newest = self.chain(&key).and_then(|chain| chain.newest);
         Plan::new(dir, key, newest, unindexed, from)
     }
 
     pub(super) fn of_group(&self, group: GroupId) -> Places {
-        let of_group = self.chains.iter().filter(|(key, _)| key.0 == group);
-        let mut chains: Vec<(StreamId, Chain)> = of_group.map(|(key, chain)| (key.1, *chain)).collect();
-        chains.sort_unstable_by_key(|(stream, _)| *stream);
+        let chains = self.groups.get(&group).map(|chains| chains.streams.clone()).unwrap_or_default();
         let range = (group, StreamId(0))..=(group, StreamId(u64::MAX));
         let of_segment = |(segment, streams): (&SegmentId, &BTreeMap<Key, Vec<Extent>>)| {
             let streams = streams.range(range.clone()).map(|(key, extents)| (key.1, extents.clone()));
@@ -92,14 +117,19 @@ impl Table {
         Places { chains, unindexed: self.unindexed.iter().map(of_segment).collect() }
     }
 
-    pub(super) fn restore(&mut self, group: GroupId, places: Places) {
-        let known: Vec<StreamId> = self.chains.keys().filter(|key| key.0 == group).map(|key| key.1).collect();
-        known.into_iter().for_each(|stream| self.remove(group, stream));
-        for (stream, chain) in places.chains {
-            *self.begins.entry(chain.oldest).or_default() += 1;
-            self.chains.insert((group, stream), chain);
+    /// Takes over the places of a group. What was said of segments that are gone is about streams that have ended.
+    pub(super) fn restore(&mut self, group: GroupId, places: Places, is_there: impl Fn(SegmentId) -> bool) {
+        self.groups.remove(&group);
+        self.forget_unindexed(|streams| streams.retain(|key, _| key.0 != group));
+        if !places.chains.is_empty() {
+            let mut chains = Chains { streams: places.chains, begins: BTreeMap::new() };
+            for chain in chains.streams.values() {
+                *chains.begins.entry(chain.oldest).or_default() += 1;
+            }
+            self.groups.insert(group, chains);
         }
-        for (segment, streams) in places.unindexed {
+        let there = places.unindexed.into_iter().filter(|(segment, streams)| is_there(*segment) && !streams.is_empty());
+        for (segment, streams) in there {
             let of_segment = self.unindexed.entry(segment).or_default();
             of_segment.extend(streams.into_iter().map(|(stream, extents)| ((group, stream), extents)));
         }
@@ -111,7 +141,7 @@ impl Table {
         let row = |(key, extents): (&Key, &Vec<Extent>)| NewRow {
             group: key.0,
             stream: key.1,
-            prev: self.chains.get(key).and_then(|chain| chain.newest),
+            prev: self.chain(key).and_then(|chain| chain.newest),
             extents: extents.clone(),
         };
         Some((*segment, streams.iter().map(row).collect()))
@@ -123,7 +153,8 @@ impl Table {
         let Some(streams) = self.unindexed.get_mut(&segment) else { return };
         for (row, at) in rows {
             let key = (row.group, row.stream);
-            let (Some(chain), Some(extents)) = (self.chains.get_mut(&key), streams.get_mut(&key)) else { continue };
+            let chain = self.groups.get_mut(&key.0).and_then(|chains| chains.streams.get_mut(&key.1));
+            let (Some(chain), Some(extents)) = (chain, streams.get_mut(&key)) else { continue };
             if chain.newest != row.prev || !extents.starts_with(&row.extents) {
                 continue;
             }

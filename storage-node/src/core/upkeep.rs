@@ -1,16 +1,25 @@
 //! What a core does now and then: what is due in its groups, the files of its log, and what it tells of itself.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::error;
 
 use super::{Core, HOUSEKEEPING_INTERVAL, Hosted, Log};
+use crate::archive::Archive;
+use crate::data_dir::Needs;
 use crate::group::Group;
+use crate::journal::Journal;
+
+/// How often the files of the log are looked after while no new one is begun.
+const FILES_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Looks after what lies on disk, for as long as the core runs.
     pub(super) async fn keep_log(self: Rc<Self>) {
         let Some(Log { dir, journal, archive }) = self.log.clone() else { return };
+        let (mut files_due, mut upcoming) = (Instant::now(), dir.log().upcoming());
         loop {
             tokio::time::sleep(HOUSEKEEPING_INTERVAL).await;
             journal.mark_if_idle();
@@ -23,16 +32,22 @@ impl Core {
             for Hosted { group, .. } in &hosted {
                 group.replica.keep_house().await;
             }
-            // What was found and is not hosted may still be wanted.
-            if self.found.borrow().is_empty() && self.changing.borrow().is_empty() {
-                dir.release_before(self.index, archive.oldest());
+            dir.need(self.index, self.needs(&journal, &archive));
+            if self.index > 0 || (Instant::now() < files_due && dir.log().upcoming() == upcoming) {
+                continue;
             }
-            if self.index == 0
-                && let Err(error) = dir.keep_house().await
-            {
+            (files_due, upcoming) = (Instant::now() + FILES_INTERVAL, dir.log().upcoming());
+            if let Err(error) = dir.keep_house().await {
                 error!(%error, "the files of the log cannot be looked after; it is tried again");
             }
         }
+    }
+
+    fn needs(&self, journal: &Journal, archive: &Archive) -> Needs {
+        let until = journal.writes_from();
+        // What was found and is not hosted may still be wanted.
+        let unknown = self.found.borrow().keys().chain(&*self.changing.borrow()).copied().collect();
+        Needs { until, unknown, oldest: archive.oldest() }
     }
 
     pub(super) fn keep_house(&self, mailbox_requests: usize) {

@@ -6,6 +6,9 @@ use std::fs;
 use tempfile::TempDir;
 use ursula_common::clock::SystemClock;
 
+use super::checkpoints::DIR as CHECKPOINTS;
+use super::files::temporary;
+use super::identity::FILE as IDENTITY;
 use super::*;
 
 fn config() -> NodeConfig {
@@ -122,16 +125,35 @@ fn a_directory_that_was_half_made_is_made_whole() {
     open(&dir, &config()).expect("a new data directory");
 }
 
+fn checkpoint(node: &DataDir, group: GroupId) -> Option<Vec<u8>> {
+    let file = node.open_checkpoint(group).expect("no error");
+    file.map(|file| read_all(&*file).expect("a file"))
+}
+
 #[test]
 fn a_checkpoint_takes_the_place_of_the_one_before() {
     let dir = made();
     let node = open(&dir, &config()).expect("the directory");
-    assert_eq!(node.read_checkpoint(GroupId(2)).expect("no error"), None);
-    node.write_checkpoint(GroupId(2), b"first").expect("a checkpoint");
-    node.write_checkpoint(GroupId(2), b"second").expect("a checkpoint");
+    assert_eq!(checkpoint(&node, GroupId(2)), None);
+    node.write_checkpoint(GroupId(2), |put| put(b"first")).expect("a checkpoint");
+    node.write_checkpoint(GroupId(2), |put| put(b"second")).expect("a checkpoint");
     fs::write(dir.path().join(CHECKPOINTS).join(temporary("00000002")), "torn").expect("a torn file");
-    assert_eq!(node.read_checkpoint(GroupId(2)).expect("no error").as_deref(), Some(&b"second"[..]));
-    node.write_checkpoint(GroupId(2), b"third").expect("a checkpoint");
-    assert_eq!(node.read_checkpoint(GroupId(2)).expect("no error").as_deref(), Some(&b"third"[..]));
-    assert_eq!(node.read_checkpoint(GroupId(3)).expect("no error"), None);
+    assert_eq!(checkpoint(&node, GroupId(2)).as_deref(), Some(&b"second"[..]));
+    node.write_checkpoint(GroupId(2), |put| put(b"third")).expect("a checkpoint");
+    assert_eq!(checkpoint(&node, GroupId(2)).as_deref(), Some(&b"third"[..]));
+    assert_eq!(checkpoint(&node, GroupId(3)), None);
+}
+
+#[test]
+fn a_checkpoint_that_is_read_stays_as_it_is() {
+    let dir = made();
+    let node = open(&dir, &config()).expect("the directory");
+    let parts = |put: crate::checkpoint::Put<'_>| [&b"fi"[..], b"", b"rst"].into_iter().try_for_each(put);
+    assert_eq!(node.write_checkpoint(GroupId(2), parts).expect("a checkpoint"), 5);
+    let file = node.open_checkpoint(GroupId(2)).expect("no error").expect("a checkpoint");
+    node.write_checkpoint(GroupId(2), |put| put(b"second")).expect("a checkpoint");
+    assert_eq!(read_all(&*file).expect("a file"), b"first");
+    let broken = node.write_checkpoint(GroupId(2), |put| put(b"third").and(Err(io::ErrorKind::Other.into())));
+    assert!(broken.is_err());
+    assert_eq!(checkpoint(&node, GroupId(2)).as_deref(), Some(&b"second"[..]));
 }

@@ -19,6 +19,7 @@ use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId
 use ursula_stream_core::{Answer, Command, Effect, Message, State, Stats};
 
 use crate::archive::{Archive, Places, Stored};
+use crate::checkpoint::StateParts;
 use crate::hot::{Hot, Range};
 use crate::raft::StateMachine;
 use crate::tails::{TailPage, Tails, Waiter};
@@ -284,8 +285,9 @@ impl StateMachine for GroupState {
         answers
     }
 
-    fn snapshot(&self) -> Vec<u8> {
-        self.streams.encode()
+    fn freeze(&self) -> StateParts {
+        let frozen = self.streams.freeze();
+        Box::new(move |put| frozen.encode_chunks().try_for_each(|part| put(&part)))
     }
 
     fn places(&self) -> Places {

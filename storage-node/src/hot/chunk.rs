@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 const CHUNK_BYTES_MIN: usize = 256;
 /// No chunk is larger, except to hold one record.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
-/// What a chunk costs beside its bytes and its index.
+/// What a chunk costs beside itself, its bytes and its index: what shares the bytes, and its place in the order of
+/// eviction.
 const CHUNK_OVERHEAD_BYTES: usize = 96;
 
 #[derive(Debug)]

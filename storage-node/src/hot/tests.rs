@@ -77,6 +77,10 @@ fn the_budget_counts_what_is_stored_and_given_back() {
     }
     let (used, budget) = hot.usage();
     assert!((50_000..=budget).contains(&used), "used {used}");
+    // Also what holds the chunks: four places at least, of which one may be used.
+    let mut small = Hot::new(budget);
+    small.append(GROUP, STREAM, Offset(0), b"x");
+    assert!(small.usage().0 >= STREAM_OVERHEAD_BYTES + 4 * size_of::<Chunk>(), "{:?}", small.usage());
     assert!(!hot.reserve(60_000) && hot.reserve(20_000) && !hot.reserve(20_000));
     hot.release(20_000);
     assert!(hot.reserve(20_000));
@@ -113,7 +117,7 @@ fn beyond_the_budget_the_oldest_bytes_go_first() {
 
 #[test]
 fn a_stream_that_has_left_memory_comes_back_where_it_goes_on() {
-    let mut hot = Hot::evicting(1024);
+    let mut hot = Hot::evicting(2048);
     hot.append(GROUP, STREAM, Offset(0), &[1; 600]);
     hot.append(GROUP, StreamId(8), Offset(0), &[2; 600]);
     hot.evict();

@@ -1,7 +1,7 @@
 //! The state machine as openraft drives it.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Write as _};
 use std::rc::Rc;
 
 use futures_util::{Stream, TryStreamExt};
@@ -9,14 +9,15 @@ use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StoredMembership};
 use ursula_common::GroupId;
+use ursula_wal::File;
 
 use super::disk::DiskLog;
+use super::snapshot::CHUNK_BYTES;
 use super::types::{Answers, Batch, TypeConfig};
 use super::{SnapshotData, StateMachine, codec};
 use crate::archive::{Archive, Places, Stored};
-use crate::checkpoint::Checkpoint;
-use crate::data_dir::DataDir;
-use crate::journal::Journal;
+use crate::checkpoint::{Checkpoint, Draft, StateParts};
+use crate::data_dir::{DataDir, read_all};
 use crate::transfer::{self, Outgoing};
 
 /// Adds what Raft has to know of a state machine: how far it has come, and with which members.
@@ -34,7 +35,6 @@ pub(crate) struct Machine<M> {
 pub(super) struct Disk {
     pub(super) group: GroupId,
     pub(super) dir: DataDir,
-    pub(super) journal: Journal,
     pub(super) archive: Archive,
     pub(super) log: DiskLog,
 }
@@ -42,21 +42,20 @@ pub(super) struct Disk {
 impl Disk {
     async fn checkpoint(&self) -> io::Result<Option<Checkpoint>> {
         let (dir, group) = (self.dir.clone(), self.group);
-        let read = move || dir.read_checkpoint(group)?.map(Checkpoint::decode).transpose();
-        self.dir.blocking(read).await
+        self.dir.blocking(move || dir.open_checkpoint(group)?.map(|file| read_checkpoint(&*file)).transpose()).await
     }
 
     /// Puts a checkpoint in the place of the one before; what it speaks of is on disk.
-    async fn write_checkpoint(&self, index: u64, checkpoint: Checkpoint) -> io::Result<()> {
+    async fn write_checkpoint(&self, index: u64, draft: Draft) -> io::Result<()> {
         let (dir, group) = (self.dir.clone(), self.group);
-        let write = move || {
-            let file = checkpoint.encode();
-            dir.write_checkpoint(group, &file).map(|()| file.len() as u64)
-        };
-        let bytes = self.dir.blocking(write).await?;
+        let bytes = self.dir.blocking(move || dir.write_checkpoint(group, |put| draft.write(put))).await?;
         self.log.checkpointed(index, bytes);
         Ok(())
     }
+}
+
+fn read_checkpoint(file: &dyn File) -> io::Result<Checkpoint> {
+    Checkpoint::decode(read_all(file)?.into())
 }
 
 impl<M: StateMachine> Machine<M> {
@@ -137,7 +136,7 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
         let file = self.disk.clone().map(|disk| {
             let state = self.state.borrow();
             let encoded_meta = codec::encode_snapshot_meta(&meta).into();
-            (disk, Checkpoint { meta: encoded_meta, state: state.snapshot().into(), places: state.places() })
+            (disk, Draft { meta: encoded_meta, state: state.freeze(), places: state.places() })
         });
         Builder { meta, file }
     }
@@ -147,30 +146,44 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
         meta: &SnapshotMetaOf<TypeConfig>,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
+        // Holds the bytes that arrived until the state speaks of them.
+        let mut aside = None;
         let (state, places) = match &self.disk {
             None => (snapshot.into_bytes().await?, Places::default()),
             Some(disk) => {
-                let (state, places) = transfer::install(disk.group, &disk.journal, snapshot).await?;
+                let (state, arrived) = transfer::install(disk.group, &disk.archive, snapshot).await?;
+                let places = aside.insert(arrived).places(disk.group);
                 let encoded_meta = codec::encode_snapshot_meta(meta).into();
-                let checkpoint = Checkpoint { meta: encoded_meta, state: state.clone(), places: places.clone() };
-                disk.write_checkpoint(index_of(meta), checkpoint).await?;
+                let parts = state.clone();
+                let give: StateParts = Box::new(move |put| parts.chunks(CHUNK_BYTES).try_for_each(put));
+                let draft = Draft { meta: encoded_meta, state: give, places: places.clone() };
+                disk.write_checkpoint(index_of(meta), draft).await?;
                 (state, places)
             }
         };
         self.state.borrow_mut().restore(state, places)?;
+        drop(aside);
         self.continue_after(meta.clone());
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, SnapshotData>>, io::Error> {
         let Some(disk) = &self.disk else {
-            let snapshot =
-                |_| Snapshot { meta: self.meta(), snapshot: SnapshotData::in_memory(self.state.borrow().snapshot()) };
-            return Ok(self.snapshot.as_ref().map(snapshot));
+            let Some(_) = &self.snapshot else { return Ok(None) };
+            let mut state = Vec::new();
+            let encode = self.state.borrow().freeze();
+            encode(&mut |part| state.write_all(part))?;
+            return Ok(Some(Snapshot { meta: self.meta(), snapshot: SnapshotData::in_memory(state) }));
         };
         // The file is the truth: one that is being written does not count yet.
-        let Some(Checkpoint { meta, state, .. }) = disk.checkpoint().await? else { return Ok(None) };
-        let outgoing = Outgoing::new(disk.group, state, disk.archive.clone());
+        let (dir, group) = (disk.dir.clone(), disk.group);
+        let open = move || {
+            let Some(file) = dir.open_checkpoint(group)? else { return Ok(None) };
+            Checkpoint::read_meta(&*file).map(|meta| Some((meta, file)))
+        };
+        let Some((meta, file)) = disk.dir.blocking(open).await? else { return Ok(None) };
+        let state = move || read_checkpoint(&*file).map(|checkpoint| checkpoint.state);
+        let outgoing = Outgoing::new(group, state, disk.archive.clone());
         Ok(Some(Snapshot { meta: codec::decode_snapshot_meta(meta)?, snapshot: SnapshotData::new(outgoing) }))
     }
 }
@@ -179,17 +192,17 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
 /// encoded only when a replica wants it, so taking one costs nothing. On disk it is a checkpoint.
 pub(crate) struct Builder {
     meta: SnapshotMetaOf<TypeConfig>,
-    file: Option<(Disk, Checkpoint)>,
+    file: Option<(Disk, Draft)>,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, SnapshotData>, io::Error> {
-        if let Some((disk, checkpoint)) = self.file.take() {
+        if let Some((disk, draft)) = self.file.take() {
             // It speaks of bytes that may be on their way to the disk.
             disk.log.sync().await?;
-            disk.write_checkpoint(index_of(&self.meta), checkpoint).await?;
+            disk.write_checkpoint(index_of(&self.meta), draft).await?;
         }
         Ok(Snapshot { meta: self.meta.clone(), snapshot: SnapshotData::nothing() })
     }

@@ -9,9 +9,8 @@ use ursula_common::{GroupId, Offset, StreamId};
 use ursula_wal::File;
 
 use super::{SECTION_BYTES, kind};
-use crate::archive::{Archive, Places};
+use crate::archive::Archive;
 use crate::data_dir::{DataDir, TemporaryFile};
-use crate::journal::Journal;
 use crate::raft::{SnapshotData, SnapshotSink, SnapshotSource};
 use crate::sections::Assembler;
 
@@ -76,17 +75,18 @@ impl SnapshotSource for Reader {
     }
 }
 
-/// Writes the bytes of a snapshot to the log. Returns the state, and where its bytes are now: on disk.
+/// Writes the bytes of a snapshot to the log of `archive`. Returns the state, and where its bytes are now, on disk:
+/// aside, so they are kept only as long as that is.
 ///
 /// # Errors
 /// If the snapshot is damaged or not whole, or the log fails.
 pub(crate) async fn install(
     group: GroupId,
-    journal: &Journal,
+    archive: &Archive,
     mut snapshot: SnapshotData,
-) -> io::Result<(Bytes, Places)> {
-    // A table of its own: the bytes belong to nobody until all are here.
-    let arrived = Archive::new(journal.clone());
+) -> io::Result<(Bytes, Archive)> {
+    // The bytes belong to nobody until all are here.
+    let (arrived, journal) = (archive.aside(), archive.journal());
     let (mut sections, mut state) = (Assembler::default(), Vec::new());
     while let Some(chunk) = snapshot.next().await? {
         sections.push(&chunk);
@@ -96,7 +96,7 @@ pub(crate) async fn install(
                 kind::RECORDS => add(&arrived, group, body)?,
                 kind::END => {
                     journal.sync().await?;
-                    return Ok((ursula_common::pieces::join(&state), arrived.places(group)));
+                    return Ok((ursula_common::pieces::join(&state), arrived));
                 }
                 _ => return Err(invalid("a section has an unknown kind")),
             }

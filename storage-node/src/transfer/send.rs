@@ -17,40 +17,49 @@ use crate::sections;
 pub(crate) struct Outgoing {
     group: GroupId,
     archive: Archive,
+    /// Reads the state, until that was done.
+    open: Option<ReadState>,
     /// What is left of the state.
     state: Bytes,
-    /// What is left of the streams, once they are known.
-    streams: Option<VecDeque<StoredRange>>,
+    /// What is left of the streams.
+    streams: VecDeque<StoredRange>,
     ended: bool,
 }
 
+/// Reads a state; blocks.
+type ReadState = Box<dyn FnOnce() -> io::Result<Bytes> + Send>;
+
 impl Outgoing {
-    /// The snapshot of a group with this state. Nothing is read before it is asked for.
-    pub(crate) fn new(group: GroupId, state: Bytes, archive: Archive) -> Outgoing {
-        Outgoing { group, archive, state, streams: None, ended: false }
+    /// The snapshot of a group whose state `open` reads. Nothing is read before it is asked for.
+    pub(crate) fn new(
+        group: GroupId,
+        open: impl FnOnce() -> io::Result<Bytes> + Send + 'static,
+        archive: Archive,
+    ) -> Outgoing {
+        let (state, streams) = (Bytes::new(), VecDeque::new());
+        Outgoing { group, archive, open: Some(Box::new(open)), state, streams, ended: false }
     }
 
-    /// The bytes that are still to be sent.
-    ///
-    /// # Errors
-    /// If the state cannot be read.
-    fn streams(&mut self) -> io::Result<&mut VecDeque<StoredRange>> {
-        if self.streams.is_none() {
-            let state = State::decode(self.state.clone()).map_err(io::Error::other)?;
-            self.streams = Some(state.stored_ranges().collect());
-        }
-        Ok(self.streams.get_or_insert_default())
+    async fn read_state(&mut self) -> io::Result<()> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let read = move || {
+            let bytes = open()?;
+            let state = State::decode(bytes.clone()).map_err(io::Error::other)?;
+            Ok((bytes, state.stored_ranges().collect()))
+        };
+        (self.state, self.streams) = self.archive.journal().blocking(read).await?;
+        Ok(())
     }
 
     async fn next_section(&mut self) -> io::Result<Option<Bytes>> {
         let mut section = Vec::new();
-        self.streams()?;
+        self.read_state().await?;
         if !self.state.is_empty() {
             let part = self.state.split_to(self.state.len().min(SECTION_BYTES));
             sections::put(&mut section, kind::STATE, &part);
             return Ok(Some(section.into()));
         }
-        while let Some(StoredRange { stream, start, end }) = self.streams()?.pop_front() {
+        while let Some(StoredRange { stream, start, end }) = self.streams.pop_front() {
             let found = self.archive.read(self.group, stream, start, end, SECTION_BYTES).await?;
             // A stream that has ended since the checkpoint has no bytes any more, and nobody will want them.
             if found.records.is_empty() {
@@ -59,7 +68,7 @@ impl Outgoing {
             let body = encode(stream, found.start, &found.records);
             let next = Offset(found.start.0 + found.records.iter().map(|record| record.len() as u64).sum::<u64>());
             if next < end {
-                self.streams()?.push_front(StoredRange { stream, start: next, end });
+                self.streams.push_front(StoredRange { stream, start: next, end });
             }
             sections::put(&mut section, kind::RECORDS, &body);
             return Ok(Some(section.into()));

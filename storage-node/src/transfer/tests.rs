@@ -26,7 +26,6 @@ const GROUP: GroupId = GroupId(1);
 struct Node {
     _path: TempDir,
     dir: DataDir,
-    journal: Journal,
     archive: Archive,
 }
 
@@ -36,7 +35,7 @@ fn node() -> Node {
     let (dir, _) =
         DataDir::open(&Platform::system(Arc::new(SystemClock)), path.path(), &config, || 7).expect("a data directory");
     let journal = Journal::start(Runtime::Threads, dir.log().clone(), 0, watch::channel(false).0).expect("a log");
-    Node { _path: path, dir, archive: Archive::new(journal.clone()), journal }
+    Node { _path: path, dir, archive: Archive::new(journal) }
 }
 
 /// A state with `streams`, whose bytes are in the log of `node`.
@@ -76,6 +75,11 @@ fn state(node: &Node, streams: &[Vec<Bytes>]) -> State {
     state
 }
 
+fn outgoing(from: &Node, state: &State) -> Outgoing {
+    let state = state.encode();
+    Outgoing::new(GROUP, move || Ok(state.into()), from.archive.clone())
+}
+
 async fn content(archive: &Archive, stream: StreamId, end: u64) -> Vec<Bytes> {
     let (mut records, mut at) = (Vec::new(), 0);
     while at < end {
@@ -109,10 +113,10 @@ async fn every_record_arrives_and_can_be_read() {
         let record = |stream: usize, i: usize| Bytes::from(vec![(stream * 31 + i) as u8; 1 + (i * 7919) % 60_000]);
         let streams: Vec<Vec<Bytes>> = (0..3).map(|stream| (0..300).map(|i| record(stream, i)).collect()).collect();
         let state = state(&from, &streams);
-        let outgoing = Outgoing::new(GROUP, state.encode().into(), from.archive.clone());
-        let (arrived, places) = install(GROUP, &to.journal, receive(&to, outgoing).await).await.expect("installed");
+        let outgoing = outgoing(&from, &state);
+        let (arrived, places) = install(GROUP, &to.archive, receive(&to, outgoing).await).await.expect("installed");
         assert_eq!(arrived, state.encode());
-        to.archive.restore(GROUP, places);
+        to.archive.restore(GROUP, places.places(GROUP));
         for range in state.stored_ranges() {
             let number = range.stream.0 as usize - 1;
             assert_eq!(content(&to.archive, range.stream, range.end.0).await, streams[number]);
@@ -126,9 +130,9 @@ async fn a_group_without_bytes_is_a_state_alone() {
     run(async {
         let (from, to) = (node(), node());
         let state = state(&from, &[vec![], vec![]]);
-        let outgoing = Outgoing::new(GROUP, state.encode().into(), from.archive.clone());
-        let (arrived, places) = install(GROUP, &to.journal, receive(&to, outgoing).await).await.expect("installed");
-        assert_eq!((arrived, places), (Bytes::from(state.encode()), Places::default()));
+        let outgoing = outgoing(&from, &state);
+        let (arrived, places) = install(GROUP, &to.archive, receive(&to, outgoing).await).await.expect("installed");
+        assert_eq!((arrived, places.places(GROUP)), (Bytes::from(state.encode()), Places::default()));
     })
     .await;
 }
@@ -138,12 +142,12 @@ async fn what_is_damaged_or_cut_off_is_refused() {
     run(async {
         let (from, to) = (node(), node());
         let state = state(&from, &[vec![Bytes::from_static(b"a record"), Bytes::from_static(b"another")]]);
-        let mut outgoing = Outgoing::new(GROUP, state.encode().into(), from.archive.clone());
+        let mut outgoing = outgoing(&from, &state);
         let mut whole = Vec::new();
         while let Some(section) = outgoing.next().await.expect("a section") {
             whole.extend_from_slice(&section);
         }
-        let take = async |bytes: Vec<u8>| install(GROUP, &to.journal, SnapshotData::in_memory(bytes)).await;
+        let take = async |bytes: Vec<u8>| install(GROUP, &to.archive, SnapshotData::in_memory(bytes)).await;
         assert!(take(whole.clone()).await.is_ok());
         for len in 0..whole.len() {
             assert!(take(whole[..len].to_vec()).await.is_err(), "{len} of {} bytes", whole.len());
@@ -163,7 +167,7 @@ async fn the_file_of_a_snapshot_goes_with_it() {
         let (from, to) = (node(), node());
         let state = state(&from, &[vec![Bytes::from_static(b"a record")]]);
         let files = || std::fs::read_dir(to._path.path().join("checkpoints")).expect("a directory").count();
-        let snapshot = receive(&to, Outgoing::new(GROUP, state.encode().into(), from.archive.clone())).await;
+        let snapshot = receive(&to, outgoing(&from, &state)).await;
         assert_eq!(files(), 1);
         drop(snapshot);
         assert_eq!(files(), 0);

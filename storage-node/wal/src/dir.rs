@@ -110,12 +110,18 @@ impl LogDir {
     /// Removes the segments before `segment`, except those that hold live entries or the facts of a group, or are
     /// being written. Returns those that went; blocks.
     pub fn remove_before(&self, segment: SegmentId) -> io::Result<Vec<SegmentId>> {
-        self.shared.remove(&mut |id| id < segment)
+        self.shared.remove(&mut |id, _| id < segment)
     }
 
-    /// Removes all segments that `unneeded` gives up, except those that [`LogDir::remove_before`] would keep too.
-    pub fn remove(&self, mut unneeded: impl FnMut(SegmentId) -> bool) -> io::Result<Vec<SegmentId>> {
+    /// Removes all segments that `unneeded` gives up, except those that [`LogDir::remove_before`] would keep too. It is
+    /// asked about a segment and the groups that may have anything in it.
+    pub fn remove(&self, mut unneeded: impl FnMut(SegmentId, &[GroupId]) -> bool) -> io::Result<Vec<SegmentId>> {
         self.shared.remove(&mut unneeded)
+    }
+
+    /// No segment that begins from now on is before this one.
+    pub fn upcoming(&self) -> SegmentId {
+        SegmentId(self.shared.next.load(Ordering::Relaxed))
     }
 
     /// The segments that can be read, oldest first, and whether they are complete.

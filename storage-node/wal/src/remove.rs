@@ -2,20 +2,23 @@
 
 use std::io;
 
+use ursula_common::GroupId;
+
 use crate::dir::{LogDir, Shared};
 use crate::segment::{self, SegmentId};
 use crate::spare;
 
 impl Shared {
-    /// Removes the segments that the log does not need and `unneeded` gives up. Returns them.
-    pub(crate) fn remove(&self, unneeded: &mut dyn FnMut(SegmentId) -> bool) -> io::Result<Vec<SegmentId>> {
+    /// Removes the segments that the log does not need and `unneeded` gives up, which is told who is in them. Returns
+    /// those that went.
+    pub(crate) fn remove(&self, unneeded: &mut dyn FnMut(SegmentId, &[GroupId]) -> bool) -> io::Result<Vec<SegmentId>> {
         let mut removed = Vec::new();
         {
             let mut table = self.table();
             let ids: Vec<SegmentId> = table.segments.keys().copied().collect();
             for id in ids {
                 // One after the other: who mentions a forgotten group depends on those before.
-                if unneeded(id) && table.is_free(id) {
+                if table.is_free(id) && unneeded(id, &table.groups_in(id)) {
                     let len = table.segments[&id].len;
                     table.remove(id);
                     removed.push((id, len));

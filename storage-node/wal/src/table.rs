@@ -104,6 +104,11 @@ impl Table {
         })
     }
 
+    /// The groups that a segment speaks of: all that may have anything in it.
+    pub(crate) fn groups_in(&self, id: SegmentId) -> Vec<GroupId> {
+        self.segments.get(&id).map(|segment| segment.groups.keys().copied().collect()).unwrap_or_default()
+    }
+
     fn others_mention(&self, group: GroupId, than: SegmentId) -> bool {
         self.segments.iter().any(|(id, segment)| *id != than && segment.groups.contains_key(&group))
     }

@@ -236,3 +236,27 @@ const RICH: &[&str] = &[
     "0b3a090a056f746865721005",
     "047a020803",
 ];
+
+/// What comes after is not in it, and does not notice it.
+#[test]
+fn a_frozen_state_stays_as_it_was() {
+    let mut state = rich();
+    let before = state.encode();
+    let frozen = state.freeze();
+    let mut untouched = State::decode(before.clone().into()).expect("read");
+    let later = [
+        Op::Append(Append { stream_seq: Some("t".into()), ..append("c") }),
+        Op::Create(create("new")),
+        Op::Delete(key("b")),
+    ];
+    for op in later {
+        let after = [&mut state, &mut untouched].map(|state| {
+            let before = state.encode();
+            state.apply(Command { at: Millis(NOW.0 + 60_000), origin: None, op: op.clone() }, &mut Vec::new());
+            assert!(state.encode() != before, "{op:?}");
+            state.encode()
+        });
+        assert!(after[0] == after[1], "{op:?}");
+    }
+    assert!(frozen.encode_chunks().collect::<Vec<_>>().concat() == before);
+}

@@ -42,8 +42,9 @@ impl StateMachine for Journal {
         commands.into_iter().map(answer).collect()
     }
 
-    fn snapshot(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|at| at.to_be_bytes()).collect()
+    fn freeze(&self) -> StateParts {
+        let state: Vec<u8> = self.0.iter().flat_map(|at| at.to_be_bytes()).collect();
+        Box::new(move |put| put(&state))
     }
 
     fn places(&self) -> Places {

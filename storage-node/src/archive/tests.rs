@@ -1,0 +1,105 @@
+//! What of the log is needed for the sake of bytes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use ursula_wal::{FaultIo, LogDir, Options};
+
+use super::*;
+use crate::runtime::Runtime;
+
+const G: GroupId = GroupId(1);
+const H: GroupId = GroupId(2);
+
+fn archive() -> Archive {
+    let options = Options { segment_bytes: 64 << 10, record_bytes_max: 8 << 10, groups_max: 4, ..Options::default() };
+    let io = Arc::new(FaultIo::new(1 << 30));
+    let (dir, _) = LogDir::open(io, Path::new("log"), options).expect("a log");
+    Archive::new(Journal::start(Runtime::Threads, dir, 0, watch::channel(false).0).expect("a journal"))
+}
+
+/// Adds a record to a stream.
+fn add(archive: &Archive, group: GroupId, stream: u64, offset: u64) -> u64 {
+    let record = Bytes::from(vec![7; 5000]);
+    archive.copy(group, StreamId(stream), Offset(offset), &[record]);
+    offset + 5000
+}
+
+async fn run(test: impl Future<Output = ()>) {
+    LocalSet::new().run_until(test).await;
+}
+
+async fn index(archive: &Archive) {
+    archive.journal().sync().await.expect("a disk");
+    while archive.index_oldest(|segment| archive.journal().dir().is_complete(segment)).await.expect("an index") {}
+}
+
+#[tokio::test]
+async fn each_group_needs_the_segment_that_its_oldest_stream_begins_in() {
+    run(async {
+        let archive = archive();
+        let mut at = add(&archive, G, 1, 0);
+        for _ in 0..40 {
+            at = add(&archive, G, 1, at);
+        }
+        add(&archive, H, 2, 0);
+        let segment = archive.journal().writes_from();
+        assert!(segment > SegmentId(3));
+        assert_eq!(archive.oldest(), [(G, SegmentId(1)), (H, segment)].into());
+        index(&archive).await;
+        assert_eq!(archive.oldest(), [(G, SegmentId(1)), (H, segment)].into());
+        archive.remove(G, StreamId(1));
+        assert_eq!(archive.oldest(), [(H, segment)].into());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bytes_that_do_not_count_yet_are_needed_as_long_as_somebody_holds_them() {
+    run(async {
+        let archive = archive();
+        let arrived = archive.aside();
+        let other = archive.aside();
+        add(&arrived, G, 1, 0);
+        assert_eq!(archive.oldest(), [(G, SegmentId(1))].into());
+        for stream in 2..40 {
+            add(&archive, G, stream, 0);
+        }
+        add(&other, H, 1, 0);
+        let here = archive.journal().writes_from();
+        archive.restore(G, Places::default());
+        assert_eq!(archive.oldest(), [(G, SegmentId(1)), (H, here)].into());
+        let places = arrived.places(G);
+        drop(other);
+        archive.restore(G, places);
+        drop(arrived);
+        assert_eq!(archive.oldest(), [(G, SegmentId(1))].into());
+        archive.remove(G, StreamId(1));
+        assert_eq!(archive.oldest(), [].into());
+    })
+    .await;
+}
+
+/// A checkpoint may be older than the removal of a segment that it speaks of: of streams that have ended since.
+#[tokio::test]
+async fn places_in_segments_that_are_gone_hold_up_nothing() {
+    run(async {
+        let archive = archive();
+        for stream in 0..40 {
+            add(&archive, G, stream, 0);
+        }
+        archive.journal().sync().await.expect("a disk");
+        let places = archive.places(G);
+        let dir = archive.journal().dir().clone();
+        assert_eq!(dir.remove_before(SegmentId(2)).expect("a removal"), [SegmentId(1)]);
+        archive.restore(G, places);
+        index(&archive).await;
+        // What is left is in the segment that is being written.
+        let writing = archive.journal().writes_from();
+        let unindexed = archive.places(G).unindexed;
+        assert_eq!(unindexed.iter().map(|(segment, _)| *segment).collect::<Vec<_>>(), [writing]);
+    })
+    .await;
+}
