@@ -4,8 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::get;
 use tokio::sync::watch;
+use tower::service_fn;
 use ursula_common::Clock;
 
 use crate::cluster::{Cluster, Connect, Seed};
@@ -15,6 +17,7 @@ use crate::handlers::upload::UploadBudget;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::pages::PageBudget;
+use crate::server::Routes;
 
 /// A gateway. Cheap to clone; every clone is the same gateway.
 #[derive(Clone)]
@@ -76,9 +79,13 @@ impl App {
         self.metrics.registry.render()
     }
 
-    /// What clients are served. The dialect decides what a path means, so there is one route.
-    pub(crate) fn public_routes(self: &Arc<Self>) -> Router {
-        Router::new().fallback(handlers::serve).with_state(self.clone())
+    /// What clients are served. The dialect decides what a path means, so there is nothing to route.
+    pub(crate) fn public_routes(self: &Arc<Self>) -> impl Routes {
+        let app = self.clone();
+        service_fn(move |request: http::Request<Body>| {
+            let app = app.clone();
+            async move { Ok(handlers::serve(&app, request).await) }
+        })
     }
 
     /// What operators are served.

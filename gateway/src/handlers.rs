@@ -22,20 +22,20 @@ use crate::app::App;
 type Answer = Result<Response<Bytes>, Response<Bytes>>;
 
 /// Serves one request of a client.
-pub(crate) async fn serve(State(gateway): State<Arc<App>>, request: HttpRequest) -> Response<Body> {
+pub(crate) async fn serve(gateway: &Arc<App>, request: HttpRequest) -> Response<Body> {
     gateway.metrics.requests.increment(1);
     let (head, body) = request.into_parts();
     let host = if head.version == Version::HTTP_11 { protocol::check_host(&head.headers) } else { Ok(()) };
     let parsed = host.and_then(|()| protocol::parse(&head.method, &head.uri, &head.headers));
     let response = match parsed {
-        Ok(Request::Append(parts)) => streams::append(&gateway, parts, body).await.map(Body::from),
-        Ok(Request::Create(parts)) => streams::create(&gateway, parts, &head, body).await.map(Body::from),
+        Ok(Request::Append(parts)) => streams::append(gateway, parts, body).await.map(Body::from),
+        Ok(Request::Create(parts)) => streams::create(gateway, parts, &head, body).await.map(Body::from),
         without_body => {
             let skipped = upload::skip(&head.headers, body, gateway.config.body_timeout()).await;
             let response = match without_body {
                 Err(rejection) => protocol::rejection(&rejection).map(Body::from),
-                Ok(Request::Read(parts)) => read::serve(&gateway, parts, head).await,
-                Ok(request) => whole(small(&gateway, request, &head).await).map(Body::from),
+                Ok(Request::Read(parts)) => read::serve(gateway, parts, head).await,
+                Ok(request) => whole(small(gateway, request, &head).await).map(Body::from),
             };
             if skipped { response } else { upload::closing(response) }
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::SelectAll;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use ursula_common::limits::{FRAME_OPS_MAX, SESSION_RESULTS_MAX};
 use ursula_common::verb::{Op, OpResult};
@@ -152,14 +153,16 @@ impl Task {
                 _ = self.news.changed() => self.follow_view(),
                 Some((lane, event)) = self.events.next(), if !self.events.is_empty() => self.take_event(lane, event),
                 () = self.room.made() => {}
-                count = ops.recv_many(&mut taken, FRAME_OPS_MAX) => {
-                    if count == 0 {
-                        return;
-                    }
-                    let now = Instant::now();
-                    taken.drain(..).for_each(|(key, pending)| self.push(key, pending, now));
-                }
+                count = ops.recv_many(&mut taken, FRAME_OPS_MAX) => if count == 0 {
+                    return;
+                },
             }
+            // Whoever woke this task did so with one op: those who are ready to run too have theirs in the same frame.
+            yield_now().await;
+            let room = FRAME_OPS_MAX - taken.len();
+            taken.extend(std::iter::from_fn(|| ops.try_recv().ok()).take(room));
+            let now = Instant::now();
+            taken.drain(..).for_each(|(key, pending)| self.push(key, pending, now));
             self.flush();
         }
     }

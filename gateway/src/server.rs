@@ -7,18 +7,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 use tracing::{debug, info, warn};
 use ursula_common::metrics::OpenGauge;
 
@@ -35,6 +34,21 @@ const HTTP2_STREAMS_MAX: u32 = 1000;
 const HTTP2_PING: Duration = Duration::from_secs(20);
 /// Pause after the system refused a connection, for want of file descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What answers the requests of a connection.
+pub(crate) trait Routes:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> Routes for S where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
 
 /// Serves clients on `listener` and operators on `operations` until `shutdown` is done.
 ///
@@ -69,7 +83,7 @@ async fn drain(gateway: &App, open: Arc<GracefulShutdown>) {
     }
 }
 
-async fn accept(gateway: Arc<App>, listener: TcpListener, routes: Router, open: Option<Arc<GracefulShutdown>>) {
+async fn accept(gateway: Arc<App>, listener: TcpListener, routes: impl Routes, open: Option<Arc<GracefulShutdown>>) {
     let places = Arc::new(Semaphore::new(gateway.config.connections_max.min(Semaphore::MAX_PERMITS)));
     let server = Arc::new(server());
     loop {
@@ -115,13 +129,13 @@ where
     serve_connection(gateway.clone(), Arc::new(server()), socket, gateway.public_routes(), None).await;
 }
 
-fn serve_connection<S>(
+fn serve_connection<S, R: Routes>(
     gateway: Arc<App>,
     server: Arc<auto::Builder<TokioExecutor>>,
     socket: S,
-    routes: Router,
+    routes: R,
     open: Option<&GracefulShutdown>,
-) -> impl Future<Output = ()> + use<S>
+) -> impl Future<Output = ()> + use<S, R>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
