@@ -28,6 +28,18 @@ pub fn decode_op(bytes: Bytes) -> Result<verb::Op, Error> {
     Op::decode(bytes).map_err(|_| Error::Malformed)?.try_into()
 }
 
+/// Decodes an op like [`decode_op`]; also tells whether `bytes` say nothing beyond it, so that they may be kept as
+/// they are. Others hold what a later version wrote and this one ignores: another replica may know what it means.
+///
+/// # Errors
+/// Those of [`decode_op`].
+pub fn decode_whole_op(bytes: Bytes) -> Result<(verb::Op, bool), Error> {
+    let len = bytes.len();
+    let op = Op::decode(bytes).map_err(|_| Error::Malformed)?;
+    let whole = op.encoded_len() == len;
+    Ok((op.try_into()?, whole))
+}
+
 /// Numbers 1 to 31 are kept for clients' ops, 32 to 63 for those between groups, 64 and up for those
 /// of a group to itself. Kept for later: 5 to 12 (retention, trim, snapshot, attributes, import),
 /// 40 to 47 (slot freeze, import, drop), 67 to 79 (pack commit, checkpoint).

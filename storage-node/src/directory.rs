@@ -97,7 +97,7 @@ impl Directory {
     /// Proposes an op to a group that this node leads, and waits for its answer.
     pub(crate) async fn propose_here(&self, group: GroupId, op: Op) -> OpResult {
         let (reply, answer) = oneshot::channel();
-        let proposal = Proposal { group, origin: None, op, reply: ReplyTo::Task(reply) };
+        let proposal = Proposal { group, origin: None, op, encoded: None, reply: ReplyTo::Task(reply) };
         self.send(group, RequestKind::Propose(vec![proposal])).await?;
         answer.await.unwrap_or(Err(Error::OutcomeUnknown))
     }

@@ -13,10 +13,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use ursula_common::verb::{Op, OpResult};
 use ursula_common::{Clock, Error, GroupId, SagaId, SessionId, StreamKey};
-use ursula_stream_core::{Answer, Command, Origin};
+use ursula_stream_core::{Answer, Command, Origin, Proposed};
 
 use crate::data_dir::DataDir;
 use crate::metrics::Metrics;
@@ -38,6 +39,8 @@ pub(crate) struct Proposal {
     pub(crate) group: GroupId,
     pub(crate) origin: Option<Origin>,
     pub(crate) op: Op,
+    /// The op as it came, if it came encoded.
+    pub(crate) encoded: Option<Bytes>,
     pub(crate) reply: ReplyTo,
 }
 
@@ -128,7 +131,7 @@ impl Group {
 
     /// Queues an op of the group to itself, if there is room; nobody waits for its answer.
     pub(crate) fn enqueue_own(&self, op: Op) -> bool {
-        self.admit(Proposal { group: self.id, origin: None, op, reply: ReplyTo::Nobody }).is_ok()
+        self.admit(Proposal { group: self.id, origin: None, op, encoded: None, reply: ReplyTo::Nobody }).is_ok()
     }
 
     fn admit(&self, proposal: Proposal) -> Result<(), (ReplyTo, Error)> {
@@ -237,15 +240,15 @@ impl Group {
         let at = self.clock.now();
         let mut replies = Vec::with_capacity(batch.len());
         let mut commands = Vec::with_capacity(batch.len());
-        for Proposal { origin, op, reply, .. } in batch {
+        for Proposal { origin, op, encoded, reply, .. } in batch {
             if op == Op::Expire {
                 self.expiring.set(false);
             }
-            commands.push(Command { at, origin, op });
+            commands.push(Proposed { command: Command { at, origin, op }, encoded });
             replies.push(reply);
         }
         self.metrics.batch_ops.record(commands.len() as f64);
-        match self.replica.propose(commands).await {
+        match self.replica.commit(commands).await {
             Ok(answers) => replies.into_iter().zip(answers).for_each(|(reply, answer)| self.answer(reply, answer)),
             Err(error) => replies.into_iter().for_each(|reply| reply.send(Err(error.clone()))),
         }

@@ -65,8 +65,8 @@ impl Journal {
     }
 
     /// Adds an entry of a group, to be written with the next batch.
-    pub(crate) fn append(&self, group: GroupId, index: u64, payload: &[u8]) -> Location {
-        self.placed(self.0.appender.borrow_mut().append(group, index, payload))
+    pub(crate) fn append(&self, group: GroupId, index: u64, payload: &[&[u8]]) -> Location {
+        self.placed(self.0.appender.borrow_mut().append_parts(group, index, payload))
     }
 
     /// Adds bytes of a stream that came with a snapshot.

@@ -31,7 +31,7 @@ use openraft::{RaftLogReader, ServerState};
 use tokio::time::{Instant, timeout};
 use tracing::error;
 use ursula_common::{Error, GroupId, NodeId};
-use ursula_stream_core::{Answer, Command, encode_batch};
+use ursula_stream_core::{Answer, Command, Proposed};
 use ursula_wal::{RecoveredGroup, SegmentId};
 
 #[allow(unused_imports, reason = "what only the log on disk and the cluster use")]
@@ -156,16 +156,21 @@ impl<M: StateMachine> Replica<M> {
         self.raft.wait(None).metrics(leads, "this node leads").await.map(drop).map_err(io::Error::other)
     }
 
+    #[cfg(test)]
+    pub(crate) async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Answer>, Error> {
+        self.commit(commands.into_iter().map(Proposed::from).collect()).await
+    }
+
     /// Commits the commands as one entry and applies them; one answer for each.
     ///
     /// # Errors
     /// [`Error::NotLeader`] if nothing was proposed, [`Error::OutcomeUnknown`] if the replica stopped or
     /// ceased to lead meanwhile.
-    pub(crate) async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Answer>, Error> {
+    pub(crate) async fn commit(&self, proposed: Vec<Proposed>) -> Result<Vec<Answer>, Error> {
         let batch = match &self.log {
-            Log::Memory(_) => Batch::new(commands),
-            // Applied from its bytes, so that each body is known by its place in them.
-            Log::Disk(_) => Batch::from_encoded(encode_batch(&commands).into()),
+            Log::Memory(_) => Batch::new(proposed.into_iter().map(|proposed| proposed.command).collect()),
+            // Its bodies are known by their place in its bytes.
+            Log::Disk(_) => Batch::sealed(proposed),
         };
         let write = self.raft.client_write(batch);
         let written = if self.is_alone() {

@@ -21,7 +21,7 @@ mod snapshot;
 mod state;
 mod stream;
 
-pub use batch::{decode_batch, encode_batch};
+pub use batch::{Proposed, decode_batch, encode_batch, seal_batch};
 pub use cluster::change_cluster;
 pub use codec::CodecError;
 pub use command::{Answer, Command, Destination, Effect, Message, Origin};

@@ -46,7 +46,7 @@ impl World {
 
     fn enqueue(&self, op: Op) -> oneshot::Receiver<OpResult> {
         let (reply, answer) = oneshot::channel();
-        self.group.enqueue(Proposal { group: GROUP, origin: None, op, reply: ReplyTo::Task(reply) });
+        self.group.enqueue(Proposal { group: GROUP, origin: None, op, encoded: None, reply: ReplyTo::Task(reply) });
         answer
     }
 

@@ -12,6 +12,7 @@ use openraft::impls::EmptyNode;
 use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, StoredMembership};
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use ursula_proto::raft::v1 as wire;
 
 use super::types::{Batch, TypeConfig};
@@ -22,9 +23,20 @@ type Membership = openraft::Membership<u64, EmptyNode>;
 /// Persisted: the first byte of everything that is stored.
 const VERSION: u8 = 1;
 
-/// An entry as it is stored. A batch is the end of it: it begins where the length of its bytes says.
-pub(crate) fn encode_entry(entry: &EntryOf<TypeConfig>) -> Vec<u8> {
-    encode(&entry_to_wire(entry))
+/// The number of the batch in an entry.
+const BATCH_TAG: u32 = 5;
+
+/// An entry as it is stored, in two parts. The second is the batch, not copied: it is the end of the entry, and
+/// begins where the length of its bytes says.
+pub(crate) fn encode_entry(entry: &EntryOf<TypeConfig>) -> (Vec<u8>, Bytes) {
+    let mut entry = entry_to_wire(entry);
+    let batch = entry.batch.take();
+    let mut head = encode(&entry);
+    if let Some(batch) = &batch {
+        encode_key(BATCH_TAG, WireType::LengthDelimited, &mut head);
+        encode_varint(batch.len() as u64, &mut head);
+    }
+    (head, batch.unwrap_or_default())
 }
 
 /// Decodes a stored entry; a batch is a slice of `bytes`.

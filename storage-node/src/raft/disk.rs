@@ -286,7 +286,8 @@ impl RaftLogStorage<TypeConfig> for DiskLog {
     {
         let mut inner = self.inner.borrow_mut();
         for entry in entries {
-            let place = self.journal.append(self.group, entry.log_id.index, &codec::encode_entry(&entry));
+            let (head, batch) = codec::encode_entry(&entry);
+            let place = self.journal.append(self.group, entry.log_id.index, &[&head, &batch]);
             inner.push(entry, place);
         }
         let (end, shared) = (inner.end(), self.inner.clone());

@@ -1,12 +1,12 @@
 //! The types that openraft is instantiated with.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use ursula_stream_core::{Answer, Command, decode_batch, encode_batch};
+use ursula_stream_core::{Answer, Command, Proposed, decode_batch, encode_batch, seal_batch};
 
 openraft::declare_raft_types!(
     /// One group of streams.
@@ -25,6 +25,8 @@ pub(crate) struct Batch(Rc<Content>);
 enum Content {
     /// Proposed here. Encoded when a log or a peer asks first, so a group that has neither never pays.
     Proposed { commands: Vec<Command>, encoded: OnceCell<Bytes> },
+    /// Proposed here, for a log on disk. Decoded once more only if it is applied once more.
+    Sealed { commands: RefCell<Option<Vec<Command>>>, encoded: Bytes },
     /// From a log or from a leader. Decoded by whoever applies it.
     Received(Bytes),
 }
@@ -32,6 +34,12 @@ enum Content {
 impl Batch {
     pub(super) fn new(commands: Vec<Command>) -> Batch {
         Batch(Rc::new(Content::Proposed { commands, encoded: OnceCell::new() }))
+    }
+
+    /// A batch that is encoded at once: the commands come with their bodies in it.
+    pub(super) fn sealed(proposed: Vec<Proposed>) -> Batch {
+        let (encoded, commands) = seal_batch(proposed);
+        Batch(Rc::new(Content::Sealed { commands: RefCell::new(Some(commands)), encoded }))
     }
 
     /// A batch that was encoded elsewhere; nothing is decoded yet.
@@ -43,17 +51,21 @@ impl Batch {
     pub(super) fn encoded(&self) -> &Bytes {
         match &*self.0 {
             Content::Proposed { commands, encoded } => encoded.get_or_init(|| encode_batch(commands).into()),
-            Content::Received(encoded) => encoded,
+            Content::Sealed { encoded, .. } | Content::Received(encoded) => encoded,
         }
     }
 
-    /// The commands. Bodies of a batch that was received are slices of [`Batch::encoded`].
+    /// The commands. Bodies of a batch that is sealed or was received are slices of [`Batch::encoded`].
     ///
     /// # Errors
     /// If the bytes are damaged or of a later version.
     pub(super) fn commands(&self) -> io::Result<Vec<Command>> {
         match &*self.0 {
             Content::Proposed { commands, .. } => Ok(commands.clone()),
+            Content::Sealed { commands, encoded } => match commands.take() {
+                Some(commands) => Ok(commands),
+                None => decode_batch(encoded.clone()).map_err(io::Error::other),
+            },
             Content::Received(encoded) => decode_batch(encoded.clone()).map_err(io::Error::other),
         }
     }
@@ -64,7 +76,7 @@ impl Batch {
             Content::Proposed { commands, .. } => {
                 commands.iter().map(|command| command.op.body_bytes() + size_of::<Command>()).sum()
             }
-            Content::Received(encoded) => encoded.len() + size_of::<Content>(),
+            Content::Sealed { encoded, .. } | Content::Received(encoded) => encoded.len() + size_of::<Content>(),
         }
     }
 }
@@ -79,7 +91,9 @@ impl fmt::Display for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Content::Proposed { commands, .. } => write!(f, "batch of {}", commands.len()),
-            Content::Received(encoded) => write!(f, "batch of {} bytes", encoded.len()),
+            Content::Sealed { encoded, .. } | Content::Received(encoded) => {
+                write!(f, "batch of {} bytes", encoded.len())
+            }
         }
     }
 }

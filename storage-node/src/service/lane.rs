@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tonic::{Status, Streaming};
 use tracing::debug;
 use ursula_common::limits::{FRAME_OPS_MAX, SESSION_RESULTS_MAX};
@@ -117,23 +118,27 @@ fn sort_by_core(
         let here = directory.has(group);
         for v1::SequencedOp { seq, op } in ops {
             let reply = ReplyTo::Lane(answers.clone(), LaneOp { session, seq, bytes: op.len() });
-            let op = client_op(op).map_err(to_status)?;
+            let (op, encoded) = client_op(op).map_err(to_status)?;
             if !here {
                 reply.send(Err(Error::NOT_HERE));
                 continue;
             }
             let origin = Some(Origin { session, seq, acked });
             let of_core = sorted.entry(core_of(group, directory.cores())).or_insert_with(|| (group, Vec::new()));
-            of_core.1.push(Proposal { group, origin, op, reply });
+            of_core.1.push(Proposal { group, origin, op, encoded, reply });
         }
     }
     Ok(sorted.into_values().collect())
 }
 
-/// Gateways may send what clients can ask for; what groups tell each other or themselves is not theirs.
-fn client_op(bytes: Bytes) -> Result<Op, Error> {
-    match wire::decode_op(bytes)? {
-        op @ (Op::CreateBucket(_) | Op::DeleteBucket(_) | Op::Create(_) | Op::Append(_) | Op::Delete(_)) => Ok(op),
+/// An op, and its bytes if the log may have them as they are. Gateways may send what clients can ask for; what
+/// groups tell each other or themselves is not theirs.
+fn client_op(bytes: Bytes) -> Result<(Op, Option<Bytes>), Error> {
+    let (op, whole) = wire::decode_whole_op(bytes.clone())?;
+    match op {
+        Op::CreateBucket(_) | Op::DeleteBucket(_) | Op::Create(_) | Op::Append(_) | Op::Delete(_) => {
+            Ok((op, whole.then_some(bytes)))
+        }
         _ => Err(Error::Malformed),
     }
 }
@@ -160,6 +165,10 @@ async fn next_frame(mut outgoing: Outgoing) -> Option<(Result<v1::ReplyBatch, St
     if answered.is_empty() {
         return None;
     }
+    // A core that is giving answers gives more: those have their place in the same frame.
+    yield_now().await;
+    let room = FRAME_OPS_MAX - answered.len();
+    answered.extend(std::iter::from_fn(|| ready.try_recv().ok()).take(room));
     let bytes = answered.iter().map(|(op, _)| op.bytes).sum();
     unanswered.ops.fetch_sub(answered.len(), Ordering::Relaxed);
     unanswered.bytes.fetch_sub(bytes, Ordering::Relaxed);

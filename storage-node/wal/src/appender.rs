@@ -12,6 +12,8 @@ use crate::segment::{self, SegmentId};
 use crate::state::{GroupLog, STATE_BYTES_MAX};
 use crate::table::Note;
 
+/// Room that a batch has from the start, at most.
+const BATCH_BYTES: usize = 256 << 10;
 /// What a disk loses as a whole.
 const SECTOR_BYTES: usize = 512;
 
@@ -74,6 +76,14 @@ impl Appender {
     /// If the group is damaged, the index does not follow that of the group's last entry (the first entry of all may have any), or the
     /// payload is longer than the options allow.
     pub fn append(&mut self, group: GroupId, index: u64, payload: &[u8]) -> Location {
+        self.append_parts(group, index, &[payload])
+    }
+
+    /// The same with a payload that comes in parts.
+    ///
+    /// # Panics
+    /// As [`Appender::append`].
+    pub fn append_parts(&mut self, group: GroupId, index: u64, payload: &[&[u8]]) -> Location {
         let log = self.touch(group);
         let any = log.next == 0 && log.facts.purged.is_none();
         assert!(any || index == log.next, "entry {index} of group {group} does not follow {}", log.next);
@@ -100,7 +110,7 @@ impl Appender {
             Fact::Committed => (Kind::Committed, 0),
             Fact::Purged { index } => (Kind::Purged, index),
         };
-        self.record(kind, group, index, 0, payload);
+        self.record(kind, group, index, 0, &[payload]);
         let log = self.touch(group);
         log.facts.put(fact, payload);
         if let Fact::Purged { index } = fact {
@@ -131,7 +141,7 @@ impl Appender {
     /// If the payload is longer than the options allow.
     pub fn slice(&mut self, group: GroupId, stream: StreamId, offset: Offset, payload: &[u8]) -> Location {
         self.touch(group);
-        self.record(Kind::Slice, group, offset.0, stream.0, payload)
+        self.record(Kind::Slice, group, offset.0, stream.0, &[payload])
     }
 
     /// Makes all that was said about a group void, also of one that is damaged. Another appender may have it from now on.
@@ -158,7 +168,7 @@ impl Appender {
         // Twice, in two sectors: one that is lost with the end of the log would take the proof with it.
         let end = (open.at + record::HEADER_BYTES) as usize;
         let rest = end.next_multiple_of(SECTOR_BYTES) - end;
-        self.record(Kind::Mark, GroupId::META, 0, 0, &[0; SECTOR_BYTES][..rest]);
+        self.record(Kind::Mark, GroupId::META, 0, 0, &[&[0; SECTOR_BYTES][..rest]]);
         self.record(Kind::Mark, GroupId::META, 0, 0, &[]);
         self.marked = self.open.as_ref().map(|open| (open.id, open.at));
         true
@@ -177,7 +187,9 @@ impl Appender {
         if let Some(open) = &mut self.open {
             open.batch = open.at;
         }
-        Some(std::mem::take(&mut self.batch))
+        // The next one is likely to be as large.
+        let next = Batch { bytes: Vec::with_capacity(self.batch.bytes.len().min(BATCH_BYTES)), ..Batch::default() };
+        Some(std::mem::replace(&mut self.batch, next))
     }
 
     /// The group, stated in the segment that is open.
@@ -205,9 +217,10 @@ impl Appender {
     }
 
     /// A record where there is room for it.
-    fn record(&mut self, kind: Kind, group: GroupId, index: u64, extra: u64, payload: &[u8]) -> Location {
+    fn record(&mut self, kind: Kind, group: GroupId, index: u64, extra: u64, payload: &[&[u8]]) -> Location {
         let most = (self.shared.options.record_bytes_max as usize).max(STATE_BYTES_MAX);
-        assert!(payload.len() <= most, "a record of {} bytes of at most {most}", payload.len());
+        let len: usize = payload.iter().map(|part| part.len()).sum();
+        assert!(len <= most, "a record of {len} bytes of at most {most}");
         let header = Header::new(kind, group, index, extra, payload);
         let size = self.shared.options.segment_bytes;
         // Room for the seal stays free.
@@ -223,7 +236,7 @@ impl Appender {
         let log = self.groups.get(&group).expect("a group that was touched");
         let (first, next, payload) = (log.first, log.next, log.encode());
         let purged = log.facts.purged.as_ref().map(|(index, _)| *index);
-        self.record(Kind::State, group, first, next, &payload);
+        self.record(Kind::State, group, first, next, &[&payload]);
         let note = self.note(group);
         note.forgotten = false;
         note.purged = purged;
@@ -257,7 +270,7 @@ impl Appender {
     }
 
     /// The one place where bytes come into a batch.
-    fn encode(&mut self, mut header: Header, payload: &[u8]) -> Location {
+    fn encode(&mut self, mut header: Header, payload: &[&[u8]]) -> Location {
         let open = self.open.as_mut().expect("rolled to a segment");
         if self.batch.bytes.is_empty() {
             self.batch.runs.push(Run { segment: open.id, at: open.at, from: 0, opens: None });
@@ -266,7 +279,7 @@ impl Appender {
         open.at += header.record_bytes();
         header.batch = open.batch;
         bytes.extend_from_slice(&header.encode(open.seed, at));
-        bytes.extend_from_slice(payload);
+        payload.iter().for_each(|part| bytes.extend_from_slice(part));
         bytes.resize(bytes.len().next_multiple_of(record::ALIGN as usize), 0);
         Location { segment: open.id, at: at + record::HEADER_BYTES, len: header.len }
     }

@@ -73,10 +73,11 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    pub(crate) fn new(kind: Kind, group: GroupId, index: u64, extra: u64, payload: &[u8]) -> Header {
+    pub(crate) fn new(kind: Kind, group: GroupId, index: u64, extra: u64, payload: &[&[u8]]) -> Header {
         // No payload is longer than a segment, and no segment longer than a u32 can say.
-        let len = payload.len() as u32;
-        Header { kind, group, batch: 0, index, extra, len, payload_crc: crc32c(payload) }
+        let len = payload.iter().map(|part| part.len() as u32).sum();
+        let payload_crc = payload.iter().fold(0, |crc, part| crc32c_append(crc, part));
+        Header { kind, group, batch: 0, index, extra, len, payload_crc }
     }
 
     /// Bytes of the whole record.

@@ -78,6 +78,26 @@ fn bodies_are_slices_of_the_batch() {
     assert!(bytes.as_ptr_range().contains(&append.body.as_ptr()));
 }
 
+/// Whoever seals a batch need not decode it: with ops that came encoded, in a larger frame, and with others.
+#[test]
+fn a_sealed_batch_is_what_its_bytes_say() {
+    let proposed = |(n, command): (usize, Command)| {
+        let frame = Bytes::from([b"before", &wire::encode_op(&command.op)[..], b"after"].concat());
+        let encoded = frame.slice(6..frame.len() - 5);
+        let op = wire::decode_op(encoded.clone()).expect("an op");
+        Proposed { command: Command { op, ..command }, encoded: (n % 4 != 1).then_some(encoded) }
+    };
+    let (bytes, sealed) = seal_batch(commands().into_iter().enumerate().map(proposed).collect());
+    assert_eq!(bytes, encode_batch(&commands()));
+    assert_eq!(sealed, commands());
+    for command in &sealed[..2] {
+        let (Op::Append(verb::Append { body, .. }) | Op::Create(verb::Create { body, .. })) = &command.op else {
+            panic!("the first two have bodies")
+        };
+        assert!(bytes.as_ptr_range().contains(&body.as_ptr()));
+    }
+}
+
 #[test]
 fn other_versions_are_refused() {
     assert_eq!(decode_batch(Bytes::new()), Err(CodecError::Damaged));

@@ -26,7 +26,7 @@ prop_compose! {
 fn golden_bytes() {
     let seed = seed(0x1122_3344_5566_7788, SegmentId(5));
     assert_eq!(seed, 0x04d0_904e);
-    let mut header = Header::new(Kind::Entry, GroupId(3), 77, 0, b"123456789");
+    let mut header = Header::new(Kind::Entry, GroupId(3), 77, 0, &[b"1234", b"56789"]);
     header.batch = 4096;
     // The well-known check value of CRC32C.
     assert_eq!(header.payload_crc, 0xe306_9283);
