@@ -211,10 +211,13 @@ impl Group {
     /// after each.
     pub(crate) async fn run(&self, applied: impl Fn()) {
         loop {
-            let batch = self.take_batch();
-            if batch.is_empty() {
+            while self.queue_len() == 0 {
                 self.queued.notified().await;
-            } else {
+            }
+            self.replica.log_idle().await;
+            let batch = self.take_batch();
+            // The group may have been closed meanwhile.
+            if !batch.is_empty() {
                 self.propose(batch).await;
                 applied();
             }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 use tracing::error;
 use ursula_common::{GroupId, Offset, StreamId};
 use ursula_wal::{Appender, Fact, Location, LogDir, SegmentId};
@@ -26,6 +26,9 @@ struct Inner {
     runtime: Runtime,
     waiting: RefCell<Vec<Waiting>>,
     wake: Notify,
+    /// Whether a batch is being written, and who wants to hear when that is over.
+    writing: Cell<bool>,
+    idle: Notify,
     /// The first and the last place that this process was given, and the last that is on disk.
     first: Cell<Option<Location>>,
     last: Cell<Option<Location>>,
@@ -54,6 +57,8 @@ impl Journal {
             runtime,
             waiting: RefCell::default(),
             wake: Notify::new(),
+            writing: Cell::new(false),
+            idle: Notify::new(),
             first: Cell::default(),
             last: Cell::default(),
             synced: Cell::default(),
@@ -99,6 +104,13 @@ impl Journal {
         }
         self.0.waiting.borrow_mut().push(Box::new(done));
         self.0.wake.notify_one();
+    }
+
+    /// Returns when no batch is being written: what is added before goes with the next one, not sooner.
+    pub(crate) async fn idle(&self) {
+        while self.0.writing.get() {
+            self.0.idle.notified().await;
+        }
     }
 
     /// Returns when everything that was added until now is on disk.
@@ -181,11 +193,17 @@ impl Journal {
     /// Writes batch after batch for as long as the core runs.
     async fn run(self, mut writer: LogWriter) {
         loop {
+            // What other tasks of this core are about to add shares the sync.
+            yield_now().await;
             let batch = self.0.appender.borrow_mut().take();
             let waiting = std::mem::take(&mut *self.0.waiting.borrow_mut());
             let last = self.0.last.get();
             if let Some(batch) = batch {
-                if let Err(error) = writer.write(batch).await {
+                self.0.writing.set(true);
+                let written = writer.write(batch).await;
+                self.0.writing.set(false);
+                self.0.idle.notify_waiters();
+                if let Err(error) = written {
                     error!(%error, "the log cannot be written any more: this node stops");
                     self.0.failed.send_replace(true);
                 }

@@ -197,6 +197,14 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
+    /// Returns when the log of the core writes nothing. What is proposed while it does would not be written sooner, and
+    /// what comes meanwhile would need an entry of its own.
+    pub(crate) async fn log_idle(&self) {
+        if let Log::Disk(disk) = &self.log {
+            disk.journal.idle().await;
+        }
+    }
+
     /// Returns once it is certain that no other replica led the group when this was called, so that
     /// the local state has every acknowledged command.
     ///
