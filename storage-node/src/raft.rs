@@ -201,7 +201,7 @@ impl<M: StateMachine> Replica<M> {
     /// what comes meanwhile would need an entry of its own.
     pub(crate) async fn log_idle(&self) {
         if let Log::Disk(disk) = &self.log {
-            disk.journal.idle().await;
+            disk.log.idle().await;
         }
     }
 

@@ -1,5 +1,7 @@
 //! Runs cores, log writers and what blocks: as threads, or as tasks of a simulation. The one place that knows.
 
+mod slice;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -49,6 +51,7 @@ impl Runtime {
             Runtime::Threads => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
                 std::thread::Builder::new().name(name).spawn(move || {
+                    slice::ask_for_short();
                     runtime.block_on(with_tasks(work));
                     drop((runtime, ends));
                 })?;
@@ -73,6 +76,7 @@ impl Runtime {
         // Its user hands over one batch at a time, so there is never more than one in the channel.
         let (orders, batches) = std::sync::mpsc::channel::<Order>();
         std::thread::Builder::new().name(name).spawn(move || {
+            slice::ask_for_short();
             for (batch, done) in batches {
                 drop(done.send(writer.write(batch)));
             }

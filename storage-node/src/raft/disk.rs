@@ -97,6 +97,11 @@ impl DiskLog {
         self.inner.borrow().place(index)
     }
 
+    /// Returns when the core writes nothing.
+    pub(super) async fn idle(&self) {
+        self.journal.idle().await;
+    }
+
     /// Returns when everything that was added until now is on disk.
     ///
     /// # Errors
