@@ -21,11 +21,11 @@ use disk::Trap;
 use kind::Kind;
 
 /// Between the beginnings of two faults, in milliseconds.
-const REST_MS: std::ops::Range<u64> = 300..2000;
+const REST_MS: std::ops::Range<u64> = 200..1200;
 /// How long one lasts, in milliseconds.
-const HOLD_MS: std::ops::Range<u64> = 200..3000;
+const HOLD_MS: std::ops::Range<u64> = 200..2500;
 /// How long a machine is down, in milliseconds.
-const DOWN_MS: std::ops::Range<u64> = 50..2500;
+const DOWN_MS: std::ops::Range<u64> = 50..2000;
 /// How wrong a clock can be.
 const CLOCK_JUMPS_MS: [i64; 6] = [-86_400_000, -3_600_000, -5_000, 5_000, 3_600_000, 86_400_000];
 /// What a slow link takes for each message, in milliseconds.

@@ -20,7 +20,7 @@ pub struct Seeds {
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A seed that takes so many looks hangs. (The clock of this process is one of the simulation.)
-const LOOKS_MAX: u32 = 18_000;
+const LOOKS_MAX: u32 = 30_000;
 /// Tells how it goes after so many.
 const TELL_EVERY: u64 = 50;
 

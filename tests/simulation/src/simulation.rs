@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::{determinism, gateway, network};
 
 /// How fine time is between hosts; within a host it is as fine as its timers.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(5);
 /// A cluster is formed within...
 const FORMED_MAX: Duration = Duration::from_secs(60);
 /// ...and after the last fault everything comes to its end within...
