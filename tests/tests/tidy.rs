@@ -50,7 +50,7 @@ const RULES: [Rule; 12] = [
     },
     Rule {
         package: "ursula",
-        ours: &["ursula-bench", "ursula-common", "ursula-gateway", "ursula-proto", "ursula-storage-node"],
+        ours: &["ursula-bench", "ursula-common", "ursula-gateway", "ursula-proto", "ursula-storage-node", "ursula-wal"],
         never: &[],
     },
     // These see the server from outside, as its users do.

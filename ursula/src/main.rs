@@ -2,6 +2,7 @@
 
 mod cluster;
 mod dev;
+mod log;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,8 @@ enum Command {
     Dev(dev::Flags),
     /// Make a cluster, look at it, and change its nodes.
     Cluster(cluster::Arguments),
+    /// Look at the log of a storage node, which may run or be damaged.
+    Log(log::Arguments),
     /// Run a gateway: the same as the program ursula-gateway.
     Gateway(ursula_gateway::process::Arguments),
     /// Run a storage node: the same as the program ursula-storage-node.
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let command = Arguments::parse().command.unwrap_or_else(|| Command::Dev(dev::Flags::default()));
     match command {
         Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Log(arguments) => log::run(&arguments),
         Command::Gateway(arguments) => ursula_gateway::process::run(&arguments),
         Command::StorageNode(arguments) => ursula_storage_node::process::run(&arguments),
         Command::Dev(flags) => cli::run("warn,openraft=error", || dev::run(&flags)),

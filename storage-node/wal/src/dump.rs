@@ -1,5 +1,8 @@
 //! A log directory, shown to people: every file, every record, and what is wrong with them. Never writes, takes no
 //! lock, and goes on where opening would refuse.
+//!
+//! A process may write meanwhile: what looks damaged is looked at again, and a file that became another one is no
+//! damage.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,6 +52,13 @@ pub enum Line {
         /// What it said, if that can be told.
         said: Option<Says>,
     },
+    /// A segment whose file is shorter than it was made, and that was not ended.
+    CutOff {
+        /// Bytes in the file.
+        len: u32,
+        /// Bytes that should be.
+        size: u32,
+    },
     /// The end of a segment.
     End {
         /// Behind the last record.
@@ -69,6 +79,8 @@ pub enum Line {
         name: String,
         /// What it is, or what is wrong with it.
         what: String,
+        /// Whether a log with it is refused.
+        is_wrong: bool,
     },
 }
 
@@ -103,32 +115,45 @@ pub fn dump(io: &dyn Io, dir: &Path, visit: &mut dyn FnMut(&Line)) -> io::Result
     };
     let known: BTreeMap<SegmentId, segment::Header> = headers.iter().filter_map(whole).collect();
     for name in names {
-        let file = |what: &str| Line::File { name: name.clone(), what: what.to_owned() };
+        let file = |what: &str| Line::File { name: name.clone(), what: what.to_owned(), is_wrong: false };
+        let wrong = |what: String| Line::File { name: name.clone(), what, is_wrong: true };
         match Name::parse(&name) {
             Name::Segment(id) => match &headers[&id] {
-                Ok(Some(Found::Header(header))) => {
-                    if let Err(error) = show(io, dir, header, is_complete(&known, header), visit) {
-                        visit(&file(&format!("cannot be read: {error}")));
-                    }
+                Ok(Some(Found::Header(header))) if header.id != id => {
+                    visit(&wrong(format!("holds segment {}: give it back the name it had", header.id)));
                 }
+                Ok(Some(Found::Header(header))) => match show(io, dir, header, is_complete(&known, header), visit) {
+                    Ok(()) => {}
+                    Err(error) if is_gone(&error) => visit(&file(REMOVED)),
+                    Err(error) => visit(&wrong(format!("cannot be read: {error}"))),
+                },
                 Ok(Some(Found::Blank)) => visit(&file("a segment that was begun, and nothing was written")),
-                Ok(Some(Found::Foreign)) => visit(&file("not a segment of a log of this server")),
-                Ok(Some(Found::Newer(version))) => visit(&file(&format!("a segment of the later format {version}"))),
-                Ok(Some(Found::Damaged)) => visit(&file("a segment with a damaged header")),
-                Ok(None) => visit(&file("a segment that was cut off within its header")),
-                Err(error) => visit(&file(&format!("cannot be read: {error}"))),
+                Ok(Some(Found::Foreign)) => visit(&wrong("not a segment of a log of this server".to_owned())),
+                Ok(Some(Found::Newer(version))) => {
+                    visit(&wrong(format!("a segment of the format {version}, which this release does not know")));
+                }
+                Ok(Some(Found::Damaged)) => visit(&wrong("a segment with a damaged header".to_owned())),
+                Ok(None) => visit(&wrong("a segment that was cut off within its header".to_owned())),
+                Err(error) if is_gone(error) => visit(&file(REMOVED)),
+                Err(error) => visit(&wrong(format!("cannot be read: {error}"))),
             },
-            Name::Index(segment, _) => {
-                let rows = index::check(io, &dir.join(&name), segment).map_err(|error| error.to_string());
-                visit(&Line::Index { name, rows });
-            }
+            Name::Index(segment, _) => match index::check(io, &dir.join(&name), segment) {
+                Err(error) if is_gone(&error) => visit(&file(REMOVED)),
+                rows => visit(&Line::Index { name, rows: rows.map_err(|error| error.to_string()) }),
+            },
             Name::Spare(_) => visit(&file("waits to become a segment")),
             Name::Unfinished => visit(&file("was being made")),
-            Name::Foreign => visit(&file("has the name of a log, and is none")),
+            Name::Foreign => visit(&wrong("has the name of a log, and is none".to_owned())),
             Name::Other => visit(&file("no business of the log")),
         }
     }
     Ok(())
+}
+
+const REMOVED: &str = "was removed while this was made";
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// The records of a segment.
@@ -140,20 +165,55 @@ fn show(
     visit: &mut dyn FnMut(&Line),
 ) -> io::Result<()> {
     let segment::Header { id, writer, previous, identity, size, .. } = *header;
-    visit(&Line::Segment { id, writer, previous, identity, size });
     let file = io.open(&dir.join(segment::file_name(id)))?;
+    visit(&Line::Segment { id, writer, previous, identity, size });
     let len = file.len()?.min(size.into()) as u32;
-    let end = Scan::new(&*file, header, len, complete).run(&mut |item| {
-        visit(&match item {
-            Item::Record { at, header, .. } => {
-                Line::Record { at, says: Says::of(&header), len: header.len, batch: header.batch }
+    let scan = || Scan::new(&*file, header, len, complete);
+    let is_another = || Ok::<_, io::Error>(scan::read_header(&*file)? != Some(Found::Header(*header)));
+    let mut from = segment::HEADER_BYTES;
+    loop {
+        // Where something was that is whole at a second look: it was being written.
+        let (mut again, mut gone) = (None, false);
+        let mut failed = Ok(());
+        let end = scan().run_from(from, &mut |item| {
+            let at = match item {
+                Item::Record { at, .. } | Item::BadPayload { at, .. } | Item::Lost { at } => at,
+            };
+            if again.is_some() || gone || failed.is_err() {
+                return;
             }
-            Item::BadPayload { at, header } => Line::Damaged { at, said: Some(Says::of(&header)) },
-            Item::Lost { at } => Line::Damaged { at, said: None },
-        });
-    })?;
-    visit(&Line::End { at: end.at, sealed: end.sealed });
-    Ok(())
+            if !matches!(item, Item::Record { .. }) {
+                match is_another().and_then(|gone| Ok((gone, scan().is_whole(at)?))) {
+                    Ok((false, false)) => {}
+                    Ok((true, _)) => return gone = true,
+                    Ok((false, true)) => return again = Some(at),
+                    Err(error) => return failed = Err(error),
+                }
+            }
+            visit(&match item {
+                Item::Record { at, header, .. } => {
+                    Line::Record { at, says: Says::of(&header), len: header.len, batch: header.batch }
+                }
+                Item::BadPayload { at, header } => Line::Damaged { at, said: Some(Says::of(&header)) },
+                Item::Lost { at } => Line::Damaged { at, said: None },
+            });
+        })?;
+        failed?;
+        match again {
+            Some(at) => from = at,
+            None if gone || is_another()? => {
+                visit(&Line::File { name: segment::file_name(id), what: REMOVED.to_owned(), is_wrong: false });
+                return Ok(());
+            }
+            None => {
+                if len < size && !end.sealed {
+                    visit(&Line::CutOff { len, size });
+                }
+                visit(&Line::End { at: end.at, sealed: end.sealed });
+                return Ok(());
+            }
+        }
+    }
 }
 
 impl Says {
@@ -198,11 +258,13 @@ impl fmt::Display for Line {
             Line::Record { at, says, len, batch } => write!(f, "{at:>10} {says}, {len} bytes, batch at {batch}"),
             Line::Damaged { at, said: Some(said) } => write!(f, "{at:>10} DAMAGED: {said}"),
             Line::Damaged { at, said: None } => write!(f, "{at:>10} DAMAGED"),
+            Line::CutOff { len, size } => write!(f, "{len:>10} CUT OFF: the file should have {size} bytes"),
             Line::End { at, sealed: true } => write!(f, "{at:>10} end"),
             Line::End { at, sealed: false } => write!(f, "{at:>10} end, not sealed"),
             Line::Index { name, rows: Ok(rows) } => write!(f, "{name}: {rows} streams"),
-            Line::Index { name, rows: Err(error) } => write!(f, "{name}: {error}"),
-            Line::File { name, what } => write!(f, "{name}: {what}"),
+            Line::Index { name, rows: Err(error) } => write!(f, "{name}: WRONG: {error}"),
+            Line::File { name, what, is_wrong: true } => write!(f, "{name}: WRONG: {what}"),
+            Line::File { name, what, is_wrong: false } => write!(f, "{name}: {what}"),
         }
     }
 }

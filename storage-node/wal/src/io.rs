@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 #[cfg(any(test, feature = "fault"))]
 pub mod fault;
+mod read_only;
 mod system;
 
 #[cfg(any(test, feature = "fault"))]
 pub use fault::FaultIo;
+pub use read_only::ReadOnlyIo;
 pub use system::SystemIo;
 
 /// A disk. Names become durable by [`Io::sync_dir`] alone, bytes by [`File::sync_data`] alone.

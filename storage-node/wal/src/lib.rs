@@ -37,7 +37,7 @@ pub use fact::{FACT_BYTES_MAX, Fact};
 pub use index::{Extent, NewRow, Row, RowRef};
 #[cfg(any(test, feature = "fault"))]
 pub use io::FaultIo;
-pub use io::{File, Io, SystemIo};
+pub use io::{File, Io, ReadOnlyIo, SystemIo};
 pub use open::OpenError;
 pub use options::{Options, OptionsError};
 pub use read::{Content, ReadError};

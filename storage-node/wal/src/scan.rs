@@ -57,8 +57,12 @@ impl<'a> Scan<'a> {
     }
 
     /// Shows all items to `visit`.
-    pub(crate) fn run(mut self, visit: &mut dyn FnMut(Item<'_>)) -> io::Result<End> {
-        let mut at = segment::HEADER_BYTES;
+    pub(crate) fn run(self, visit: &mut dyn FnMut(Item<'_>)) -> io::Result<End> {
+        self.run_from(segment::HEADER_BYTES, visit)
+    }
+
+    /// Shows all items from the record at `at` on to `visit`.
+    pub(crate) fn run_from(mut self, mut at: u32, visit: &mut dyn FnMut(Item<'_>)) -> io::Result<End> {
         let mut batch = at;
         loop {
             let header = self.header(at)?;
@@ -95,6 +99,12 @@ impl<'a> Scan<'a> {
                 }
             }
         }
+    }
+
+    /// Whether there is a whole record at a place.
+    pub(crate) fn is_whole(mut self, at: u32) -> io::Result<bool> {
+        let Some(header) = self.header(at)? else { return Ok(false) };
+        Ok(self.payload_crc(at, header.len)? == header.payload_crc)
     }
 
     /// Whether the bytes at this place were on disk before something else was written.

@@ -12,7 +12,7 @@ use super::{File, Io, Lock};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemIo;
 
-struct SystemFile(fs::File);
+pub(super) struct SystemFile(pub(super) fs::File);
 
 /// The lock belongs to the open file, and ends with it, also if the process is killed.
 struct Held(#[expect(dead_code, reason = "held, not used")] fs::File);

@@ -96,7 +96,7 @@ fn a_dump_shows_everything() {
     let mut lines = Vec::new();
     dump(&io, Path::new(DIR), &mut |line: &Line| lines.push(line.to_string())).unwrap();
     let expected = "\
-0000000000000001-0.index: damaged
+0000000000000001-0.index: WRONG: damaged
 0000000000000001.log: 16384 bytes by writer 0, after 0000000000000000, identity 0000000000000007
       4096 group 1 has entries 0..0, 36 bytes, batch at 4096
       4176 group 1 entry 0, 4 bytes, batch at 4096
@@ -107,8 +107,8 @@ fn a_dump_shows_everything() {
       4400 mark, 168 bytes, batch at 4400
       4608 mark, 0 bytes, batch at 4400
       4648 end, not sealed
-0000000000000002.log: not a segment of a log of this server
-0000000000000003.log: a segment that was cut off within its header
+0000000000000002.log: WRONG: not a segment of a log of this server
+0000000000000003.log: WRONG: a segment that was cut off within its header
 lock: no business of the log
 spare-0000000000000004: waits to become a segment";
     let expected: Vec<_> = expected.lines().filter(|line| !line.starts_with("lock")).collect();
