@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::Streaming;
 use ursula_common::verb::{ReadFrom, StreamInfo};
-use ursula_common::{BucketName, Error, GroupId, Offset, StreamId, StreamName};
+use ursula_common::{BucketName, ClusterId, Error, GroupId, Offset, StreamId, StreamName};
 use ursula_proto::{NodeChannel, NodeClient, TargetRef, from_status, node_client, v1};
 
 /// The way to one node. Cheap to clone; the connection is closed with the last clone.
@@ -15,6 +15,7 @@ pub(crate) struct Link(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     address: String,
+    channel: NodeChannel,
     client: NodeClient,
 }
 
@@ -43,11 +44,17 @@ pub(crate) struct RangeRequest {
 
 impl Link {
     pub(crate) fn new(address: String, channel: NodeChannel) -> Link {
-        Link(Arc::new(Inner { address, client: node_client(channel) }))
+        Link(Arc::new(Inner { address, client: node_client(channel.clone()), channel }))
     }
 
     pub(crate) fn address(&self) -> &str {
         &self.0.address
+    }
+
+    /// The same way for one who means a node of this cluster, and no other one that may be there.
+    pub(crate) fn in_cluster(&self, cluster: ClusterId) -> Link {
+        let channel = ursula_proto::in_cluster(self.0.channel.clone(), cluster);
+        Link::new(self.0.address.clone(), channel)
     }
 
     pub(crate) fn client(&self) -> NodeClient {

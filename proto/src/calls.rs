@@ -9,9 +9,10 @@ use crate::admin::v1::admin_server::{Admin, AdminServer};
 use crate::admin::v1::{NodeStatus, ProposeReply, ProposeRequest};
 use crate::{NodeChannel, from_status};
 
-/// The protocol between nodes that this version speaks.
+/// The latest protocol between nodes that this version speaks. Two nodes speak the latest that both know, and refuse
+/// each other if there is none.
 pub const PROTOCOL: u32 = 1;
-/// The oldest one that it still speaks.
+/// The oldest one that it still speaks: that of the release before, so that nodes can be upgraded one by one.
 pub const PROTOCOL_MIN: u32 = 1;
 
 /// The client half of the contract over any channel.

@@ -3,9 +3,12 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tonic::body::Body;
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tower::{Service, ServiceExt};
+use ursula_common::ClusterId;
 use ursula_common::limits::MESSAGE_BYTES_MAX;
 
 use crate::v1::node_client;
@@ -25,6 +28,8 @@ pub struct ChannelError(#[from] tonic::transport::Error);
 /// The client half of the contract over any channel.
 pub type NodeClient = node_client::NodeClient<NodeChannel>;
 
+/// Which cluster a caller means.
+pub(crate) const CLUSTER: &str = "ursula-cluster";
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that carries a call is probed so often, and given up after [`KEEP_ALIVE_TIMEOUT`]: a process that
@@ -52,6 +57,20 @@ where
     S::Future: Send + 'static,
 {
     NodeChannel::new(server.map_err(|never| match never {}))
+}
+
+/// The same channel for one who means a node of this cluster, and no other one that may be there.
+pub fn in_cluster(channel: NodeChannel, cluster: ClusterId) -> NodeChannel {
+    let name = HeaderValue::try_from(cluster.to_string()).expect("invariant: digits are a value");
+    NodeChannel::new(channel.map_request(move |mut request: Request| {
+        request.headers_mut().insert(CLUSTER, name.clone());
+        request
+    }))
+}
+
+/// The cluster that the caller means, if it says so.
+pub fn meant_cluster(metadata: &MetadataMap) -> Option<ClusterId> {
+    metadata.get(CLUSTER)?.to_str().ok()?.parse().ok()
 }
 
 /// Whether [`remote`] will take `address`.

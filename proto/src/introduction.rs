@@ -5,20 +5,18 @@
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 
 use crate::NodeChannel;
+use crate::channel::CLUSTER;
 use crate::peer::v1::peer_client;
 use crate::peer::v1::peer_server::{Peer, PeerServer};
 
 /// The client half of the contract over any channel.
 pub type PeerClient = peer_client::PeerClient<NodeChannel>;
 
-/// What the messages mean; a node refuses a caller with another one.
-pub const PEER_VERSION: u64 = 1;
-
 /// An entry may hold one body of the largest size after almost a whole batch, and frames hold a bit more.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 const VERSION: &str = "ursula-peer-version";
-const CLUSTER: &str = "ursula-cluster";
+const VERSION_MIN: &str = "ursula-peer-version-min";
 const FROM: &str = "ursula-from";
 const FROM_INCARNATION: &str = "ursula-from-incarnation";
 const TO: &str = "ursula-to";
@@ -27,8 +25,10 @@ const TO_INCARNATION: &str = "ursula-to-incarnation";
 /// Who calls, and whom it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Introduction {
-    /// See [`PEER_VERSION`].
+    /// See [`PROTOCOL`](crate::PROTOCOL).
     pub version: u64,
+    /// See [`PROTOCOL_MIN`](crate::PROTOCOL_MIN).
+    pub version_min: u64,
     /// The cluster of the caller.
     pub cluster: u128,
     /// The id of the caller.
@@ -46,6 +46,7 @@ impl Introduction {
     pub fn write(&self, metadata: &mut MetadataMap) {
         let mut number = |key: &'static str, value: u64| drop(metadata.insert(key, AsciiMetadataValue::from(value)));
         number(VERSION, self.version);
+        number(VERSION_MIN, self.version_min);
         number(FROM, self.from);
         number(FROM_INCARNATION, self.from_incarnation);
         number(TO, self.to);
@@ -58,8 +59,10 @@ impl Introduction {
     pub fn read(metadata: &MetadataMap) -> Option<Introduction> {
         let text = |key: &str| metadata.get(key)?.to_str().ok();
         let number = |key: &str| text(key)?.parse().ok();
+        let version = number(VERSION)?;
         Some(Introduction {
-            version: number(VERSION)?,
+            version,
+            version_min: number(VERSION_MIN).unwrap_or(version),
             cluster: u128::from_str_radix(text(CLUSTER)?, 16).ok()?,
             from: number(FROM)?,
             from_incarnation: number(FROM_INCARNATION)?,

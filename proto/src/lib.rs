@@ -13,10 +13,11 @@ pub use calls::{
     AdminClient, PROTOCOL, PROTOCOL_MIN, admin_client, admin_server, cluster_id, cluster_id_bytes, propose,
 };
 pub use channel::{
-    ChannelError, NodeChannel, NodeClient, check_address, endpoint, local, node_client, node_server, over, remote,
+    ChannelError, NodeChannel, NodeClient, check_address, endpoint, in_cluster, local, meant_cluster, node_client,
+    node_server, over, remote,
 };
 pub use convert::{TargetRef, read_from, slot_table};
-pub use introduction::{Introduction, PEER_VERSION, PeerClient, peer_client, peer_server};
+pub use introduction::{Introduction, PeerClient, peer_client, peer_server};
 pub use status::{from_status, refusal, to_status};
 
 /// The generated contract; see `node.proto` for what each message means.

@@ -44,6 +44,7 @@ impl v1::admin_server::Admin for AdminService {
             cluster: identity.cluster.map(cluster_id_bytes).unwrap_or_default(),
             state: self.0.cluster().map(|cluster| wire::cluster::encode(&cluster).into()).unwrap_or_default(),
             hosted,
+            refused: hosting.refused().into_iter().map(refused_group).collect(),
         }))
     }
 
@@ -70,6 +71,18 @@ impl v1::admin_server::Admin for AdminService {
         self.transfer(GroupId(group), NodeId(to)).await.map_err(to_status)?;
         Ok(Response::new(v1::TransferLeaderReply {}))
     }
+
+    async fn set_aside(&self, request: Request<v1::SetAsideRequest>) -> Result<Response<v1::SetAsideReply>, Status> {
+        let v1::SetAsideRequest { group, node } = request.into_inner();
+        self.do_without(GroupId(group), NodeId(node)).await.map_err(to_status)?;
+        Ok(Response::new(v1::SetAsideReply {}))
+    }
+
+    async fn forget(&self, request: Request<v1::ForgetRequest>) -> Result<Response<v1::ForgetReply>, Status> {
+        let group = GroupId(request.into_inner().group);
+        self.0.begin_anew(group).await.map_err(to_status)?;
+        Ok(Response::new(v1::ForgetReply {}))
+    }
 }
 
 impl AdminService {
@@ -84,7 +97,7 @@ impl AdminService {
         let disk = |error: std::io::Error| refused(format!("node {} cannot keep this: {error}", me.node));
         if hosting.cluster().borrow().is_none() {
             hosting.remember(others.clone()).await.map_err(disk)?;
-            hosting.claim(cluster).await.map_err(disk)?;
+            hosting.claim(cluster, false).await.map_err(disk)?;
             hosting.connect(&others);
         }
         hosting.host(GroupId::META).await?;
@@ -101,12 +114,27 @@ impl AdminService {
         change_cluster(&cluster, op).map(|_| Reply::Done)
     }
 
-    async fn transfer(&self, group: GroupId, to: NodeId) -> Result<(), Error> {
-        let hosting = self.0.hosting();
-        let status = hosting.status(group).await.ok_or(Error::NOT_HERE)?;
+    /// How a group stands that is led here.
+    async fn led(&self, group: GroupId) -> Result<ReplicaStatus, Error> {
+        let status = self.0.hosting().status(group).await.ok_or(Error::NOT_HERE)?;
         if !status.leads() {
             return Err(Error::NotLeader { leader: status.lead.leader, term: status.lead.term });
         }
+        Ok(status)
+    }
+
+    async fn do_without(&self, group: GroupId, node: NodeId) -> Result<(), Error> {
+        let status = self.led(group).await?;
+        if self.0.hosting().identity().node == node || status.members().len() < 2 {
+            return Err(refused(format!("group {group} cannot do without node {node}, which leads it")));
+        }
+        self.0.set_aside(group, node);
+        Ok(())
+    }
+
+    async fn transfer(&self, group: GroupId, to: NodeId) -> Result<(), Error> {
+        let hosting = self.0.hosting();
+        let status = self.led(group).await?;
         if !status.voters.iter().all(|voters| voters.contains(&to)) {
             return Err(refused(format!("node {to} has no vote in group {group}: it cannot lead it")));
         }
@@ -133,6 +161,10 @@ fn check_meant(me: &Identity, request: &v1::JoinRequest, cluster: ClusterId) -> 
 
 fn refused(reason: String) -> Error {
     Error::ClusterRefused { reason: reason.into() }
+}
+
+fn refused_group((group, reason): (GroupId, Arc<str>)) -> v1::RefusedGroup {
+    v1::RefusedGroup { group: group.0, reason: reason.as_ref().to_owned() }
 }
 
 fn peer(peer: v1::Peer) -> Peer {

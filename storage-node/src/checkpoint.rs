@@ -137,6 +137,28 @@ fn put_all(
     section(kind::END, &[])
 }
 
+/// The version of a checkpoint that begins so, if it is one of another version than this.
+pub(crate) fn other_version(begin: [u8; 8]) -> Option<u8> {
+    (begin[..7] == MAGIC[..7] && begin[7] != MAGIC[7]).then_some(begin[7])
+}
+
+/// Whether a file is whole, without a look at what is in it.
+///
+/// # Errors
+/// If it has another version, is damaged or not whole.
+pub(crate) fn check(mut file: Bytes) -> io::Result<()> {
+    if file.len() < MAGIC.len() || file.split_to(MAGIC.len()) != MAGIC[..] {
+        return Err(damaged("it does not begin like a checkpoint of this version"));
+    }
+    loop {
+        let section = sections::take(&mut file).map_err(|error| damaged(&error.to_string()))?;
+        let (kind, _) = section.ok_or_else(|| damaged("it ends too early"))?;
+        if kind == kind::END {
+            return if file.is_empty() { Ok(()) } else { Err(damaged("it goes on behind its end")) };
+        }
+    }
+}
+
 impl Checkpoint {
     /// What the file of a checkpoint says first: see [`Checkpoint::meta`]. The rest is not looked at.
     ///
@@ -187,7 +209,7 @@ impl Checkpoint {
 }
 
 fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the checkpoint cannot be used: {what}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("this checkpoint cannot be used: {what}"))
 }
 
 fn stored_chain((stream, chain): &(StreamId, Chain)) -> StoredChain {

@@ -15,15 +15,19 @@ mod topology;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use ursula_common::cluster::{Cluster, ClusterChange, ClusterOp};
 use ursula_common::verb::OpResult;
 use ursula_common::{Error, GroupId, NodeId};
 use ursula_proto::admin_client;
 
-pub(crate) use hosting::{Hosting, Identity, Lead, Leads, Peer, Progress, ReplicaCommand, ReplicaStatus, Role};
+pub(crate) use hosting::{
+    Hosting, Identity, Lead, Leads, Peer, Progress, Refusals, ReplicaCommand, ReplicaStatus, Role,
+};
 pub(crate) use topology::watch as watch_topology;
 
 /// The cluster side of a node. Cheap to clone; every clone is the same one.
@@ -46,10 +50,15 @@ struct Inner {
     /// What the other nodes tell of leaders.
     told: watch::Sender<Leads>,
     tasks: Mutex<BTreeMap<GroupId, Task>>,
+    /// Nodes that groups led here do without, until when.
+    aside: Mutex<BTreeMap<GroupId, (NodeId, Instant)>>,
     agent: Mutex<Option<AbortHandle>>,
     /// One claim at a time.
     joining: tokio::sync::Mutex<()>,
 }
+
+/// A node is set aside for so long, unless that is said again.
+const ASIDE_FOR: Duration = Duration::from_secs(15);
 
 /// What the leader of a group is about, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +75,7 @@ impl ClusterSide {
             hosting,
             told: watch::channel(Leads::new()).0,
             tasks: Mutex::default(),
+            aside: Mutex::default(),
             agent: Mutex::default(),
             joining: tokio::sync::Mutex::default(),
         }));
@@ -117,6 +127,36 @@ impl ClusterSide {
             Some(task) => drop(tasks.insert(group, task)),
             None => drop(tasks.remove(&group)),
         }
+    }
+
+    /// From now on a group does without a node, for a while.
+    pub(crate) fn set_aside(&self, group: GroupId, node: NodeId) {
+        let mut aside = self.0.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        aside.insert(group, (node, Instant::now() + ASIDE_FOR));
+    }
+
+    /// The node that a group does without now.
+    fn aside(&self, group: GroupId) -> Option<NodeId> {
+        let mut aside = self.0.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        aside.retain(|_, (_, until)| Instant::now() < *until);
+        aside.get(&group).map(|(node, _)| *node)
+    }
+
+    /// Forgets what is left of a replica that cannot be started, and begins anew.
+    ///
+    /// # Errors
+    /// If the replica serves, or may still have a vote.
+    pub(crate) async fn begin_anew(&self, group: GroupId) -> Result<(), Error> {
+        let refuse = |reason: String| Err(Error::ClusterRefused { reason: reason.into() });
+        let (me, hosting) = (self.me(), self.hosting());
+        if !hosting.refused().contains_key(&group) {
+            return refuse(format!("node {me} does not refuse group {group}: there is nothing to repair"));
+        }
+        if !retire::is_let_go(self, group).await {
+            return refuse(format!("the leader of group {group} has not let node {me} go yet: try again"));
+        }
+        hosting.forget(group).await?;
+        hosting.host(group).await
     }
 
     fn me(&self) -> NodeId {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use ursula_common::config::Settings;
 
+use crate::platform::Sizes;
+
 /// The settings of a storage node. Every key can stand in a TOML file, in the environment as
 /// `URSULA_NODE_<KEY>`, and on the command line as `--<key>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,10 @@ pub struct NodeConfig {
     pub segment_bytes: u64,
     /// Appends are refused while the disk of `data_dir` has less than this free.
     pub disk_reserve_bytes: u64,
+    /// A group gets a checkpoint after so many bytes of log.
+    pub checkpoint_bytes: u64,
+    /// Entries of each group that stay in the log for replicas that are behind.
+    pub entries_kept: u64,
     /// Threads that own groups.
     pub cores: usize,
     /// Groups that hold streams, on all cores together. Fixed for the life of a cluster.
@@ -59,6 +65,14 @@ pub struct NodeFlags {
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     disk_reserve_bytes: Option<u64>,
+    /// A group gets a checkpoint after so many bytes of log.
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint_bytes: Option<u64>,
+    /// Entries of each group that stay in the log for replicas that are behind.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries_kept: Option<u64>,
     /// Threads that own groups.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,8 +95,12 @@ const RING_BYTES_MIN: usize = 32 << 20;
 /// A file of the log must hold an entry of the largest size, and its places are numbers of 32 bits.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 24 << 20..=1 << 30;
 
+/// Checkpoints cost writes as well.
+const CHECKPOINT_BYTES_MIN: u64 = 64 << 10;
+
 impl Default for NodeConfig {
     fn default() -> Self {
+        let sizes = Sizes::default();
         NodeConfig {
             node_id: 1,
             listen: SocketAddr::from(([127, 0, 0, 1], 4438)),
@@ -90,6 +108,8 @@ impl Default for NodeConfig {
             data_dir: None,
             segment_bytes: 64 << 20,
             disk_reserve_bytes: 1 << 30,
+            checkpoint_bytes: sizes.checkpoint_log_bytes,
+            entries_kept: sizes.entries_kept,
             cores: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             groups: 8,
             ring_bytes: 2 << 30,
@@ -109,6 +129,11 @@ impl Settings for NodeConfig {
                 SEGMENT_BYTES.contains(&self.segment_bytes),
                 format!("segment_bytes must be {} (24 MiB) to {} (1 GiB)", SEGMENT_BYTES.start(), SEGMENT_BYTES.end()),
             ),
+            (
+                self.checkpoint_bytes >= CHECKPOINT_BYTES_MIN,
+                format!("checkpoint_bytes must be at least {CHECKPOINT_BYTES_MIN}"),
+            ),
+            (self.entries_kept >= 1, "entries_kept must be at least 1".to_owned()),
             (
                 self.ring_bytes / self.cores.max(1) >= RING_BYTES_MIN,
                 format!("ring_bytes must be at least {RING_BYTES_MIN} (32 MiB) for each core"),

@@ -7,6 +7,7 @@
 mod checkpoints;
 mod files;
 mod identity;
+mod judge;
 mod peers;
 mod upkeep;
 
@@ -21,10 +22,12 @@ use ursula_wal::io::Lock;
 use ursula_wal::{Io, LogDir, OpenError, Options, RecoveredGroup, SegmentId};
 
 use crate::config::NodeConfig;
+use crate::node::Formation;
 use crate::platform::{Platform, Sizes};
 use crate::runtime::Runtime;
 pub(crate) use checkpoints::TemporaryFile;
 pub(crate) use files::read_all;
+pub(crate) use identity::Standing;
 use identity::{FORMAT, Identity};
 pub(crate) use upkeep::Needs;
 
@@ -59,7 +62,15 @@ pub(crate) enum DataDirError {
         "{0} is not empty and has no identity.toml, so it is not a data directory: choose an empty one, or the right one"
     )]
     Foreign(String),
-    #[error("{path}/identity.toml cannot be understood ({reason}): restore it from a backup, or replace the node")]
+    #[error(
+        "{0} holds the data of a node, but no identity.toml: restore that from a copy, or put a new node in the place of \
+         this one (`ursula cluster replace-node`)"
+    )]
+    NoIdentity(String),
+    #[error(
+        "{path}/identity.toml cannot be understood ({reason}): restore it from a copy, or put a new node in \
+             the place of this one (`ursula cluster replace-node`)"
+    )]
     Identity { path: String, reason: String },
     #[error("the data directory {path} has format {found}, this version knows {FORMAT}: use the version that wrote it")]
     Format { path: String, found: u32 },
@@ -70,6 +81,34 @@ pub(crate) enum DataDirError {
          set groups to {stored}"
     )]
     OtherGroups { path: String, stored: u32, configured: u32 },
+    #[error(
+        "the data directory {path} belongs to a node of cluster {cluster}, which has others: start it with \
+         `ursula-storage-node`"
+    )]
+    OfSeveral { path: String, cluster: String },
+    #[error(
+        "the data directory {path} belongs to `ursula dev`, a cluster within one process that nobody else can reach: \
+         start it with `ursula dev`"
+    )]
+    OfOne { path: String },
+    #[error(
+        "the node of the data directory {path} was taken out of cluster {cluster} for ever: delete the directory, and add \
+         the node with an empty one under a new id"
+    )]
+    Removed { path: String, cluster: String },
+    #[error(
+        "{path} has format {found}, which this version does not know: use the version that wrote it, or a later one"
+    )]
+    NewerCheckpoint { path: String, found: u8 },
+    #[error(
+        "{path} is not there, and all that the node had acknowledged was in it: restore it, or put a new node in the \
+         place of this one (`ursula cluster replace-node`)"
+    )]
+    NoLog { path: String },
+    #[error("{path} is damaged ({reason}): restore the file; there is no other copy")]
+    Checkpoint { path: String, reason: String },
+    #[error("{path} cannot be understood ({reason}): remove it; the cluster tells it again")]
+    Peers { path: String, reason: String },
     #[error(transparent)]
     Log(#[from] OpenError),
 }
@@ -83,6 +122,7 @@ impl DataDir {
         platform: &Platform,
         path: &Path,
         config: &NodeConfig,
+        formation: Formation,
         random: impl Fn() -> u64,
     ) -> Result<(DataDir, BTreeMap<GroupId, RecoveredGroup>), DataDirError> {
         let (io, name) = (platform.io.clone(), || path.display().to_string());
@@ -93,12 +133,19 @@ impl DataDir {
         if is_new && !io.list(path).map_err(failed)?.iter().all(|file| is_ours_half_made(file)) {
             return Err(DataDirError::Foreign(name()));
         }
+        // The identity is written before these are made.
+        if is_new && [LOG, checkpoints::DIR].iter().any(|folder| io.list(&path.join(folder)).is_ok()) {
+            return Err(DataDirError::NoIdentity(name()));
+        }
         let lock = io.lock(&path.join(LOCK)).map_err(failed)?.ok_or_else(|| DataDirError::Locked(name()))?;
         let identity = match stored {
             Some(bytes) => Identity::parse(&bytes, path)?,
             None => Identity::new(config, random()),
         };
-        identity.check(config, path)?;
+        identity.check(config, formation, path)?;
+        judge::log_is_there(&*io, path, &identity)?;
+        judge::checkpoint_files(&*io, path, formation)?;
+        peers::stored(&*io, path)?;
         if is_new {
             files::write(&*io, path, identity::FILE, identity.to_toml().as_bytes()).map_err(failed)?;
         }
@@ -115,7 +162,8 @@ impl DataDir {
             spares: (config.cores as u32).max(2) + 1,
             ..Options::default()
         };
-        let (log, recovered) = LogDir::open(io.clone(), &path.join(LOG), options)?;
+        let against = |found: &_| judge::log(&identity, formation, found);
+        let (log, recovered) = LogDir::open_if(io.clone(), &path.join(LOG), options, &against)?;
         let needs = Mutex::new(vec![None; config.cores]);
         let (runtime, sizes) = (platform.runtime.clone(), platform.sizes);
         let (path, identity, full) = (path.to_owned(), Mutex::new(identity), AtomicBool::new(false));

@@ -11,9 +11,9 @@ use ursula_common::verb::{Op, OpResult};
 use ursula_common::{ClusterId, Error, GroupId, NodeId};
 use ursula_proto::NodeChannel;
 
-use crate::cluster::{Hosting, Identity, Leads, Peer, ReplicaCommand, ReplicaStatus};
+use crate::cluster::{Hosting, Identity, Leads, Peer, Refusals, ReplicaCommand, ReplicaStatus};
 use crate::core::{Notices, Order, RequestKind};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Standing};
 use crate::directory::Directory;
 use crate::peers::{PeerAddress, Peers};
 use crate::platform::Connect;
@@ -75,17 +75,22 @@ impl Hosting for Engine {
         self.state().identity.clone()
     }
 
-    async fn claim(&self, cluster: ClusterId) -> io::Result<()> {
+    async fn claim(&self, cluster: ClusterId, alone: bool) -> io::Result<()> {
         let known = self.state().identity.cluster;
         if let Some(known) = known.filter(|known| *known != cluster) {
             return Err(io::Error::other(format!("this node belongs to the cluster {known}")));
         }
         if let Some(dir) = self.dir.clone() {
-            dir.clone().blocking(move || dir.join(&cluster.to_string())).await?;
+            dir.clone().blocking(move || dir.join(&cluster.to_string(), alone)).await?;
         }
         self.state().identity.cluster = Some(cluster);
         self.peers.join(cluster.0);
         Ok(())
+    }
+
+    async fn stand(&self, standing: Standing) -> io::Result<()> {
+        let Some(dir) = self.dir.clone() else { return Ok(()) };
+        dir.clone().blocking(move || dir.stand(standing)).await
     }
 
     fn remembered(&self) -> Vec<Peer> {
@@ -138,6 +143,10 @@ impl Hosting for Engine {
 
     fn stored(&self) -> BTreeSet<GroupId> {
         self.stored.clone()
+    }
+
+    fn refused(&self) -> Refusals {
+        self.notices.refused.borrow().clone()
     }
 
     async fn host(&self, group: GroupId) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
 use ursula_common::{Clock, ClusterId, GroupId, NodeId};
 use ursula_proto::NodeChannel;
 use ursula_wal::RecoveredGroup;
@@ -23,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::peers::{PeerService, Peers};
 use crate::platform::Platform;
 use crate::runtime::{self, Ended};
-use crate::service::NodeService;
+use crate::service::{NodeService, of_this_cluster};
 
 /// A running storage node. Cheap to clone; every clone is the same node.
 #[derive(Clone)]
@@ -58,7 +59,10 @@ impl Node {
     /// # Errors
     /// If the data directory cannot be used, or a thread or a group cannot be started.
     pub async fn start(config: &NodeConfig, formation: Formation, clock: Arc<dyn Clock>) -> io::Result<Node> {
-        Node::start_on(config, formation, Platform::system(clock)).await
+        let mut platform = Platform::system(clock);
+        platform.sizes.checkpoint_log_bytes = config.checkpoint_bytes;
+        platform.sizes.entries_kept = config.entries_kept;
+        Node::start_on(config, formation, platform).await
     }
 
     /// Starts the cores, and the groups that belong here. A node that is alone is ready when this returns.
@@ -70,7 +74,7 @@ impl Node {
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
         let directory = Directory::new(config.groups, mailboxes);
-        let (dir, mut found) = open(config, &platform).await?.unzip();
+        let (dir, mut found) = open(config, formation, &platform).await?.unzip();
         let stored = found.iter().flatten().map(|(group, _)| *group).collect();
         let identity = identity(config, dir.as_ref())?;
         let cluster = identity.cluster.map(|cluster| cluster.0);
@@ -119,29 +123,47 @@ impl Node {
     async fn be_alone(&self) -> io::Result<()> {
         let id = ClusterId(u128::from(runtime::random()) << 64 | u128::from(runtime::random()));
         self.0.cluster.form_alone(id, "").await.map_err(io::Error::other)?;
+        let mut refused = self.0.notices.refused.subscribe();
         let ready = async {
             let (mut cluster, mut leads) = (self.0.notices.cluster.subscribe(), self.0.notices.leads.subscribe());
             let known = cluster.wait_for(Option::is_some).await.ok()?.clone()?;
             leads.wait_for(|leads| known.groups.keys().all(|group| is_led(leads, *group))).await.ok().map(drop)
         };
-        let ready = tokio::time::timeout(LEAD_TIMEOUT, ready).await.ok().flatten();
-        ready.ok_or_else(|| io::Error::other("a group could not be started; see the messages before"))
-    }
-
-    /// What keeps it from serving, for people.
-    pub(crate) fn is_waiting_for(&self) -> &'static str {
-        match self.0.cluster.hosting().identity().cluster {
-            None => "not in a cluster yet: see `ursula cluster init` and `ursula cluster add-node`\n",
-            Some(_) => "waiting for the leaders of its groups\n",
+        // There is no other replica: a group that does not start now never will.
+        let refused = async {
+            let refused = refused.wait_for(|refused| !refused.is_empty()).await.ok()?;
+            refused.values().next().map(|sentence| io::Error::other(sentence.as_ref().to_owned()))
+        };
+        let late = || io::Error::other("the groups have no leader yet; see the messages before");
+        tokio::select! {
+            biased;
+            refused = refused => Err(refused.unwrap_or_else(late)),
+            ready = tokio::time::timeout(LEAD_TIMEOUT, ready) => ready.ok().flatten().ok_or_else(late),
         }
     }
 
-    /// Whether this node can serve: it belongs to a cluster, and knows who leads the groups it hosts.
+    /// What keeps it from serving, for people.
+    pub(crate) fn is_waiting_for(&self) -> String {
+        let refused: Vec<String> =
+            self.0.notices.refused.borrow().values().map(|sentence| format!("{sentence}\n")).collect();
+        match self.0.cluster.hosting().identity().cluster {
+            None => "not in a cluster yet: see `ursula cluster init` and `ursula cluster add-node`\n".to_owned(),
+            Some(_) if !refused.is_empty() => refused.concat(),
+            Some(_) => "waiting for the leaders of its groups\n".to_owned(),
+        }
+    }
+
+    /// Whether this node can serve: it belongs to a cluster, hosts every group that belongs here, and knows who leads
+    /// those.
     pub(crate) fn is_ready(&self) -> bool {
         let leads = self.0.notices.leads.borrow();
         let hosted = self.0.notices.hosted();
-        self.0.notices.cluster.borrow().is_some()
+        let Some(cluster) = self.0.notices.cluster.borrow().clone() else { return false };
+        let me = self.0.cluster.hosting().identity().node;
+        let mut belong_here = cluster.groups.keys().filter(|group| cluster.hosts(me, **group));
+        self.0.notices.refused.borrow().is_empty()
             && !hosted.is_empty()
+            && belong_here.all(|group| hosted.contains(group))
             && hosted.iter().all(|group| is_led(&leads, *group))
     }
 
@@ -186,7 +208,8 @@ impl Node {
     pub(crate) fn routes(&self) -> Routes {
         let Inner { directory, metrics, peers, cluster, .. } = &*self.0;
         let node = NodeService::new(directory.clone(), cluster.clone(), metrics.clone());
-        Routes::new(ursula_proto::node_server(node))
+        let for_us = of_this_cluster(cluster.clone());
+        Routes::new(InterceptedService::new(ursula_proto::node_server(node), for_us))
             .add_service(ursula_proto::peer_server(PeerService::new(peers.clone(), directory.clone())))
             .add_service(ursula_proto::admin_server(AdminService::new(cluster.clone())))
     }
@@ -211,11 +234,12 @@ fn identity(config: &NodeConfig, dir: Option<&DataDir>) -> io::Result<Identity> 
 /// The data directory, if the node has one, and what was found in its log.
 async fn open(
     config: &NodeConfig,
+    formation: Formation,
     platform: &Platform,
 ) -> io::Result<Option<(DataDir, BTreeMap<GroupId, RecoveredGroup>)>> {
     let Some(path) = config.data_dir.clone() else { return Ok(None) };
     let (config, beneath) = (config.clone(), platform.clone());
-    let open = move || DataDir::open(&beneath, &path, &config, runtime::random).map_err(io::Error::other);
+    let open = move || DataDir::open(&beneath, &path, &config, formation, runtime::random).map_err(io::Error::other);
     platform.runtime.blocking(open).await.map(Some)
 }
 

@@ -44,7 +44,7 @@ async fn answer(node: Node, request: Request<Incoming>) -> Result<Response<Full<
         "/metrics" => (StatusCode::OK, node.render_metrics()),
         "/health" => (StatusCode::OK, "ok\n".to_owned()),
         "/ready" if node.is_ready() => (StatusCode::OK, "ok\n".to_owned()),
-        "/ready" => (StatusCode::SERVICE_UNAVAILABLE, node.is_waiting_for().to_owned()),
+        "/ready" => (StatusCode::SERVICE_UNAVAILABLE, node.is_waiting_for()),
         _ => (StatusCode::NOT_FOUND, "try /metrics, /health or /ready\n".to_owned()),
     };
     let mut response = Response::new(Full::from(body));

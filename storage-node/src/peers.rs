@@ -11,12 +11,13 @@ mod service;
 mod snapshot;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::runtime::Handle;
 use tonic::metadata::MetadataMap;
+use tracing::warn;
 use ursula_common::{Error, NodeId};
-use ursula_proto::{Introduction, NodeChannel, PEER_VERSION, PeerClient};
+use ursula_proto::{Introduction, NodeChannel, PROTOCOL, PROTOCOL_MIN, PeerClient};
 
 pub(crate) use address::PeerAddress;
 pub(crate) use error::PeerError;
@@ -37,7 +38,12 @@ struct Inner {
     runtime: Handle,
     metrics: Arc<Metrics>,
     book: RwLock<Book>,
+    /// What was said last to callers that were refused, by their numbers.
+    refused: Mutex<BTreeMap<u64, String>>,
 }
+
+/// Callers whose refusal is remembered.
+const REFUSED_MAX: usize = 64;
 
 #[derive(Default)]
 struct Book {
@@ -62,7 +68,14 @@ impl Peers {
     /// that waits to be told. Needs a runtime with I/O, which will run the links.
     pub(crate) fn new(node: NodeId, incarnation: u64, cluster: Option<u128>, metrics: Arc<Metrics>) -> Peers {
         let book = RwLock::new(Book { cluster, ..Book::default() });
-        Peers(Arc::new(Inner { node, incarnation, runtime: Handle::current(), metrics, book }))
+        Peers(Arc::new(Inner {
+            node,
+            incarnation,
+            runtime: Handle::current(),
+            metrics,
+            book,
+            refused: Mutex::default(),
+        }))
     }
 
     /// The id of this node.
@@ -160,7 +173,8 @@ impl Peers {
             return Err(PeerError::unreachable("this node has not joined a cluster yet"));
         };
         Ok(Introduction {
-            version: PEER_VERSION,
+            version: PROTOCOL.into(),
+            version_min: PROTOCOL_MIN.into(),
             cluster,
             from: self.0.node.0,
             from_incarnation: self.0.incarnation,
@@ -175,29 +189,57 @@ impl Peers {
     /// A sentence for the caller and for whoever reads its log.
     fn admit(&self, metadata: &MetadataMap) -> Result<Introduction, String> {
         let caller = Introduction::read(metadata).ok_or("the caller does not introduce itself as a storage node")?;
-        self.check(&caller).map(|()| caller)
+        match self.check(&caller) {
+            Ok(()) => Ok(caller),
+            Err(reason) => {
+                // Until it is claimed, the others know of it before it knows of them.
+                if self.read().cluster.is_some() || caller.to_incarnation != self.0.incarnation {
+                    self.note_refusal(caller.from, &reason);
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    /// Logs what is new: whoever is refused tries again and again.
+    fn note_refusal(&self, from: u64, reason: &str) {
+        let mut refused = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.get(&from).is_some_and(|before| before == reason) {
+            return;
+        }
+        // Anybody can call under any number.
+        if refused.len() >= REFUSED_MAX {
+            refused.clear();
+        }
+        refused.insert(from, reason.to_owned());
+        warn!(peer = from, "a call is refused: {reason}");
     }
 
     fn check(&self, caller: &Introduction) -> Result<(), String> {
-        let Introduction { version, cluster, from, from_incarnation, to, to_incarnation } = *caller;
+        let Introduction { version, version_min, cluster, from, from_incarnation, to, to_incarnation } = *caller;
         let own = self.0.node.0;
         let book = self.read();
-        if version != PEER_VERSION {
-            return Err(format!("node {own} speaks version {PEER_VERSION} of the peer protocol, not {version}"));
+        if version < PROTOCOL_MIN.into() || version_min > PROTOCOL.into() {
+            return Err(format!(
+                "node {own} speaks versions {PROTOCOL_MIN} to {PROTOCOL} of the peer protocol, node {from} speaks \
+                 {version_min} to {version}: bring both to versions of the program that are one apart at most"
+            ));
         }
-        let Some(ours) = book.cluster else { return Err(format!("node {own} has not joined a cluster yet")) };
-        if cluster != ours {
+        if let Some(ours) = book.cluster.filter(|ours| *ours != cluster) {
             return Err(format!("node {own} belongs to cluster {ours:032x}, not to {cluster:032x}"));
+        }
+        if to == own && to_incarnation != self.0.incarnation {
+            return Err(format!(
+                "node {own} has incarnation {:016x}, the caller expects {to_incarnation:016x}: a node with a new data \
+                 directory joins under a new id (`ursula cluster replace-node`)",
+                self.0.incarnation
+            ));
+        }
+        if book.cluster.is_none() {
+            return Err(format!("node {own} has not joined a cluster yet"));
         }
         if to != own {
             return Err(format!("this is node {own}, not node {to}: check the address"));
-        }
-        if to_incarnation != self.0.incarnation {
-            return Err(format!(
-                "node {own} has incarnation {:016x}, the caller expects {to_incarnation:016x}: a node with a new data \
-                 directory joins under a new id",
-                self.0.incarnation
-            ));
         }
         if from == own {
             return Err(format!("a node with the id of this one, {own}, calls: ids must differ"));
@@ -205,7 +247,7 @@ impl Peers {
         match book.peers.get(&NodeId(from)).map(|peer| peer.address.incarnation()) {
             Some(known) if known != from_incarnation => Err(format!(
                 "node {from} has incarnation {from_incarnation:016x}, the cluster knows it as {known:016x}: a node with \
-                 a new data directory joins under a new id"
+                 a new data directory joins under a new id (`ursula cluster replace-node`)"
             )),
             Some(_) | None => Ok(()),
         }

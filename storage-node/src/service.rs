@@ -164,3 +164,14 @@ fn flush(group: &mut Vec<Bytes>, parts: &mut Vec<Bytes>) {
         group.clear();
     }
 }
+
+/// Lets calls pass that mean this cluster, or none in particular. A gateway that takes the node for another one must
+/// not be served by it: it would be told that what is in its own cluster does not exist.
+pub(crate) fn of_this_cluster(
+    side: ClusterSide,
+) -> impl Fn(Request<()>) -> Result<Request<()>, Status> + Clone + Send + Sync + 'static {
+    move |request| match ursula_proto::meant_cluster(request.metadata()) {
+        Some(meant) if side.hosting().identity().cluster != Some(meant) => Err(to_status(Error::NOT_HERE)),
+        Some(_) | None => Ok(request),
+    }
+}

@@ -8,6 +8,7 @@ mod init;
 mod local;
 mod nodes;
 mod output;
+mod repair;
 mod status;
 mod view;
 
@@ -81,6 +82,15 @@ enum Operation {
         /// The node that comes: its id, and its address.
         #[arg(long, value_name = "ID=HOST:PORT")]
         node: NodeAt,
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        change: ChangeFlags,
+    },
+    /// Make the replicas anew that a node refuses because they are damaged, from those of the other nodes.
+    Repair {
+        /// Its id.
+        node: u64,
         #[command(flatten)]
         at: At,
         #[command(flatten)]
@@ -191,6 +201,7 @@ async fn dispatch(command: &Operation, output: &Output) -> Result<(), Failure> {
         Operation::ReplaceNode { old, node, at, change } => {
             nodes::replace(&worker(change), &at.address, NodeId(*old), node).await
         }
+        Operation::Repair { node, at, change } => repair::repair(&worker(change), &at.address, NodeId(*node)).await,
         Operation::Drain { node, at, change } => nodes::drain(&worker(change), &at.address, NodeId(*node)).await,
         Operation::Undrain { node, at, change } => nodes::undrain(&worker(change), &at.address, NodeId(*node)).await,
     }
@@ -204,6 +215,7 @@ impl Operation {
             | Operation::AddNode { change, .. }
             | Operation::RemoveNode { change, .. }
             | Operation::ReplaceNode { change, .. }
+            | Operation::Repair { change, .. }
             | Operation::Drain { change, .. }
             | Operation::Undrain { change, .. } => &change.common,
         }

@@ -7,6 +7,7 @@ mod log;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use ursula_common::cli;
 
 /// Every append passes several threads, and the system's allocator makes them wait for each other.
@@ -17,6 +18,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
+    /// End when this process ends, which started this one.
+    #[arg(long, value_name = "PROCESS", hide = true)]
+    end_with: Option<u32>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -36,12 +40,22 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = Arguments::parse().command.unwrap_or_else(|| Command::Dev(dev::Flags::default()));
-    match command {
+    let Arguments { end_with, command } = Arguments::parse();
+    if end_with.is_some_and(|parent| !tie_to(parent)) {
+        return ExitCode::FAILURE;
+    }
+    match command.unwrap_or_else(|| Command::Dev(dev::Flags::default())) {
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Gateway(arguments) => ursula_gateway::process::run(&arguments),
         Command::StorageNode(arguments) => ursula_storage_node::process::run(&arguments),
         Command::Dev(flags) => cli::run("warn,openraft=error", || dev::run(&flags)),
     }
+}
+
+/// From now on this process ends when its parent does. False if that has happened already.
+fn tie_to(parent: u32) -> bool {
+    let tied = set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
+    let known = getppid().and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok());
+    tied && known == Some(parent)
 }

@@ -8,6 +8,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use ursula_common::Error;
+
 use super::view::Views;
 use crate::link::Link;
 
@@ -102,6 +104,10 @@ impl Follower {
                         info!(node = link.address(), message.version, groups = message.groups.len(), "topology");
                     }
                 }
+                Err(Error::ClusterRefused { reason }) => {
+                    warn!(node = link.address(), "a node is not asked: {reason}");
+                    return Told::Nothing;
+                }
                 Err(error) => warn!(node = link.address(), %error, "a topology was not understood"),
             }
         }
@@ -110,7 +116,7 @@ impl Follower {
 
 /// The way that stands behind the one that was taken last.
 fn next_after(links: Vec<&Link>, last: Option<&Link>) -> Option<Link> {
-    let place = last.and_then(|last| links.iter().position(|link| link.is(last)));
+    let place = last.and_then(|last| links.iter().position(|link| link.address() == last.address()));
     let next = place.map_or(0, |place| (place + 1) % links.len());
     links.get(next).map(|link| (*link).clone())
 }

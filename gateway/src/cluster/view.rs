@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use ursula_common::placement::SlotTable;
-use ursula_common::{Error, GroupId, NodeId, StreamKey};
+use ursula_common::{ClusterId, Error, GroupId, NodeId, StreamKey};
 use ursula_proto::{ChannelError, NodeChannel, v1};
 
 use crate::link::Link;
@@ -15,6 +15,8 @@ use crate::link::Link;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     version: u64,
+    /// None while nobody has told.
+    cluster: Option<ClusterId>,
     slots: Option<Arc<SlotTable>>,
     groups: BTreeMap<GroupId, Placement>,
     nodes: BTreeMap<NodeId, Link>,
@@ -129,14 +131,28 @@ impl View {
     /// The message takes the place of what is older; of two that tell of leaders the later term is right.
     fn merged(&self, message: &v1::Topology, asked: &Link, connect: &Connect) -> Result<View, Error> {
         let slots = ursula_proto::slot_table(message)?;
+        let cluster = Some(&message.cluster).filter(|id| !id.is_empty());
+        let cluster = cluster.map(|id| ursula_proto::cluster_id(id)).transpose()?;
+        // One node in memory is another cluster whenever it starts. Several do not forget theirs together.
+        let begun_anew = cluster != self.cluster;
+        if begun_anew && self.nodes.len() > 1 {
+            let name = |id: Option<ClusterId>| id.map_or("none".to_owned(), |id| id.to_string());
+            let reason = format!("it belongs to cluster {}, this gateway serves {}", name(cluster), name(self.cluster));
+            return Err(Error::ClusterRefused { reason: reason.into() });
+        }
+        let ways = Ways { known: self, cluster, asked, connect };
         let told = View {
             version: message.version,
-            nodes: message.nodes.iter().map(|node| self.node(node, asked, connect)).collect::<Result<_, _>>()?,
+            cluster,
+            nodes: message.nodes.iter().map(|node| ways.to(node)).collect::<Result<_, _>>()?,
             groups: BTreeMap::new(),
             slots: Some(Arc::new(slots)),
         };
         let groups = message.groups.iter().map(|group| told.group(group)).collect::<Result<_, _>>()?;
         let told = View { groups, ..told };
+        if begun_anew {
+            return Ok(told);
+        }
         let (mut merged, leaders) = if told.version >= self.version { (told, self) } else { (self.clone(), &told) };
         for (group, placement) in &mut merged.groups {
             if let Some(other) = leaders.groups.get(group) {
@@ -147,22 +163,6 @@ impl View {
         Ok(merged)
     }
 
-    /// Links to nodes that are known already are kept, with the connections behind them.
-    fn node(&self, node: &v1::NodeAddress, asked: &Link, connect: &Connect) -> Result<(NodeId, Link), Error> {
-        let id = NodeId(node.id);
-        if node.address.is_empty() || node.address == asked.address() {
-            let known = self.link(id).filter(|link| link.address() == asked.address());
-            return Ok((id, known.unwrap_or(asked).clone()));
-        }
-        match self.link(id).filter(|link| link.address() == node.address) {
-            Some(link) => Ok((id, link.clone())),
-            None => {
-                let channel = connect(&node.address).map_err(|_| Error::Malformed)?;
-                Ok((id, Link::new(node.address.clone(), channel)))
-            }
-        }
-    }
-
     fn group(&self, group: &v1::Group) -> Result<(GroupId, Placement), Error> {
         let known = |id: &u64| Some(NodeId(*id)).filter(|id| self.nodes.contains_key(id));
         let replicas: Vec<NodeId> = group.replicas.iter().filter_map(known).collect();
@@ -171,6 +171,32 @@ impl View {
         }
         let leader = group.leader.as_ref().and_then(known);
         Ok((GroupId(group.id), Placement { replicas, leader, term: group.term }))
+    }
+}
+
+/// How nodes are reached that a topology tells of.
+struct Ways<'a> {
+    known: &'a View,
+    cluster: Option<ClusterId>,
+    /// The way to the node that tells.
+    asked: &'a Link,
+    connect: &'a Connect,
+}
+
+impl Ways<'_> {
+    /// Links to nodes that are known already are kept, with the connections behind them.
+    fn to(&self, node: &v1::NodeAddress) -> Result<(NodeId, Link), Error> {
+        let Ways { known, cluster, asked, connect } = *self;
+        let (id, address) = (NodeId(node.id), node.address.as_str());
+        let address = if address.is_empty() { asked.address() } else { address };
+        if let Some(link) = known.link(id).filter(|link| link.address() == address && known.cluster == cluster) {
+            return Ok((id, link.clone()));
+        }
+        let link = match address == asked.address() {
+            true => asked.clone(),
+            false => Link::new(address.to_owned(), connect(address).map_err(|_| Error::Malformed)?),
+        };
+        Ok((id, cluster.map_or(link.clone(), |cluster| link.in_cluster(cluster))))
     }
 }
 

@@ -191,6 +191,7 @@ pub(crate) fn topology(version: u64) -> v1::Topology {
 /// Nodes that all have group 1 for all streams, and the meta group.
 pub(crate) fn topology_of(version: u64, nodes: &[u64], leader: Option<u64>, term: u64) -> v1::Topology {
     v1::Topology {
+        cluster: Default::default(),
         version,
         slots: vec![1; usize::from(SLOTS)],
         groups: [0, 1].map(|id| v1::Group { id, replicas: nodes.to_vec(), leader, term }).to_vec(),

@@ -5,21 +5,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 use ursula_common::cluster::{Cluster, GroupRecord, NodeState};
 use ursula_common::{GroupId, NodeId};
 
 use super::hosting::{Peer, ReplicaCommand};
 use super::{ClusterSide, neighbours, reconciler, retire};
+use crate::data_dir::Standing;
 
 /// What could not be done is tried again after so long, and what others decide is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
+/// A replica that could not be started is tried again after a second, then twice as long, up to this.
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// Runs for as long as the node.
 pub(super) async fn run(side: ClusterSide) {
     let mut cluster = side.hosting().cluster();
-    let mut agent = Agent { side, tasks: JoinSet::new(), groups: BTreeMap::new(), nodes: BTreeMap::new() };
+    let mut agent = Agent {
+        side,
+        tasks: JoinSet::new(),
+        groups: BTreeMap::new(),
+        nodes: BTreeMap::new(),
+        refused: BTreeMap::new(),
+    };
     agent.resume().await;
     loop {
         let known = cluster.borrow_and_update().clone();
@@ -48,6 +58,8 @@ struct Agent {
     groups: BTreeMap<GroupId, AbortHandle>,
     /// Nodes whose topology is followed.
     nodes: BTreeMap<NodeId, AbortHandle>,
+    /// Groups that could not be started: when they are tried again, and the pause after that.
+    refused: BTreeMap<GroupId, (Instant, Duration)>,
 }
 
 impl Agent {
@@ -91,6 +103,11 @@ impl Agent {
             let own = identity.cluster.map_or("none".to_owned(), |own| own.to_string());
             error!(own, meta = %cluster.id, "the meta group here is that of another cluster: nothing is done");
             return;
+        }
+        if self.side.hosting().cluster().borrow().is_some()
+            && let Err(error) = self.side.hosting().stand(Standing::Member).await
+        {
+            warn!(%error, "that this node knows its cluster could not be kept; tried again");
         }
         self.connect(cluster, identity.node).await;
         for (group, record) in &cluster.groups {
@@ -152,12 +169,19 @@ impl Agent {
 
     async fn host(&mut self, group: GroupId) {
         let hosting = self.side.hosting();
-        if !hosting.hosted().contains(&group)
-            && let Err(error) = hosting.host(group).await
-        {
-            warn!(%group, %error, "a group cannot be hosted; tried again");
-            return;
+        if !hosting.hosted().contains(&group) {
+            let refused = self.refused.get(&group).copied();
+            if refused.is_some_and(|(next, _)| Instant::now() < next) {
+                return;
+            }
+            // Why is said once, by the one that refuses.
+            if hosting.host(group).await.is_err() {
+                let pause = refused.map_or(TICK, |(_, pause)| REFUSED_PAUSE_MAX.min(2 * pause));
+                self.refused.insert(group, (Instant::now() + pause, pause));
+                return;
+            }
         }
+        self.refused.remove(&group);
         let Agent { side, tasks, groups, .. } = self;
         groups.entry(group).or_insert_with(|| tasks.spawn(reconciler::run(side.clone(), group)));
     }
@@ -188,6 +212,12 @@ impl Agent {
             reconciler.abort();
         }
         self.side.set_task(group, None);
+        // One without the meta group is no member. Before it goes: then it would look as if its log were missing.
+        if group == GroupId::META
+            && let Err(error) = self.side.hosting().stand(Standing::Removed).await
+        {
+            return warn!(%error, "that this node was removed could not be kept; tried again");
+        }
         match self.side.hosting().forget(group).await {
             Ok(()) => info!(%group, "group is elsewhere now; its replica here is forgotten"),
             Err(error) => warn!(%group, %error, "a replica cannot be forgotten; tried again"),

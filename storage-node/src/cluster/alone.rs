@@ -25,7 +25,7 @@ impl ClusterSide {
         let hosting = self.hosting();
         let identity = hosting.identity();
         let cluster = identity.cluster.unwrap_or(cluster);
-        hosting.claim(cluster).await.map_err(|_| Error::Unavailable)?;
+        hosting.claim(cluster, true).await.map_err(|_| Error::Unavailable)?;
         hosting.host(GroupId::META).await?;
         if hosting.status(GroupId::META).await.is_some_and(|status| status.pristine) {
             hosting.command(GroupId::META, ReplicaCommand::Initialize(BTreeSet::from([identity.node]))).await?;

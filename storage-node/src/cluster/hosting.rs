@@ -12,6 +12,8 @@ use ursula_common::verb::OpResult;
 use ursula_common::{ClusterId, Error, GroupId, NodeId};
 use ursula_proto::NodeChannel;
 
+use crate::data_dir::Standing;
+
 /// Who this node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -78,6 +80,9 @@ pub(crate) struct Lead {
 /// The leaders of groups.
 pub(crate) type Leads = BTreeMap<GroupId, Lead>;
 
+/// Groups that belong here and whose replica cannot be started, each with a sentence that says why and what to do.
+pub(crate) type Refusals = BTreeMap<GroupId, Arc<str>>;
+
 /// What a replica can be told to do. All but the first are for the leader, which otherwise answers
 /// [`Error::NotLeader`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +106,11 @@ pub(crate) trait Hosting: Send + Sync + 'static {
     fn identity(&self) -> Identity;
 
     /// Makes the node a member of a cluster for ever, on disk; fails if it is of another one.
-    async fn claim(&self, cluster: ClusterId) -> io::Result<()>;
+    /// `alone` is for one that has no others and is not reached by any.
+    async fn claim(&self, cluster: ClusterId, alone: bool) -> io::Result<()>;
+
+    /// Notes on disk that the node knows its cluster, or was taken out of it.
+    async fn stand(&self, standing: Standing) -> io::Result<()>;
 
     /// The peers that were remembered last.
     fn remembered(&self) -> Vec<Peer>;
@@ -125,7 +134,11 @@ pub(crate) trait Hosting: Send + Sync + 'static {
     /// Groups that the data directory holds something of.
     fn stored(&self) -> BTreeSet<GroupId>;
 
-    /// Starts the replica of a group, if it is not there.
+    /// Groups whose replica could not be started.
+    fn refused(&self) -> Refusals;
+
+    /// Starts the replica of a group, if it is not there. One that cannot be started is noted as refused, and fails
+    /// with the sentence.
     async fn host(&self, group: GroupId) -> Result<(), Error>;
 
     /// Stops the replica of a group, if it is there, and forgets everything about it.

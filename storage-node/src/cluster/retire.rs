@@ -12,6 +12,8 @@ use super::ClusterSide;
 
 /// A node that does not answer in this time is asked again later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A voter that answered its leader so long ago follows it: less than a vote for another one takes.
+const FOLLOWED_MS: u64 = 1000;
 
 /// Asks the nodes where the group belongs, until one that leads it says that this node is no member.
 pub(super) async fn is_dismissed(side: &ClusterSide, cluster: &Cluster, group: GroupId) -> bool {
@@ -25,6 +27,30 @@ pub(super) async fn is_dismissed(side: &ClusterSide, cluster: &Cluster, group: G
         }
     }
     false
+}
+
+/// Whether the leader of a group, which a majority of its voters has answered just now, says that this node is no
+/// member. Without a replica of its own that could tell, this node believes no leader that may have been deposed.
+pub(super) async fn is_let_go(side: &ClusterSide, group: GroupId) -> bool {
+    for peer in side.hosting().remembered() {
+        let Some(answer) = ask(side, peer.node).await else { continue };
+        let says_so = |status: &&admin::GroupStatus| says_so(status, group, 0, side.me());
+        if answer.hosted.iter().filter(says_so).any(|status| is_followed(status, peer.node)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a majority of the voters follows a leader at this moment.
+fn is_followed(status: &admin::GroupStatus, leader: NodeId) -> bool {
+    let answered = |node: &u64| {
+        let progress = status.progress.iter().find(|progress| progress.node == *node);
+        let silent = progress.and_then(|progress| progress.silent_ms);
+        *node == leader.0 || silent.is_some_and(|silent| silent <= FOLLOWED_MS)
+    };
+    let follow = |voters: &admin::Voters| voters.nodes.iter().filter(|node| answered(node)).count();
+    status.voters.iter().all(|voters| follow(voters) > voters.nodes.len() / 2)
 }
 
 /// The cluster as another node knows it.

@@ -51,6 +51,16 @@ impl Goal {
             leaders: replicas.iter().filter(active).copied().collect(),
         })
     }
+
+    /// The goal as if a node did not belong to the group.
+    pub(super) fn without(mut self, node: Option<NodeId>) -> Goal {
+        if let Some(node) = node {
+            self.voters.remove(&node);
+            self.learners.remove(&node);
+            self.leaders.retain(|leader| *leader != node);
+        }
+        self
+    }
 }
 
 /// The next step of the leader `me`.

@@ -192,6 +192,21 @@ async fn what_is_in_the_way_is_said() {
     assert!(said.values().all(|task| task.contains("node 4 does not answer")), "{said:?}");
 }
 
+/// The damage of one replica must not keep its node busy, nor the others from it.
+#[tokio::test(start_paused = true)]
+async fn a_damaged_replica_is_told_and_seldom_tried() {
+    let world = formed(&[1, 2, 3]).await;
+    world.damage(3, 2);
+    world.pass(600).await;
+    let tries = world.asked_to_host(3);
+    assert!((5..=20).contains(&tries), "{tries} tries in ten minutes");
+    let status = world.admin(3).describe(v1::DescribeRequest {}).await.expect("an answer").into_inner();
+    let refused: Vec<(u32, &str)> = status.refused.iter().map(|each| (each.group, each.reason.as_str())).collect();
+    assert_eq!(refused, [(2, "it is damaged")]);
+    assert_eq!(world.hosted(3), [0, 1, 3, 4], "the others go on");
+    assert_eq!(world.group(2).0, [1, 2, 3], "its vote is not taken away by itself");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_is_claimed_once_and_not_by_mistake() {
     let world = formed(&[1, 2, 3]).await;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use ursula_common::cluster::{Cluster, GroupRecord, NodeRecord, NodeState};
 use ursula_common::{Error, GroupId, NodeId};
-use ursula_proto::v1;
+use ursula_proto::{cluster_id_bytes, v1};
 
 use super::ClusterSide;
 use super::hosting::{Lead, Leads};
@@ -92,6 +92,7 @@ fn topology(cluster: &Cluster, leads: &BTreeMap<GroupId, Lead>) -> v1::Topology 
     let member = |(_, record): &(&NodeId, &NodeRecord)| record.state != NodeState::Removed;
     v1::Topology {
         version: cluster.version,
+        cluster: cluster_id_bytes(cluster.id),
         slots: cluster.slots.groups().iter().map(|group| group.0).collect(),
         groups: cluster.groups.iter().map(group).collect(),
         nodes: cluster.nodes.iter().filter(member).map(node).collect(),

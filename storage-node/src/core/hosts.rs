@@ -13,7 +13,7 @@ use ursula_common::cluster::Cluster;
 use ursula_common::{Error, GroupId};
 
 use super::{Core, Hosted, Log};
-use crate::cluster::{Leads, ReplicaCommand, ReplicaStatus};
+use crate::cluster::{Leads, Refusals, ReplicaCommand, ReplicaStatus};
 use crate::group::Group;
 use crate::group::courier::Courier;
 use crate::group::state::GroupState;
@@ -39,13 +39,15 @@ pub(crate) struct Notices {
     pub(crate) cluster: watch::Sender<Option<Arc<Cluster>>>,
     /// Who leads the groups that are hosted here.
     pub(crate) leads: watch::Sender<Leads>,
+    /// Groups whose replica could not be started here.
+    pub(crate) refused: watch::Sender<Refusals>,
     hosted: Arc<Mutex<BTreeSet<GroupId>>>,
 }
 
 impl Notices {
     pub(crate) fn new() -> Notices {
         let (cluster, leads) = (watch::channel(None).0, watch::channel(Leads::new()).0);
-        Notices { cluster, leads, hosted: Arc::default() }
+        Notices { cluster, leads, refused: watch::channel(Refusals::new()).0, hosted: Arc::default() }
     }
 
     /// The groups that have a replica here.
@@ -59,6 +61,22 @@ impl Notices {
 
     fn add(&self, group: GroupId) {
         self.set().insert(group);
+    }
+
+    /// Notes why a group cannot be started. The same again is no news.
+    fn refuse(&self, group: GroupId, why: &io::Error) -> Error {
+        let sentence: Arc<str> = format!("group {group} is not served by this node: {why}").into();
+        let is_news = self.refused.send_if_modified(|refused| {
+            refused.insert(group, sentence.clone()).is_none_or(|before| before != sentence)
+        });
+        if is_news {
+            error!("{sentence}");
+        }
+        Error::ClusterRefused { reason: sentence }
+    }
+
+    fn refuse_no_more(&self, group: GroupId) {
+        self.refused.send_if_modified(|refused| refused.remove(&group).is_some());
     }
 
     fn remove(&self, group: GroupId) {
@@ -92,10 +110,13 @@ impl Core {
             None => self.start_replica(group).await,
         };
         self.end_change(group);
-        started.map_err(|error| {
-            error!(%group, %error, "the replica of a group cannot be started");
-            Error::Unavailable
-        })
+        match started {
+            Ok(()) => {
+                self.notices.refuse_no_more(group);
+                Ok(())
+            }
+            Err(why) => Err(self.notices.refuse(group, &why)),
+        }
     }
 
     /// One change of a replica at a time.
@@ -154,6 +175,9 @@ impl Core {
         self.begin_change(group).await;
         let forgotten = self.stop_replica(group).await;
         self.end_change(group);
+        if forgotten.is_ok() {
+            self.notices.refuse_no_more(group);
+        }
         forgotten.map_err(|error| {
             warn!(%group, %error, "what is left of a replica cannot be removed");
             Error::Unavailable

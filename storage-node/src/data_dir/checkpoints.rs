@@ -49,6 +49,11 @@ impl DataDir {
         files::open(&*self.0.io, &self.0.path.join(DIR).join(checkpoint_name(group)))
     }
 
+    /// Where the checkpoint of a group is kept.
+    pub(crate) fn checkpoint_path(&self, group: GroupId) -> PathBuf {
+        self.0.path.join(DIR).join(checkpoint_name(group))
+    }
+
     /// Puts a checkpoint in the place of the one before; `give` gives its bytes. Returns how many there are. Blocks.
     ///
     /// # Errors

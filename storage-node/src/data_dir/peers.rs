@@ -1,11 +1,13 @@
 //! The other nodes of the cluster, as they were known last: who starts again finds them before anybody told it.
 
 use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use ursula_common::NodeId;
+use ursula_wal::Io;
 
-use super::{DataDir, files};
+use super::{DataDir, DataDirError, files};
 use crate::cluster::Peer;
 
 const FILE: &str = "peers.toml";
@@ -16,15 +18,7 @@ impl DataDir {
     /// # Errors
     /// If they cannot be read.
     pub(crate) fn read_peers(&self) -> io::Result<Vec<Peer>> {
-        let path = self.0.path.join(FILE);
-        let Some(bytes) = files::read(&*self.0.io, &path)? else { return Ok(Vec::new()) };
-        let unclear = |reason: String| {
-            let path = path.display();
-            io::Error::other(format!("{path} cannot be understood ({reason}): remove it, the cluster tells it again"))
-        };
-        let text = String::from_utf8(bytes).map_err(|error| unclear(error.to_string()))?;
-        let book: AddressBook = toml::from_str(&text).map_err(|error| unclear(error.message().to_owned()))?;
-        Ok(book.nodes.into_iter().map(Peer::from).collect())
+        stored(&*self.0.io, &self.0.path).map_err(io::Error::other)
     }
 
     /// Keeps the other nodes of the cluster. Blocks.
@@ -36,6 +30,17 @@ impl DataDir {
         let text = toml::to_string(&book).map_err(io::Error::other)?;
         files::write(&*self.0.io, &self.0.path, FILE, text.as_bytes())
     }
+}
+
+/// The other nodes, as the directory has them.
+pub(super) fn stored(io: &dyn Io, path: &Path) -> Result<Vec<Peer>, DataDirError> {
+    let path = path.join(FILE);
+    let failed = |error| DataDirError::Io { path: path.display().to_string(), error };
+    let Some(bytes) = files::read(io, &path).map_err(failed)? else { return Ok(Vec::new()) };
+    let unclear = |reason: String| DataDirError::Peers { path: path.display().to_string(), reason };
+    let text = String::from_utf8(bytes).map_err(|error| unclear(error.to_string()))?;
+    let book: AddressBook = toml::from_str(&text).map_err(|error| unclear(error.message().to_owned()))?;
+    Ok(book.nodes.into_iter().map(Peer::from).collect())
 }
 
 /// Persisted: the other nodes, in `peers.toml`.

@@ -8,7 +8,7 @@ use ursula_common::clock::SystemClock;
 
 use super::checkpoints::DIR as CHECKPOINTS;
 use super::files::temporary;
-use super::identity::FILE as IDENTITY;
+use super::identity::{FILE as IDENTITY, checksum};
 use super::*;
 
 fn config() -> NodeConfig {
@@ -27,7 +27,7 @@ fn platform() -> Platform {
 }
 
 fn open(dir: &TempDir, config: &NodeConfig) -> Result<DataDir, DataDirError> {
-    DataDir::open(&platform(), dir.path(), config, || 42).map(|(dir, _)| dir)
+    DataDir::open(&platform(), dir.path(), config, Formation::Member, || 42).map(|(dir, _)| dir)
 }
 
 /// What opening says against it; nothing may have changed.
@@ -59,8 +59,9 @@ fn made() -> TempDir {
 #[test]
 fn an_identity_is_drawn_once() {
     let dir = made();
-    let again = DataDir::open(&platform(), dir.path(), &config(), || 77).expect("the same directory").0;
-    let expected = Identity { format: FORMAT, node_id: 3, incarnation: 42, groups: 4, cluster: None };
+    let again =
+        DataDir::open(&platform(), dir.path(), &config(), Formation::Member, || 77).expect("the same directory").0;
+    let expected = Identity::new(&config(), 42);
     assert_eq!(again.identity(), expected);
 }
 
@@ -68,9 +69,9 @@ fn an_identity_is_drawn_once() {
 fn a_cluster_is_joined_for_ever() {
     let dir = made();
     let node = open(&dir, &config()).expect("the directory");
-    node.join("c0ffee").expect("a cluster");
-    node.join("c0ffee").expect("the same again");
-    assert!(node.join("decaf").expect_err("another").to_string().contains("c0ffee"));
+    node.join("c0ffee", false).expect("a cluster");
+    node.join("c0ffee", false).expect("the same again");
+    assert!(node.join("decaf", false).expect_err("another").to_string().contains("c0ffee"));
     drop(node);
     let node = open(&dir, &config()).expect("the directory");
     assert_eq!(node.identity().cluster.as_deref(), Some("c0ffee"));
@@ -101,12 +102,17 @@ fn what_is_no_data_directory_is_left_alone() {
     assert!(refused.contains("not a data directory"), "{refused}");
 }
 
+fn signed(lines: &str) -> String {
+    lines.to_owned() + &checksum(lines)
+}
+
 #[test]
 fn an_identity_that_cannot_be_understood_is_refused() {
     for (text, says) in [
         ("", "missing field `format`"),
-        ("format = 1\n", "missing field"),
-        ("format = 1\nnode_id = 3\nincarnation = \"2a\"\ngroups = 4\nmore = 1\n", "unknown field"),
+        ("format = 1\n", "its checksum is wrong"),
+        (&signed("format = 1\n"), "missing field"),
+        (&signed("format = 1\nnode_id = 3\nincarnation = \"2a\"\ngroups = 4\nmore = 1\n"), "unknown field"),
         ("format = 9\nfrom = \"the future\"\n", "has format 9, this version knows 1"),
         ("\u{0}\u{1}", "cannot be understood"),
     ] {
@@ -156,4 +162,50 @@ fn a_checkpoint_that_is_read_stays_as_it_is() {
     let broken = node.write_checkpoint(GroupId(2), |put| put(b"third").and(Err(io::ErrorKind::Other.into())));
     assert!(broken.is_err());
     assert_eq!(checkpoint(&node, GroupId(2)).as_deref(), Some(&b"second"[..]));
+}
+
+/// TOML has no checksum, and most of what a bit can change is another valid value.
+#[test]
+fn an_identity_with_any_bit_flipped_is_refused() {
+    let mut identity = Identity::new(&config(), 42);
+    (identity.cluster, identity.standing) = (Some("f".repeat(32)), Standing::Member);
+    let whole = identity.to_toml().into_bytes();
+    let parse = |bytes: &[u8]| Identity::parse(bytes, Path::new("node"));
+    assert_eq!(parse(&whole).ok(), Some(identity));
+    for bit in 0..whole.len() * 8 {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(parse(&bytes).is_err(), "bit {bit}: {}", String::from_utf8_lossy(&bytes));
+    }
+    for len in 0..whole.len() {
+        assert!(parse(&whole[..len]).is_err(), "{len} bytes");
+    }
+}
+
+#[test]
+fn a_node_that_was_removed_or_is_of_another_kind_is_refused() {
+    let dir = made();
+    open(&dir, &config()).expect("it opens").join("c0ffee", false).expect("it joins");
+    let alone = |dir: &TempDir| {
+        DataDir::open(&platform(), dir.path(), &config(), Formation::Alone, || 42).err().map(|error| error.to_string())
+    };
+    assert!(alone(&dir).expect("it is refused").contains("belongs to a node of cluster c0ffee, which has others"));
+    open(&dir, &config()).expect("it opens").stand(Standing::Removed).expect("it is kept");
+    assert!(refusal(&dir, &config()).contains("taken out of cluster c0ffee for ever"));
+    let dir = made();
+    open(&dir, &config()).expect("it opens").join("c0ffee", true).expect("it joins");
+    assert_eq!(alone(&dir), None);
+    assert!(refusal(&dir, &config()).contains("belongs to `ursula dev`"));
+}
+
+#[test]
+fn a_log_that_is_gone_is_missed() {
+    let dir = made();
+    let opened = open(&dir, &config()).expect("it opens");
+    opened.join("c0ffee", false).expect("it joins");
+    opened.stand(Standing::Member).expect("it is kept");
+    drop(opened);
+    assert!(refusal(&dir, &config()).contains("holds nothing of the meta group, although the node is a member"));
+    fs::remove_dir_all(dir.path().join("log")).expect("it goes");
+    assert!(refusal(&dir, &config()).contains("log is not there"));
 }

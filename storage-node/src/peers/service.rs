@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
-use tracing::warn;
+use tracing::{info, warn};
 use ursula_common::verb::Op;
 use ursula_common::{Error, GroupId, NodeId, Offset, StreamId, StreamKey, wire};
 use ursula_proto::peer::v1;
@@ -75,6 +75,7 @@ impl v1::peer_server::Peer for PeerService {
             return Err(refusal("a snapshot begins with its head"));
         };
         let group = GroupId(head.group);
+        info!(%group, peer = caller.from, "a snapshot arrives");
         let (parts, received) = mpsc::channel(PARTS_MAX);
         let (reply, answer) = oneshot::channel();
         let snapshot = InboundSnapshot { from: NodeId(caller.from), group, head, parts: received, reply };
@@ -82,7 +83,10 @@ impl v1::peer_server::Peer for PeerService {
         forward(&mut sent, &parts).await?;
         drop(parts);
         match answer.await {
-            Ok(Ok(vote)) => Ok(Response::new(v1::SnapshotDone { vote: Some(vote) })),
+            Ok(Ok(vote)) => {
+                info!(%group, peer = caller.from, "a snapshot was taken");
+                Ok(Response::new(v1::SnapshotDone { vote: Some(vote) }))
+            }
             Ok(Err(reason)) => {
                 warn!(%group, peer = caller.from, %reason, "a snapshot was not taken");
                 Err(refusal(reason))

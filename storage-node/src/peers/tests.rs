@@ -150,14 +150,14 @@ async fn whoever_is_not_meant_or_not_known_is_refused_with_a_sentence() {
         (
             node(1, 10, Some(CLUSTER)),
             two.address(21),
-            "node 2 has incarnation 0000000000000014, the caller expects 0000000000000015: a node with a new data directory joins under a new id",
+            "node 2 has incarnation 0000000000000014, the caller expects 0000000000000015: a node with a new data directory joins under a new id (`ursula cluster replace-node`)",
         ),
         (node(1, 10, None), two.address(20), "this node has not joined a cluster yet"),
         (node(1, 10, Some(CLUSTER)), newcomer.address(30), "node 3 has not joined a cluster yet"),
         (
             node(1, 11, Some(CLUSTER)),
             two.address(20),
-            "node 1 has incarnation 000000000000000b, the cluster knows it as 000000000000000a: a node with a new data directory joins under a new id",
+            "node 1 has incarnation 000000000000000b, the cluster knows it as 000000000000000a: a node with a new data directory joins under a new id (`ursula cluster replace-node`)",
         ),
     ];
     let one = node(1, 10, Some(CLUSTER));

@@ -15,6 +15,7 @@ use ursula_common::GroupId;
 use ursula_wal::{Damage, Fact, Location, RecoveredGroup};
 
 use super::codec;
+use super::machine::damaged;
 use super::types::TypeConfig;
 use crate::journal::Journal;
 use crate::platform::Sizes;
@@ -67,10 +68,7 @@ impl DiskLog {
         found: RecoveredGroup,
     ) -> io::Result<DiskLog> {
         if let Some(Damage { segment, at, .. }) = found.damage {
-            return Err(io::Error::other(format!(
-                "its log is damaged in file {segment}.log at byte {at}: restore the file, or take this node out of the \
-                 cluster and add a new one in its place (ursula cluster replace-node)"
-            )));
+            return Err(damaged(&format!("its log is damaged in file {segment}.log at byte {at}")));
         }
         let mut inner = Inner {
             vote: found.vote.map(codec::decode_vote).transpose()?,
@@ -100,6 +98,11 @@ impl DiskLog {
     /// Returns when the core writes nothing.
     pub(super) async fn idle(&self) {
         self.journal.idle().await;
+    }
+
+    /// The last entry that was purged.
+    pub(super) fn purged(&self) -> Option<u64> {
+        self.inner.borrow().purged.map(|id| id.index)
     }
 
     /// Returns when everything that was added until now is on disk.

@@ -42,7 +42,11 @@ pub(super) struct Disk {
 impl Disk {
     async fn checkpoint(&self) -> io::Result<Option<Checkpoint>> {
         let (dir, group) = (self.dir.clone(), self.group);
-        self.dir.blocking(move || dir.open_checkpoint(group)?.map(|file| read_checkpoint(&*file)).transpose()).await
+        let read = move || {
+            let named = |error| io::Error::other(format!("{}: {error}", dir.checkpoint_path(group).display()));
+            dir.open_checkpoint(group)?.map(|file| read_checkpoint(&*file)).transpose().map_err(named)
+        };
+        self.dir.blocking(read).await
     }
 
     /// Puts a checkpoint in the place of the one before; what it speaks of is on disk.
@@ -66,14 +70,20 @@ impl<M: StateMachine> Machine<M> {
     /// A state machine that goes on from its last checkpoint, if there is one.
     ///
     /// # Errors
-    /// If the checkpoint cannot be read.
+    /// If the checkpoint cannot be read, or is older than the log.
     pub(super) async fn open(state: Rc<RefCell<M>>, disk: Disk) -> io::Result<Machine<M>> {
-        let checkpoint = disk.checkpoint().await?;
+        let checkpoint = disk.checkpoint().await.map_err(|error| damaged(&error.to_string()))?;
         let mut machine = Machine { disk: Some(disk), ..Machine::in_memory(state) };
         if let Some(Checkpoint { meta, state, places }) = checkpoint {
             let meta = codec::decode_snapshot_meta(meta)?;
             machine.state.borrow_mut().restore(state, places)?;
             machine.continue_after(meta);
+        }
+        let purged = machine.disk.as_ref().and_then(|disk| disk.log.purged());
+        if machine.applied.map(|id| id.index) < purged {
+            let path = machine.disk.as_ref().map(|disk| disk.dir.checkpoint_path(disk.group));
+            let path = path.unwrap_or_default();
+            return Err(damaged(&format!("{} is missing, or older than its log", path.display())));
         }
         Ok(machine)
     }
@@ -206,6 +216,17 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         }
         Ok(Snapshot { meta: self.meta.clone(), snapshot: SnapshotData::nothing() })
     }
+}
+
+/// What is wrong with what is kept of a group, and what can be done.
+pub(super) fn damaged(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "{what}. Restore the file and start the node again; in a cluster the others have everything: `ursula cluster \
+             repair` makes this replica anew, `ursula cluster replace-node` puts another node in the place of this one"
+        ),
+    )
 }
 
 fn index_of(meta: &SnapshotMetaOf<TypeConfig>) -> u64 {

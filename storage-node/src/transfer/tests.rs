@@ -32,8 +32,9 @@ struct Node {
 fn node() -> Node {
     let path = TempDir::new().expect("a directory");
     let config = NodeConfig { segment_bytes: 24 << 20, disk_reserve_bytes: 0, ..NodeConfig::default() };
+    let platform = Platform::system(Arc::new(SystemClock));
     let (dir, _) =
-        DataDir::open(&Platform::system(Arc::new(SystemClock)), path.path(), &config, || 7).expect("a data directory");
+        DataDir::open(&platform, path.path(), &config, crate::Formation::Member, || 7).expect("a data directory");
     let journal = Journal::start(Runtime::Threads, dir.log().clone(), 0, watch::channel(false).0).expect("a log");
     Node { _path: path, dir, archive: Archive::new(journal) }
 }

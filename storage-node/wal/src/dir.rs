@@ -77,7 +77,20 @@ impl LogDir {
     /// # Errors
     /// Nothing was changed, except if the disk failed.
     pub fn open(io: Arc<dyn Io>, dir: &Path, options: Options) -> Result<(LogDir, Recovered), OpenError> {
-        let (shared, recovered) = open::open(io, dir, options)?;
+        LogDir::open_if(io, dir, options, &|_| None)
+    }
+
+    /// The same, unless what was found is not what should be there.
+    ///
+    /// # Errors
+    /// [`OpenError::Unfit`] with the reason that `against` gives; nothing is changed then.
+    pub fn open_if(
+        io: Arc<dyn Io>,
+        dir: &Path,
+        options: Options,
+        against: &dyn Fn(&Recovered) -> Option<String>,
+    ) -> Result<(LogDir, Recovered), OpenError> {
+        let (shared, recovered) = open::open(io, dir, options, against)?;
         Ok((LogDir { shared: Arc::new(shared) }, recovered))
     }
 

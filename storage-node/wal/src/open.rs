@@ -97,6 +97,14 @@ pub enum OpenError {
         /// The first entry that is missing.
         index: u64,
     },
+    /// Something is there that should not be, or the other way round.
+    #[error("{path}: {reason}")]
+    Unfit {
+        /// The directory.
+        path: PathBuf,
+        /// What, and what to do.
+        reason: String,
+    },
     /// Settings that cannot be.
     #[error(transparent)]
     Options(#[from] OptionsError),
@@ -127,7 +135,13 @@ struct Opening {
     unfinished: Vec<String>,
 }
 
-pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Shared, Recovered), OpenError> {
+/// `against` says what speaks against going on with what was found, if anything does.
+pub(crate) fn open(
+    io: Arc<dyn Io>,
+    path: &Path,
+    options: Options,
+    against: &dyn Fn(&Recovered) -> Option<String>,
+) -> Result<(Shared, Recovered), OpenError> {
     options.check()?;
     let failed = |error| OpenError::Io { path: path.to_owned(), error };
     io.create_dir(path).map_err(failed)?;
@@ -135,6 +149,9 @@ pub(crate) fn open(io: Arc<dyn Io>, path: &Path, options: Options) -> Result<(Sh
     let lock = lock.ok_or_else(|| OpenError::Locked { path: path.to_owned() })?;
     let (opening, highest) = Opening::list(io, path, options)?;
     let (outcome, ends) = opening.replay()?;
+    if let Some(reason) = against(&outcome.recovered) {
+        return Err(OpenError::Unfit { path: path.to_owned(), reason });
+    }
     let pool = opening.settle(&ends)?;
 
     let Outcome { mut recovered, logs, notes } = outcome;

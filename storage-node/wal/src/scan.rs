@@ -102,7 +102,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Whether there is a whole record at a place.
-    pub(crate) fn is_whole(mut self, at: u32) -> io::Result<bool> {
+    pub(crate) fn is_whole(&mut self, at: u32) -> io::Result<bool> {
         let Some(header) = self.header(at)? else { return Ok(false) };
         Ok(self.payload_crc(at, header.len)? == header.payload_crc)
     }

@@ -86,33 +86,48 @@ pub(super) fn enough_nodes(view: &View, after: &BTreeSet<NodeId>) -> Result<(), 
 
 /// Every group has a leader, and a majority of its voters answers: without that no member can be changed.
 pub(super) fn groups_can_change(view: &View) -> Result<(), Failure> {
-    majorities(view, |node| view.answers(node), "")
+    majorities(view, view.cluster.groups.keys(), |_| true, "")
 }
 
 /// Whether each group still has a majority when `node` is away.
 pub(super) fn can_do_without(view: &View, node: NodeId) -> Result<(), Failure> {
-    majorities(view, |voter| voter != node && view.answers(voter), &format!(" without node {node}"))
+    have_majority_without(view, view.cluster.groups.keys(), node)
 }
 
-fn majorities(view: &View, answers: impl Fn(NodeId) -> bool, without: &str) -> Result<(), Failure> {
+/// Whether each of these groups still has a majority when `node` is away.
+pub(super) fn have_majority_without<'a>(
+    view: &View,
+    groups: impl IntoIterator<Item = &'a GroupId>,
+    node: NodeId,
+) -> Result<(), Failure> {
+    majorities(view, groups, |voter| voter != node, &format!(" without node {node}"))
+}
+
+fn majorities<'a>(
+    view: &View,
+    groups: impl IntoIterator<Item = &'a GroupId>,
+    counts: impl Fn(NodeId) -> bool,
+    without: &str,
+) -> Result<(), Failure> {
     let down = || {
         let down: Vec<String> =
             view.nodes.iter().filter(|(_, answer)| answer.is_err()).map(|(node, _)| node.to_string()).collect();
         if down.is_empty() { String::new() } else { format!("; nodes that do not answer: {}", down.join(", ")) }
     };
-    for group in view.cluster.groups.keys() {
+    for group in groups {
         let Some((_, leader)) = view.leader(*group) else {
             return Err(Failure::refused(format!(
                 "group {group} has no leader: wait until it has one, or start the nodes that are down{}",
                 down()
             )));
         };
+        let serves = |node: NodeId| counts(node) && view.answers(node) && view.refusal(node, *group).is_none();
         for config in &leader.voters {
-            let up = config.nodes.iter().filter(|node| answers(NodeId(**node))).count();
+            let up = config.nodes.iter().filter(|node| serves(NodeId(**node))).count();
             if up <= config.nodes.len() / 2 {
                 return Err(Failure::refused(format!(
                     "group {group} has only {up} of {} voters{without}, which is no majority: start the nodes that \
-                     are down first{}",
+                     are down first, and repair replicas that are refused{}",
                     config.nodes.len(),
                     down()
                 )));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use ursula_common::cluster::{ClusterChange, ClusterOp, Form, NewNode, Placement};
+use ursula_common::cluster::{Cluster, ClusterChange, ClusterOp, Form, NewNode, Placement};
 use ursula_common::placement::{SlotTable, plan::plan};
 use ursula_common::{ClusterId, Error, GroupId, NodeId};
 use ursula_proto::admin::v1::{NodeStatus, Peer};
@@ -111,6 +111,7 @@ fn cluster_of(asked: &Asked) -> Result<Option<ClusterId>, Failure> {
         }
         if let Some(cluster) = status.known_cluster()? {
             let named: BTreeSet<NodeId> = asked.keys().copied().collect();
+            are_known(asked, &cluster)?;
             let members: BTreeSet<NodeId> = cluster.members().collect();
             if let Some(stranger) = named.symmetric_difference(&members).next() {
                 return Err(Failure::refused(format!(
@@ -122,6 +123,21 @@ fn cluster_of(asked: &Asked) -> Result<Option<ClusterId>, Failure> {
         }
     }
     Ok(found.map(|(_, cluster)| cluster))
+}
+
+/// A node that comes with an emptied directory must not be taken for the one that it was.
+fn are_known(asked: &Asked, cluster: &Cluster) -> Result<(), Failure> {
+    let is_another = |(id, (_, status)): &(&NodeId, &(String, NodeStatus))| {
+        cluster.nodes.get(id).is_some_and(|known| known.incarnation != status.incarnation)
+    };
+    match asked.iter().find(is_another) {
+        None => Ok(()),
+        Some((id, _)) => Err(Failure::refused(format!(
+            "the cluster {} runs already, and knows node {id} with another data directory: give it that one back, or put \
+             a new node in its place with `ursula cluster replace-node`",
+            cluster.id
+        ))),
+    }
 }
 
 async fn claim(worker: &Worker<'_>, asked: &Asked, cluster: ClusterId, placement: &Placement) -> Result<(), Failure> {

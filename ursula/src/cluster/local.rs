@@ -145,7 +145,10 @@ fn log_path(dir: &Path, name: &str) -> PathBuf {
 
 fn spawn(dir: &Path, name: String, arguments: Vec<String>) -> io::Result<Member> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log_path(dir, &name))?;
-    let child = Command::new(std::env::current_exe()?).args(&arguments).stderr(log).spawn()?;
+    // It ends with this process, however that ends.
+    let parent = std::process::id().to_string();
+    let mut command = Command::new(std::env::current_exe()?);
+    let child = command.args(["--end-with", &parent]).args(&arguments).stderr(log).spawn()?;
     Ok(Member { name, arguments, child })
 }
 

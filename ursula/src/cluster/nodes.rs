@@ -106,7 +106,7 @@ pub(super) async fn undrain(worker: &Worker<'_>, address: &str, node: NodeId) ->
 }
 
 /// Says that it is done.
-fn done(worker: &Worker<'_>, text: &str, node: NodeId) -> Result<(), Failure> {
+pub(super) fn done(worker: &Worker<'_>, text: &str, node: NodeId) -> Result<(), Failure> {
     worker.output.result(text, &json!({ "node": node.0, "dry_run": worker.dry_run, "message": text }));
     Ok(())
 }
@@ -141,6 +141,13 @@ async fn newcomer(view: &View, new: &NodeAt) -> Result<NodeStatus, Failure> {
     if is_removed(view, *id) {
         return Err(Failure::refused(format!(
             "node {id} was removed, and ids are never used again: start it with an empty data directory and another id"
+        )));
+    }
+    let known = view.cluster.nodes.get(id).filter(|known| known.incarnation != status.incarnation);
+    if known.is_some() {
+        return Err(Failure::refused(format!(
+            "node {id} is in the cluster already, with another data directory: give it that one back, or start it under a \
+             new id and put it in the place of the old one with `ursula cluster replace-node {id}`"
         )));
     }
     let groups = view.cluster.data_groups();

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use ursula_common::cluster::{GroupRecord, NodeRecord, NodeState};
 use ursula_common::{GroupId, NodeId};
+use ursula_proto::admin::v1::NodeStatus;
 
 use super::failure::Failure;
 use super::output::Output;
@@ -40,6 +41,10 @@ pub(super) fn text(view: &View) -> String {
         let replicas: Vec<String> = record.replicas.iter().map(NodeId::to_string).collect();
         line(format!("{name:<7}{leader:<8}{term:<6}{:<14}{}", replicas.join(" "), under_way(view, *id)));
     }
+    for (node, reason) in refusals(view) {
+        line(String::new());
+        line(format!("node {node} is damaged: {reason}"));
+    }
     out
 }
 
@@ -51,8 +56,17 @@ fn under_way(view: &View, group: GroupId) -> String {
     }
 }
 
+fn refusals(view: &View) -> impl Iterator<Item = (&NodeId, &str)> {
+    let answers = view.nodes.iter().filter_map(|(node, answer)| Some((node, answer.as_ref().ok()?)));
+    answers.flat_map(|(node, status)| status.refused.iter().map(move |refused| (node, refused.reason.as_str())))
+}
+
 fn members(view: &View) -> impl Iterator<Item = (&NodeId, &NodeRecord)> {
     view.cluster.nodes.iter().filter(|(_, node)| node.state != NodeState::Removed)
+}
+
+fn refused(status: &NodeStatus) -> Vec<Value> {
+    status.refused.iter().map(|refused| json!({ "group": refused.group, "reason": refused.reason })).collect()
 }
 
 pub(super) fn value(view: &View) -> Value {
@@ -67,6 +81,7 @@ pub(super) fn value(view: &View) -> Value {
             "unreachable": answer.and_then(|answer| answer.as_ref().err()),
             "replicas": view.cluster.groups_of(*id).count(),
             "leads": view.led_by(*id).len(),
+            "refused": answer.and_then(|answer| answer.as_ref().ok()).map(refused),
         })
     };
     let group = |(id, record): (&GroupId, &GroupRecord)| {

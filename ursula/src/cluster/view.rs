@@ -46,12 +46,17 @@ impl View {
             ))
         };
         let asked = describe(address).await.map_err(unreachable)?;
-        let cluster = asked.known_cluster()?.ok_or_else(|| {
-            Failure::refused(format!(
+        let damaged = asked.refused.iter().find(|refused| refused.group == GroupId::META.0);
+        let cluster = asked.known_cluster()?.ok_or_else(|| match damaged {
+            Some(damaged) => Failure::refused(format!(
+                "node {} at {address} cannot tell what the cluster is: name another node with --address. Its meta {}",
+                asked.node, damaged.reason
+            )),
+            None => Failure::refused(format!(
                 "node {} at {address} belongs to no cluster yet: run `ursula cluster init`, or name a node of the \
                  cluster with --address",
                 asked.node
-            ))
+            )),
         })?;
         View::of(cluster).await
     }
@@ -112,6 +117,12 @@ impl View {
             (self.leader(*group).is_none() && up > record.replicas.len() / 2).then_some(*group)
         };
         self.cluster.groups.iter().find_map(elects)
+    }
+
+    /// Why a node does not serve a group that belongs to it, if it says so.
+    pub(super) fn refusal(&self, node: NodeId, group: GroupId) -> Option<&str> {
+        let status = self.nodes.get(&node)?.as_ref().ok()?;
+        status.refused.iter().find(|refused| refused.group == group.0).map(|refused| refused.reason.as_str())
     }
 
     pub(super) fn answers(&self, node: NodeId) -> bool {

@@ -114,3 +114,24 @@ fn replicas_are_asked_in_turns() {
     // One that leads and is about to leave.
     assert_eq!(order(Some(9), 0), [9, 1, 2, 3]);
 }
+
+fn of_cluster(id: u128, topology: v1::Topology) -> v1::Topology {
+    v1::Topology { cluster: ursula_proto::cluster_id_bytes(ClusterId(id)), ..topology }
+}
+
+/// A node with the directory of another cluster, at an address that this gateway knows.
+#[test]
+fn another_cluster_is_not_believed_however_new_it_is() {
+    let (nodes, connect) = nodes(5);
+    let (views, asked) = (Views::new(connect), nodes[0].link());
+    let merge = |topology| views.merge(&topology, &asked);
+    merge(of_cluster(7, topology_of(10, &[1, 2, 3], Some(1), 5))).expect("the first");
+    let refused = merge(of_cluster(8, topology_of(99, &[3], Some(3), 50))).expect_err("another one");
+    assert!(refused.to_string().contains("belongs to cluster 00000000000000000000000000000008"), "{refused}");
+    assert_eq!(views.get().version(), 10);
+    merge(of_cluster(7, topology_of(11, &[1], Some(1), 5))).expect("its own");
+    // A node alone and in memory has begun anew.
+    merge(of_cluster(8, topology_of(1, &[1], Some(1), 1))).expect("it is the only one");
+    let view = views.get();
+    assert_eq!((view.version(), view.placement(GROUP).map(|placement| placement.term)), (1, Some(1)));
+}

@@ -18,8 +18,10 @@ use ursula_stream_core::{Answer, Command, State};
 
 use crate::admin::AdminService;
 use crate::cluster::{
-    ClusterSide, Hosting, Identity, Lead, Leads, Peer, Progress, ReplicaCommand, ReplicaStatus, Role, topology,
+    ClusterSide, Hosting, Identity, Lead, Leads, Peer, Progress, Refusals, ReplicaCommand, ReplicaStatus, Role,
+    topology,
 };
+use crate::data_dir::Standing;
 
 pub(super) const GROUPS: u32 = 4;
 const ENTRIES: u64 = 1000;
@@ -41,6 +43,9 @@ struct Member {
     peers: Vec<Peer>,
     connected: BTreeSet<NodeId>,
     hosted: BTreeSet<GroupId>,
+    refused: Refusals,
+    standing: Standing,
+    asked_to_host: u32,
     up: bool,
     side: Option<ClusterSide>,
     cluster: watch::Sender<Option<Arc<Cluster>>>,
@@ -72,6 +77,9 @@ impl World {
             peers: Vec::new(),
             connected: BTreeSet::new(),
             hosted: BTreeSet::new(),
+            refused: Refusals::new(),
+            standing: Standing::Unclaimed,
+            asked_to_host: 0,
             up: false,
             side: None,
             cluster: watch::channel(None).0,
@@ -134,6 +142,20 @@ impl World {
 
     pub(super) fn hosted(&self, id: u64) -> Vec<u32> {
         self.lock().nodes[&NodeId(id)].hosted.iter().map(|group| group.0).collect()
+    }
+
+    /// From now on the replica of a group on a node cannot be started.
+    pub(super) fn damage(&self, id: u64, group: u32) {
+        let mut inner = self.lock();
+        let member = inner.nodes.get_mut(&NodeId(id)).expect("a node");
+        member.hosted.remove(&GroupId(group));
+        member.refused.insert(GroupId(group), "it is damaged".into());
+        member.asked_to_host = 0;
+    }
+
+    /// How often a node was asked to start a replica.
+    pub(super) fn asked_to_host(&self, id: u64) -> u32 {
+        self.lock().nodes[&NodeId(id)].asked_to_host
     }
 
     pub(super) fn made(&self) -> BTreeMap<u32, u32> {
@@ -216,8 +238,13 @@ impl Hosting for Engine {
         self.with(|member| member.identity.clone())
     }
 
-    async fn claim(&self, cluster: ClusterId) -> io::Result<()> {
+    async fn claim(&self, cluster: ClusterId, _: bool) -> io::Result<()> {
         self.with(|member| member.identity.cluster = Some(cluster));
+        Ok(())
+    }
+
+    async fn stand(&self, standing: Standing) -> io::Result<()> {
+        self.with(|member| member.standing = standing);
         Ok(())
     }
 
@@ -251,9 +278,19 @@ impl Hosting for Engine {
         self.hosted()
     }
 
+    fn refused(&self) -> Refusals {
+        self.with(|member| member.refused.clone())
+    }
+
     async fn host(&self, group: GroupId) -> Result<(), Error> {
-        self.with(|member| member.hosted.insert(group));
-        Ok(())
+        self.with(|member| {
+            member.asked_to_host += 1;
+            if let Some(reason) = member.refused.get(&group).cloned() {
+                return Err(Error::ClusterRefused { reason });
+            }
+            member.hosted.insert(group);
+            Ok(())
+        })
     }
 
     async fn forget(&self, group: GroupId) -> Result<(), Error> {

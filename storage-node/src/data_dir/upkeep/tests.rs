@@ -27,7 +27,8 @@ impl World {
         let platform = Platform { io, ..Platform::system(Arc::new(SystemClock)) };
         let config = NodeConfig { cores: CORES, groups: 4, segment_bytes: 24 << 20, ..NodeConfig::default() };
         let config = NodeConfig { disk_reserve_bytes: 0, ..config };
-        let (dir, _) = DataDir::open(&platform, Path::new("data"), &config, || 7).expect("a data directory");
+        let (dir, _) = DataDir::open(&platform, Path::new("data"), &config, crate::Formation::Member, || 7)
+            .expect("a data directory");
         let ends = (0..CORES as u32).map(|core| dir.log().writer(core)).collect();
         World { dir, ends }
     }
