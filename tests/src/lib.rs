@@ -12,6 +12,7 @@ mod proxy;
 mod server;
 mod socket_owner;
 mod sse;
+pub mod tree;
 mod wait;
 mod wall_clock;
 
