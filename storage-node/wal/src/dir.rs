@@ -77,7 +77,22 @@ impl LogDir {
     /// # Errors
     /// Nothing was changed, except if the disk failed.
     pub fn open(io: Arc<dyn Io>, dir: &Path, options: Options) -> Result<(LogDir, Recovered), OpenError> {
-        let (shared, recovered) = open::open(io, dir, options)?;
+        LogDir::open_after(io, dir, options, &|_| None)
+    }
+
+    /// The same for a log of which everything up to the entry that `applied` tells, for each group that it knows of, is
+    /// only kept for others: that much is not read again of segments that have a summary. It is checked when it is
+    /// read.
+    ///
+    /// # Errors
+    /// Nothing was changed, except if the disk failed.
+    pub fn open_after(
+        io: Arc<dyn Io>,
+        dir: &Path,
+        options: Options,
+        applied: &dyn Fn(GroupId) -> Option<u64>,
+    ) -> Result<(LogDir, Recovered), OpenError> {
+        let (shared, recovered) = open::open(io, dir, options, applied)?;
         Ok((LogDir { shared: Arc::new(shared) }, recovered))
     }
 
@@ -105,6 +120,15 @@ impl LogDir {
     /// Makes a file ready for a coming segment; blocks for long. Returns false when there is nothing to do.
     pub fn prepare_spare(&self) -> io::Result<bool> {
         self.shared.prepare_spare()
+    }
+
+    /// Writes the summary of a segment that is complete and has none, so that it need not be read whole when the log is
+    /// opened. Returns false when there is nothing to do; blocks.
+    ///
+    /// # Errors
+    /// If the disk fails; then it may be tried again.
+    pub fn summarize(&self) -> io::Result<bool> {
+        self.shared.summarize_next()
     }
 
     /// Removes the segments before `segment`, except those that hold live entries or the facts of a group, or are

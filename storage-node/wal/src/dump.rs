@@ -122,6 +122,7 @@ pub fn dump(io: &dyn Io, dir: &Path, visit: &mut dyn FnMut(&Line)) -> io::Result
                 let rows = index::check(io, &dir.join(&name), segment).map_err(|error| error.to_string());
                 visit(&Line::Index { name, rows });
             }
+            Name::Summary(segment) => visit(&file(&format!("what opening must know of segment {segment}"))),
             Name::Spare(_) => visit(&file("waits to become a segment")),
             Name::Unfinished => visit(&file("was being made")),
             Name::Foreign => visit(&file("has the name of a log, and is none")),
