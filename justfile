@@ -47,3 +47,11 @@ leader-kills *flags: (soak "--kinds kill-leader --faults 50 --minutes 10" flags)
 # Licences, versions and origins of the dependencies; needs cargo-deny
 deny:
     cargo deny check
+
+# Whole clusters in simulated time, with faults and a judge: `just simulate --seed 1000 --count 5000`, or one `--seed 7 --verbose`
+simulate *flags="--count 300":
+    cargo run -p ursula-simulation -- {{ flags }}
+
+# Plants mistakes in the program, and looks whether the simulation finds each; or those that are named
+mutants *names:
+    tests/simulation/mutants/run {{ names }}

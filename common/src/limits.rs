@@ -39,7 +39,7 @@ pub const SESSIONS_MAX: usize = 4096;
 /// Unacknowledged results that one group remembers of one session: the most ops between the oldest one that
 /// a gateway has no answer to and the newest one that it has sent.
 pub const SESSION_RESULTS_MAX: usize = 8192;
-/// A session that was silent for so long is forgotten.
+/// A session that was silent for so long is forgotten; a leap of the clock counts for a quarter of it at most.
 pub const SESSION_IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// Nodes that one cluster may ever have had.

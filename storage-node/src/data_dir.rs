@@ -162,8 +162,13 @@ impl DataDir {
             spares: (config.cores as u32).max(2) + 1,
             ..Options::default()
         };
+        // A group whose checkpoint cannot be read says so when it starts.
+        let applied = |group| checkpoints::applied(&*io, path, group).ok().flatten();
+        let applied: BTreeMap<GroupId, u64> =
+            (0..=config.groups).map(GroupId).filter_map(|group| Some((group, applied(group)?))).collect();
+        let applied = |group| applied.get(&group).copied();
         let against = |found: &_| judge::log(&identity, formation, found);
-        let (log, recovered) = LogDir::open_if(io.clone(), &path.join(LOG), options, &against)?;
+        let (log, recovered) = LogDir::open_after(io.clone(), &path.join(LOG), options, &applied, &against)?;
         let needs = Mutex::new(vec![None; config.cores]);
         let (runtime, sizes) = (platform.runtime.clone(), platform.sizes);
         let (path, identity, full) = (path.to_owned(), Mutex::new(identity), AtomicBool::new(false));

@@ -319,6 +319,14 @@ impl<M: StateMachine> Replica<M> {
     }
 }
 
+/// The last entry that a checkpoint with this description has.
+///
+/// # Errors
+/// If it is damaged.
+pub(crate) fn applied_in(meta: Bytes) -> io::Result<Option<u64>> {
+    Ok(codec::decode_snapshot_meta(meta)?.last_log_id.map(|id| id.index))
+}
+
 /// Asks for a snapshot, and for the log before it to be dropped, when a log in memory is large. What other
 /// members may still need is kept for a while.
 async fn compact<M: StateMachine>(raft: &Raft<M>, log: &MemoryLog) {

@@ -1,6 +1,7 @@
 //! Sessions: an op that is sent again gets its first answer. Knows nothing of what ops mean.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ursula_common::error::Retry;
 use ursula_common::limits::{SESSION_IDLE, SESSION_RESULTS_MAX, SESSIONS_MAX};
@@ -8,6 +9,10 @@ use ursula_common::verb::Reply;
 use ursula_common::{Error, Millis, SagaId, SessionId};
 
 use crate::{Answer, Origin};
+
+/// The time between two commands counts no more than this: a clock that leaps forward must not make a session forgotten
+/// while ops of it are still sent again.
+const SILENCE_COUNTED_MAX: Duration = SESSION_IDLE.checked_div(4).expect("it is not divided by zero");
 
 /// The sessions of a group.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +71,15 @@ impl Sessions {
         let result = self.known.get_mut(&session).and_then(|session| session.results.get_mut(&seq));
         if let Some(answer) = result.filter(|answer| **answer == Answer::Pending(saga)) {
             *answer = Answer::Done(outcome.clone());
+        }
+    }
+
+    /// Time passes between one command and the next.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let leap = time.saturating_sub(SILENCE_COUNTED_MAX);
+        if !leap.is_zero() {
+            self.known.values_mut().for_each(|session| session.last = session.last.after(leap));
+            self.idle_from = self.idle_from.map(|at| at.after(leap));
         }
     }
 

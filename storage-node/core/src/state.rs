@@ -85,6 +85,7 @@ impl State {
 
     /// Decides a command. What it means depends on the state and the command alone.
     pub fn apply(&mut self, command: Command, effects: &mut Vec<Effect>) -> Answer {
+        self.sessions.pass(command.at.since(self.now));
         self.now = self.now.max(command.at);
         let Some(origin) = command.origin else { return self.decide(command.op, None, effects) };
         if let Some(answer) = self.sessions.admit(&origin, self.now) {

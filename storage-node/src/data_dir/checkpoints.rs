@@ -1,14 +1,15 @@
 //! The checkpoints of the groups, one file each, and the snapshots that arrive. Knows nothing of what is in them.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ursula_common::GroupId;
 use ursula_wal::{File, Io};
 
 use super::{DataDir, files};
-use crate::checkpoint::Put;
+use crate::checkpoint::{Checkpoint, Put};
+use crate::raft;
 use crate::runtime::Runtime;
 
 /// The directory of the files.
@@ -86,6 +87,13 @@ impl DataDir {
         files::remove(&*self.0.io, &dir.join(checkpoint_name(group)))?;
         self.0.io.sync_dir(&dir)
     }
+}
+
+/// The last entry that the checkpoint of a group has, in a directory that is being opened.
+pub(super) fn applied(io: &dyn Io, path: &Path, group: GroupId) -> io::Result<Option<u64>> {
+    let file = files::open(io, &path.join(DIR).join(checkpoint_name(group)))?;
+    let meta = file.map(|file| Checkpoint::read_meta(&*file)).transpose()?;
+    meta.map_or(Ok(None), raft::applied_in)
 }
 
 fn checkpoint_name(group: GroupId) -> String {

@@ -12,6 +12,9 @@ use ursula_wal::SegmentId;
 use super::DataDir;
 use crate::directory::core_of;
 
+/// Segments that are summarized at a time.
+const SUMMARIES: usize = 4;
+
 /// What the groups of one core need of the log beside what it keeps by itself: bytes of streams.
 #[derive(Debug, Clone)]
 pub(crate) struct Needs {
@@ -68,7 +71,9 @@ impl DataDir {
             inner.log.remove(unneeded)?;
             // Also when it is nearly full: the reserve is made of these files.
             while inner.log.prepare_spare()? {}
-            Ok(())
+            // Each reads a segment: those of a log that has none wait their turn.
+            let room = if space.high_water { 0 } else { SUMMARIES };
+            (0..room).try_for_each(|_| inner.log.summarize().map(drop))
         })
         .await
     }

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use openraft::OptionalSend;
 use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::base::{BoxFuture, BoxStream};
@@ -114,7 +114,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         _option: RPCOption,
     ) -> BoxFuture<
         's,
@@ -123,8 +123,16 @@ impl RaftNetworkV2<TypeConfig> for Client {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let session = self.link(self.priority).map(|link| Session::new(self, link, input)).map_err(failed);
-        Box::pin(async { Ok(session?.boxed_local() as BoxStream<'s, _>) })
+        let answers: BoxStream<'s, _> = match self.link(self.priority) {
+            Ok(link) => Session::new(self, link, input).boxed_local(),
+            // openraft pauses when it is asked for what to send, and nowhere else: without that it would try again at
+            // once, for ever.
+            Err(error) => Box::pin(stream::once(async move {
+                input.next().await;
+                Err(failed(error))
+            })),
+        };
+        Box::pin(async { Ok(answers) })
     }
 
     async fn vote(
@@ -172,3 +180,6 @@ impl RaftNetworkV2<TypeConfig> for Client {
 fn refused(error: &PeerError) -> io::Error {
     io::Error::other(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,20 +77,23 @@ impl LogDir {
     /// # Errors
     /// Nothing was changed, except if the disk failed.
     pub fn open(io: Arc<dyn Io>, dir: &Path, options: Options) -> Result<(LogDir, Recovered), OpenError> {
-        LogDir::open_if(io, dir, options, &|_| None)
+        LogDir::open_after(io, dir, options, &|_| None, &|_| None)
     }
 
-    /// The same, unless what was found is not what should be there.
+    /// The same for a log of which everything up to the entry that `applied` tells, for each group that it knows of, is
+    /// only kept for others: that much is not read again of segments that have a summary. It is checked when it is
+    /// read. `against` says what speaks against going on with what was found, if anything does.
     ///
     /// # Errors
-    /// [`OpenError::Unfit`] with the reason that `against` gives; nothing is changed then.
-    pub fn open_if(
+    /// Nothing was changed, except if the disk failed. [`OpenError::Unfit`] has the reason that `against` gives.
+    pub fn open_after(
         io: Arc<dyn Io>,
         dir: &Path,
         options: Options,
+        applied: &dyn Fn(GroupId) -> Option<u64>,
         against: &dyn Fn(&Recovered) -> Option<String>,
     ) -> Result<(LogDir, Recovered), OpenError> {
-        let (shared, recovered) = open::open(io, dir, options, against)?;
+        let (shared, recovered) = open::open(io, dir, options, applied, against)?;
         Ok((LogDir { shared: Arc::new(shared) }, recovered))
     }
 
@@ -118,6 +121,15 @@ impl LogDir {
     /// Makes a file ready for a coming segment; blocks for long. Returns false when there is nothing to do.
     pub fn prepare_spare(&self) -> io::Result<bool> {
         self.shared.prepare_spare()
+    }
+
+    /// Writes the summary of a segment that is complete and has none, so that it need not be read whole when the log is
+    /// opened. Returns false when there is nothing to do; blocks.
+    ///
+    /// # Errors
+    /// If the disk fails; then it may be tried again.
+    pub fn summarize(&self) -> io::Result<bool> {
+        self.shared.summarize_next()
     }
 
     /// Removes the segments before `segment`, except those that hold live entries or the facts of a group, or are

@@ -141,6 +141,7 @@ pub fn dump(io: &dyn Io, dir: &Path, visit: &mut dyn FnMut(&Line)) -> io::Result
                 Err(error) if is_gone(&error) => visit(&file(REMOVED)),
                 rows => visit(&Line::Index { name, rows: rows.map_err(|error| error.to_string()) }),
             },
+            Name::Summary(segment) => visit(&file(&format!("what opening must know of segment {segment}"))),
             Name::Spare(_) => visit(&file("waits to become a segment")),
             Name::Unfinished => visit(&file("was being made")),
             Name::Foreign => visit(&wrong("has the name of a log, and is none".to_owned())),

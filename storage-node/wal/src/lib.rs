@@ -28,6 +28,7 @@ mod scan;
 mod segment;
 mod spare;
 mod state;
+mod summary;
 mod table;
 mod writer;
 

@@ -1,10 +1,12 @@
 //! Opening a log directory: lock, list, read, judge - and only then write. What is wrong is said for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
+
+use ursula_common::GroupId;
 
 use crate::dir::{Claim, Shared};
 use crate::io::{File, Io};
@@ -13,6 +15,7 @@ use crate::recover::{Gap, Outcome, Recovered, Replay};
 use crate::scan::{self, End, Scan};
 use crate::segment::{self, Found, Header, Name, SegmentId};
 use crate::spare::{self, Pool};
+use crate::summary::Summary;
 use crate::table::Table;
 
 const LOCK: &str = "lock";
@@ -93,7 +96,7 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
         /// The group.
-        group: ursula_common::GroupId,
+        group: GroupId,
         /// The first entry that is missing.
         index: u64,
     },
@@ -118,6 +121,9 @@ pub enum OpenError {
     },
 }
 
+/// What a replay found, how each segment ends, and which of them have a summary.
+type Replayed = (Outcome, BTreeMap<SegmentId, End>, BTreeSet<SegmentId>);
+
 /// A directory while it is judged.
 struct Opening {
     io: Arc<dyn Io>,
@@ -129,17 +135,18 @@ struct Opening {
     /// Segments that were begun, and nothing was written.
     blank: Vec<SegmentId>,
     spares: Vec<u64>,
+    summaries: BTreeSet<SegmentId>,
     /// Indexes, and the segments they are of.
     indexes: Vec<(SegmentId, String)>,
     /// Files that were being made.
     unfinished: Vec<String>,
 }
 
-/// `against` says what speaks against going on with what was found, if anything does.
 pub(crate) fn open(
     io: Arc<dyn Io>,
     path: &Path,
     options: Options,
+    applied: &dyn Fn(GroupId) -> Option<u64>,
     against: &dyn Fn(&Recovered) -> Option<String>,
 ) -> Result<(Shared, Recovered), OpenError> {
     options.check()?;
@@ -148,7 +155,7 @@ pub(crate) fn open(
     let lock = io.lock(&path.join(LOCK)).map_err(failed)?;
     let lock = lock.ok_or_else(|| OpenError::Locked { path: path.to_owned() })?;
     let (opening, highest) = Opening::list(io, path, options)?;
-    let (outcome, ends) = opening.replay()?;
+    let (outcome, ends, summarized) = opening.replay(applied)?;
     if let Some(reason) = against(&outcome.recovered) {
         return Err(OpenError::Unfit { path: path.to_owned(), reason });
     }
@@ -159,7 +166,7 @@ pub(crate) fn open(
     let mut table = Table::default();
     for header in opening.segments.values() {
         let len = opening.with_segment(header.id, |file| file.len())?;
-        table.add(*header, len, false);
+        table.add(*header, len, false, summarized.contains(&header.id));
     }
     for ((segment, group), note) in &notes {
         table.note(*segment, *group, note);
@@ -192,6 +199,7 @@ impl Opening {
             lens: BTreeMap::new(),
             blank: Vec::new(),
             spares: Vec::new(),
+            summaries: BTreeSet::new(),
             indexes: Vec::new(),
             unfinished: Vec::new(),
         };
@@ -206,6 +214,10 @@ impl Opening {
                 Name::Index(id, _) => {
                     highest = highest.max(id.0);
                     opening.indexes.push((id, name));
+                }
+                Name::Summary(id) => {
+                    highest = highest.max(id.0);
+                    opening.summaries.insert(id);
                 }
                 Name::Spare(number) => opening.spares.push(number),
                 Name::Unfinished => opening.unfinished.push(name),
@@ -262,13 +274,27 @@ impl Opening {
         Ok(())
     }
 
-    fn replay(&self) -> Result<(Outcome, BTreeMap<SegmentId, End>), OpenError> {
+    /// Applies all records; also tells how the segments end, and which of them have a summary that is whole.
+    fn replay(&self, applied: &dyn Fn(GroupId) -> Option<u64>) -> Result<Replayed, OpenError> {
         let mut replay = Replay::default();
-        let mut ends = BTreeMap::new();
+        let (mut ends, mut summarized) = (BTreeMap::new(), BTreeSet::new());
         for (id, header) in &self.segments {
             replay.begin(header);
             let len = self.lens[id];
             let complete = is_complete(&self.segments, header);
+            if let Some(summary) = self.summary(header).filter(|_| complete) {
+                summarized.insert(*id);
+                let wanted = |file: Arc<dyn File>| summary.has_what_is_wanted(&*file, header, len, applied);
+                if self.with_segment(*id, wanted)? {
+                    let shown = summary.each(&mut |item| {
+                        replay.item(item);
+                        Ok(())
+                    });
+                    shown.map_err(|error| self.failed(&segment::summary_name(*id), error))?;
+                    ends.insert(*id, summary.end);
+                    continue;
+                }
+            }
             let scan =
                 |file: Arc<dyn File>| Scan::new(&*file, header, len, complete).run(&mut |item| replay.item(item));
             let end = self.with_segment(*id, scan)?;
@@ -279,7 +305,18 @@ impl Opening {
             ends.insert(*id, end);
         }
         let gap = |Gap { group, index }| OpenError::Gap { path: self.path.clone(), group, index };
-        Ok((replay.finish().map_err(gap)?, ends))
+        Ok((replay.finish().map_err(gap)?, ends, summarized))
+    }
+
+    /// The summary of a segment, if there is one that can be used.
+    fn summary(&self, header: &Header) -> Option<Summary> {
+        let name = self.summaries.get(&header.id).map(|id| segment::summary_name(*id))?;
+        let file = self.io.open(&self.path.join(name)).ok()?;
+        // It is much shorter than its segment, whatever it says of itself.
+        let len = file.len().ok().filter(|len| *len <= 2 * u64::from(header.size))?;
+        let mut bytes = vec![0; len as usize];
+        file.read_at(&mut bytes, 0).ok()?;
+        Summary::decode(bytes, header)
     }
 
     /// Brings the files into the state that a new life of the process begins with.
@@ -291,8 +328,11 @@ impl Opening {
         }
         let mut pool = Pool::after(self.spares.last().copied().unwrap_or_default());
         let mut ready = self.spares.clone();
-        let orphans = self.indexes.iter().filter(|(id, _)| !self.segments.contains_key(id)).map(|(_, name)| name);
-        for name in self.unfinished.iter().chain(orphans) {
+        let orphans =
+            self.indexes.iter().filter(|(id, _)| !self.segments.contains_key(id)).map(|(_, name)| name.clone());
+        let summaries = self.summaries.iter().filter(|id| !self.segments.contains_key(id));
+        let orphans = orphans.chain(summaries.map(|id| segment::summary_name(*id)));
+        for name in &self.unfinished.iter().cloned().chain(orphans).collect::<Vec<_>>() {
             self.io.remove(&self.path.join(name)).map_err(|error| self.failed(name, error))?;
         }
         for id in &self.blank {

@@ -48,6 +48,7 @@ impl Shared {
         for (id, _) in &removed {
             // After the segment: one without its index would have to be read again.
             LogDir::remove_index(self, *id)?;
+            self.remove_summary(*id)?;
         }
         for number in recycled {
             let file = self.io.open(&self.path.join(segment::spare_name(number)))?;

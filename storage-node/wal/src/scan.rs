@@ -107,6 +107,12 @@ impl<'a> Scan<'a> {
         Ok(self.payload_crc(at, header.len)? == header.payload_crc)
     }
 
+    /// Whether this record lies here, and is whole.
+    pub(crate) fn has(&mut self, at: u32, header: &Header) -> io::Result<bool> {
+        let there = self.header(at)? == Some(*header);
+        Ok(there && self.payload_crc(at, header.len)? == header.payload_crc)
+    }
+
     /// Whether the bytes at this place were on disk before something else was written.
     fn was_synced(&mut self, at: u32) -> io::Result<bool> {
         if self.complete {

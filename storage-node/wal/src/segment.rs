@@ -121,6 +121,7 @@ pub(crate) enum Name {
     Segment(SegmentId),
     Index(SegmentId, u32),
     Spare(u64),
+    Summary(SegmentId),
     /// A file that was being made.
     Unfinished,
     /// Ends like ours, and is not.
@@ -141,6 +142,9 @@ impl Name {
         if let Some(text) = name.strip_suffix(".log") {
             return number(text).filter(|id| *id > 0).map_or(Name::Foreign, |id| Name::Segment(SegmentId(id)));
         }
+        if let Some(text) = name.strip_suffix(".summary") {
+            return number(text).filter(|id| *id > 0).map_or(Name::Foreign, |id| Name::Summary(SegmentId(id)));
+        }
         if let Some(text) = name.strip_suffix(".index") {
             let index = text.split_once('-').and_then(|(id, part)| Some((number(id)?, part.parse().ok()?)));
             return index.map_or(Name::Foreign, |(id, part)| Name::Index(SegmentId(id), part));
@@ -160,6 +164,11 @@ pub(crate) fn file_name(id: SegmentId) -> String {
 /// A file of the index of a segment.
 pub(crate) fn index_name(id: SegmentId, part: u32) -> String {
     format!("{id}-{part}.index")
+}
+
+/// The file of the summary of a segment.
+pub(crate) fn summary_name(id: SegmentId) -> String {
+    format!("{id}.summary")
 }
 
 /// The file of a spare.

@@ -45,6 +45,8 @@ pub(crate) struct Segment {
     pub(crate) len: u64,
     /// Its writer may still add to it.
     pub(crate) active: bool,
+    /// It needs no summary any more.
+    pub(crate) summarized: bool,
     /// The highest entry of each group that it speaks of.
     groups: BTreeMap<GroupId, Option<u64>>,
 }
@@ -66,11 +68,11 @@ pub(crate) struct Table {
 
 impl Table {
     /// A segment that is on disk now; the one that its writer wrote before is complete.
-    pub(crate) fn add(&mut self, header: Header, len: u64, active: bool) {
+    pub(crate) fn add(&mut self, header: Header, len: u64, active: bool, summarized: bool) {
         if let Some(previous) = self.segments.get_mut(&header.previous) {
             previous.active = false;
         }
-        self.segments.insert(header.id, Segment { header, len, active, groups: BTreeMap::new() });
+        self.segments.insert(header.id, Segment { header, len, active, summarized, groups: BTreeMap::new() });
     }
 
     /// What a segment was found to say, or says now that a batch is durable. In the order of the segments.

@@ -57,7 +57,7 @@ impl Writer {
         }
         let mut table = self.shared.table();
         for header in batch.runs.iter().filter_map(|run| run.opens) {
-            table.add(header, header.size.into(), true);
+            table.add(header, header.size.into(), true, false);
         }
         for ((segment, group), note) in &batch.notes {
             table.note(*segment, *group, note);

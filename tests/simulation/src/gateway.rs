@@ -14,14 +14,15 @@ pub(crate) fn host(index: usize) -> String {
 }
 
 /// Serves for ever; `nodes` are hosts of storage nodes.
-pub(crate) async fn run(nodes: Vec<String>, clock: Arc<SimulatedClock>) -> io::Result<()> {
+pub(crate) async fn run(nodes: Vec<String>, op_timeout_ms: u64, clock: Arc<SimulatedClock>) -> io::Result<()> {
     let seed = |host: &String| {
         let name = network::address(host);
         let channel = network::connect(&name).map_err(io::Error::other)?;
         Ok::<_, io::Error>(Seed { name, channel })
     };
+    let config = GatewayConfig { op_timeout_ms, ..GatewayConfig::default() };
     let seeds = nodes.iter().map(seed).collect::<Result<_, _>>()?;
-    let gateway = Gateway::start_over(GatewayConfig::default(), seeds, Arc::new(network::connect), clock)?;
+    let gateway = Gateway::start_over(config, seeds, Arc::new(network::connect), clock)?;
     let listener = network::listen().await?;
     loop {
         let (socket, _) = listener.accept().await?;

@@ -38,6 +38,8 @@ pub struct Plan {
     pub latency_max: Duration,
     /// A write of the disk takes at most so long.
     pub disk_max: Duration,
+    /// How long a gateway tries.
+    pub op_timeout_ms: u64,
     /// How long there are faults.
     pub time: Duration,
     /// What clients do.
@@ -76,6 +78,7 @@ impl Plan {
             latency_min,
             latency_max: latency_min + Duration::from_millis(choose(&[2, 6, 20])),
             disk_max: Duration::from_micros(choose(&[500, 2000, 8000])),
+            op_timeout_ms: choose(&[1500, 4000, 10_000]),
             time: Duration::from_secs(random.random_range(4..=9)),
             load,
         }

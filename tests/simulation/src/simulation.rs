@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(5);
 /// A cluster is formed within...
 const FORMED_MAX: Duration = Duration::from_secs(60);
 /// ...and after the last fault everything comes to its end within...
-const END_MAX: Duration = Duration::from_secs(300);
+const END_MAX: Duration = Duration::from_secs(120);
 /// Bytes and connections that a socket holds; more than anybody uses.
 const SOCKET_CAPACITY: usize = 1 << 16;
 
@@ -87,10 +87,10 @@ fn run(plan: &Plan) -> Outcome {
     let hosts: Vec<String> = machines.iter().map(|machine| machine.host.clone()).collect();
     let clocks: Vec<Arc<SimulatedClock>> = (0..plan.gateways).map(|_| Arc::default()).collect();
     for (index, clock) in clocks.iter().enumerate() {
-        let (hosts, clock) = (hosts.clone(), Arc::clone(clock));
+        let (hosts, clock, op_timeout_ms) = (hosts.clone(), clock.clone(), plan.op_timeout_ms);
         sim.host(gateway::host(index), move || {
             let (hosts, clock) = (hosts.clone(), clock.clone());
-            async move { Ok(gateway::run(hosts, clock).await?) }
+            async move { Ok(gateway::run(hosts, op_timeout_ms, clock).await?) }
         });
     }
     let (operator, orders) = Operator::new(plan.seed, hosts);

@@ -17,20 +17,21 @@ const G: GroupId = GroupId(2);
 const H: GroupId = GroupId(1);
 
 struct World {
+    io: FaultIo,
     dir: DataDir,
     ends: Vec<(Appender, Writer)>,
 }
 
 impl World {
     fn new() -> World {
-        let io = Arc::new(FaultIo::new(1 << 30));
-        let platform = Platform { io, ..Platform::system(Arc::new(SystemClock)) };
+        let io = FaultIo::new(1 << 30);
+        let platform = Platform { io: Arc::new(io.clone()), ..Platform::system(Arc::new(SystemClock)) };
         let config = NodeConfig { cores: CORES, groups: 4, segment_bytes: 24 << 20, ..NodeConfig::default() };
         let config = NodeConfig { disk_reserve_bytes: 0, ..config };
         let (dir, _) = DataDir::open(&platform, Path::new("data"), &config, crate::Formation::Member, || 7)
             .expect("a data directory");
         let ends = (0..CORES as u32).map(|core| dir.log().writer(core)).collect();
-        World { dir, ends }
+        World { io, dir, ends }
     }
 
     /// As many bytes of streams as fit into a segment.
@@ -90,4 +91,14 @@ async fn what_is_not_known_yet_or_came_later_stays() {
     assert_eq!(world.left().await, [2, 3]);
     world.dir.need(0, world.needs(&[]));
     assert_eq!(world.left().await, [3]);
+}
+
+/// Opened again, the log reads only what no checkpoint has.
+#[tokio::test]
+async fn full_segments_get_summaries() {
+    let mut world = World::new();
+    (0..3).for_each(|_| world.fill(G));
+    world.dir.keep_house().await.expect("a disk");
+    let summaries = world.io.files().into_iter().filter(|file| file.extension().is_some_and(|end| end == "summary"));
+    assert_eq!(summaries.count(), 2);
 }

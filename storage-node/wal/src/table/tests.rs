@@ -11,7 +11,7 @@ fn segment(id: u64) -> Header {
 
 fn table(segments: u64) -> Table {
     let mut table = Table::default();
-    (1..=segments).for_each(|id| table.add(segment(id), 4096, true));
+    (1..=segments).for_each(|id| table.add(segment(id), 4096, true, false));
     table
 }
 

@@ -88,6 +88,71 @@ fn every_bit() {
     assert!(noticed > 36_000);
 }
 
+/// The same with the summary of the segment that is full, written by a later life.
+fn summarized() -> (FaultIo, Options, RecoveredGroup, Vec<(u64, Bytes)>, std::path::PathBuf) {
+    let (io, options, group, entries) = small();
+    let options = Options { salt: 9, ..options };
+    let (log, _) = LogDir::open(Arc::new(io.clone()), Path::new(DIR), options.clone()).unwrap();
+    while log.summarize().unwrap() {}
+    drop(log);
+    io.kill();
+    let summary = Path::new(DIR).join(segment::summary_name(SegmentId(1)));
+    assert!(io.contents(&summary).is_some());
+    (io, options, group, entries, summary)
+}
+
+#[test]
+fn every_bit_of_a_segment_that_has_a_summary() {
+    let (io, options, group, entries, _) = summarized();
+    assert!(!judge(&io.copy(), &options, &group, &entries, "nothing"));
+    let mut noticed = 0u64;
+    for bit in 0..u64::from(options.segment_bytes) * 8 {
+        let io = io.copy();
+        io.flip(&file(1), bit);
+        noticed += u64::from(judge(&io, &options, &group, &entries, &format!("bit {bit}")));
+    }
+    println!("{noticed} bits noticed");
+    assert!(noticed > 8_000);
+}
+
+/// Entries that were applied are not looked at: then reading them tells.
+#[test]
+fn every_bit_of_entries_that_are_not_read_again() {
+    let (io, options, group, entries, _) = summarized();
+    let mut noticed = 0u64;
+    for bit in 0..u64::from(options.segment_bytes) * 8 {
+        let io = io.copy();
+        io.flip(&file(1), bit);
+        let opened =
+            LogDir::open_after(Arc::new(io.clone()), Path::new(DIR), options.clone(), &|_| Some(u64::MAX), &|_| None);
+        let Ok((log, found)) = opened else {
+            noticed += 1;
+            continue;
+        };
+        assert_eq!(found.groups[&G], group, "bit {bit}");
+        for ((_, at), (_, payload)) in group.entries.iter().zip(&entries) {
+            match log.read(*at) {
+                Ok(read) => assert_eq!(read, payload, "bit {bit}"),
+                Err(ReadError::Damaged { .. }) => noticed += 1,
+                Err(error) => panic!("bit {bit}: {error}"),
+            }
+        }
+    }
+    println!("{noticed} bits noticed");
+    assert!(noticed > 8_000);
+}
+
+#[test]
+fn every_bit_of_a_summary() {
+    let (io, options, group, entries, summary) = summarized();
+    for bit in 0..io.contents(&summary).unwrap().len() as u64 * 8 {
+        let io = io.copy();
+        io.flip(&summary, bit);
+        let what = format!("bit {bit} of the summary");
+        assert!(!judge(&io, &options, &group, &entries, &what), "{what}: nothing is lost with it");
+    }
+}
+
 #[test]
 fn every_sector() {
     let (io, options, group, entries) = small();

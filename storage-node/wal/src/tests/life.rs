@@ -124,6 +124,9 @@ impl Life<'_> {
                 let writer = self.rng.below(self.ends.len() as u64) as usize;
                 self.ends[writer].0.mark();
             }
+            30..=31 => {
+                let _ = self.log.summarize();
+            }
             _ => {
                 let writer = self.rng.below(self.ends.len() as u64) as usize;
                 return self.write(writer);

@@ -81,11 +81,13 @@ impl Nemesis {
         }
     }
 
-    /// Changes a bit of a file of a machine, which is down for a while.
+    /// Changes a bit of a file of a machine, which runs, or is down for a while.
     pub(super) fn damage(&mut self, world: &mut World) {
         let Some(index) = self.any_up() else { return };
-        self.stop(world, index, false);
-        self.later(world, DOWN_MS, Mend::Start(index));
+        if self.random.random_ratio(1, 2) {
+            self.stop(world, index, false);
+            self.later(world, DOWN_MS, Mend::Start(index));
+        }
         let disk = &world.machines[index].disk;
         let files: Vec<PathBuf> = disk.files().into_iter().filter(|file| is_log(file)).collect();
         let Some(file) = files.choose(&mut self.random) else { return };

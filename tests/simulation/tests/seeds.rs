@@ -1,0 +1,58 @@
+//! Seeds that must pass, each in a process of its own. `URSULA_SIMULATION_SEED` and `URSULA_SIMULATION_COUNT` choose
+//! others than those that a change must pass.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use ursula_simulation::{Seeds, run_seeds_with};
+
+/// Processes at a time.
+const JOBS: usize = 2;
+/// What a change must pass.
+const COUNT: u64 = 300;
+/// Seeds that have failed once, and why.
+const ONCE_FAILED: [u64; 0] = [];
+
+fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_ursula-simulate").into()
+}
+
+fn from_environment(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+fn fail(seeds: &Seeds) -> Vec<u64> {
+    run_seeds_with(&program(), seeds, &mut |line| println!("{line}"))
+}
+
+#[test]
+fn no_seed_finds_anything() {
+    let first = from_environment("URSULA_SIMULATION_SEED", 1);
+    let count = from_environment("URSULA_SIMULATION_COUNT", COUNT);
+    let failed = fail(&Seeds { first, count, jobs: JOBS, stop_at_first: false });
+    assert_eq!(failed, [0; 0], "see one of them with: ursula-simulate --verbose --seed {:?}", failed.first());
+}
+
+#[test]
+fn what_has_failed_once_passes() {
+    for first in ONCE_FAILED {
+        assert_eq!(fail(&Seeds { first, count: 1, jobs: 1, stop_at_first: false }), [0; 0]);
+    }
+}
+
+/// The fingerprint of every message of a seed, and how often something happened.
+fn trace(seed: u64) -> String {
+    let output = Command::new(program()).args(["--trace", "--seed", &seed.to_string()]).output().expect("it runs");
+    assert!(output.status.success(), "seed {seed}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn the_same_seed_has_the_same_trace() {
+    for seed in [1, 2] {
+        let first = trace(seed);
+        assert!(first.contains("fingerprint"), "{first}");
+        assert_eq!(first, trace(seed));
+    }
+    assert_ne!(trace(1), trace(2));
+}
