@@ -21,7 +21,7 @@ use disk::Trap;
 use kind::Kind;
 
 /// Between the beginnings of two faults, in milliseconds.
-const REST_MS: std::ops::Range<u64> = 200..1200;
+const REST_MS: std::ops::Range<u64> = 200..1000;
 /// How long one lasts, in milliseconds.
 const HOLD_MS: std::ops::Range<u64> = 200..2500;
 /// How long a machine is down, in milliseconds.
