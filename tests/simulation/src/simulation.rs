@@ -120,7 +120,8 @@ fn run(plan: &Plan) -> Outcome {
         nemesis.act(world);
         world.sim.elapsed() >= end || !is_good(world)
     });
-    nemesis.mend(&mut world);
+    nemesis.end(&mut world);
+    orders.order(Order::Inspect { except: nemesis.damaged() });
     desk.stop.send_replace(true);
     let ended = world.step_until(END_MAX, |world, clients_ended| {
         nemesis.keep_up(world);
