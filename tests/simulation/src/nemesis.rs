@@ -21,7 +21,7 @@ use disk::Trap;
 use kind::Kind;
 
 /// Between the beginnings of two faults, in milliseconds.
-const REST_MS: std::ops::Range<u64> = 200..1200;
+const REST_MS: std::ops::Range<u64> = 200..1000;
 /// How long one lasts, in milliseconds.
 const HOLD_MS: std::ops::Range<u64> = 200..2500;
 /// How long a machine is down, in milliseconds.
@@ -116,9 +116,18 @@ impl Nemesis {
         }
     }
 
-    /// Mends everything at once.
-    pub(crate) fn mend(&mut self, world: &mut World) {
+    /// The node of which a file was changed.
+    pub(crate) fn damaged(&self) -> Option<u64> {
+        self.damaged.map(|index| index as u64 + 1)
+    }
+
+    /// The power goes once more, for all; then everything is mended at once.
+    pub(crate) fn end(&mut self, world: &mut World) {
         tracing::info!("everything is mended");
+        for index in (0..self.down.len()).filter(|index| !self.down[*index]).collect::<Vec<_>>() {
+            self.stop(world, index, true);
+            self.later_by(world, Duration::ZERO, Mend::Start(index));
+        }
         for trap in 0..self.traps.len() {
             self.later_by(world, Duration::ZERO, Mend::Disarm(trap));
         }

@@ -33,6 +33,11 @@ pub(crate) enum Order {
     Add(u64),
     /// Takes a node out.
     Remove(u64),
+    /// Waits until every node hosts what it should.
+    Inspect {
+        /// But this one, whose files are damaged.
+        except: Option<u64>,
+    },
 }
 
 /// The desk of the operator. Orders can be put there at any time.
@@ -85,6 +90,7 @@ impl Operator {
                 Order::Drain(node) => self.drain(NodeId(node)).await,
                 Order::Add(node) => self.add(node).await,
                 Order::Remove(node) => self.remove(NodeId(node)).await,
+                Order::Inspect { except } => self.inspect(except).await,
             }
             self.open.fetch_sub(1, Ordering::Relaxed);
         }
@@ -228,6 +234,27 @@ impl Operator {
             }
             let version = cluster.version;
             self.change(ClusterChange::Place(moves), |cluster| cluster.version > version).await;
+        }
+    }
+
+    async fn inspect(&self, except: Option<u64>) {
+        loop {
+            let all = self.describe_all().await;
+            let hosts = |node: u64, group: GroupId| {
+                let status = all.iter().find(|status| status.node == node);
+                status.is_some_and(|status| status.hosted.iter().any(|hosted| hosted.group == group.0))
+            };
+            let whole = Self::newest(&all).is_some_and(|cluster| {
+                let due = |node: &NodeId| Some(node.0) != except;
+                is_in_place(&cluster, &all)
+                    && (cluster.groups.iter()).all(|(id, record)| {
+                        record.replicas.iter().filter(|node| due(node)).all(|node| hosts(node.0, *id))
+                    })
+            });
+            if whole {
+                return;
+            }
+            sleep(PAUSE).await;
         }
     }
 

@@ -79,7 +79,7 @@ impl Plan {
             latency_max: latency_min + Duration::from_millis(choose(&[2, 6, 20])),
             disk_max: Duration::from_micros(choose(&[500, 2000, 8000])),
             op_timeout_ms: choose(&[1500, 4000, 10_000]),
-            time: Duration::from_secs(random.random_range(4..=9)),
+            time: Duration::from_secs(random.random_range(3..=6)),
             load,
         }
     }

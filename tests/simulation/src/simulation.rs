@@ -114,15 +114,18 @@ fn run(plan: &Plan) -> Outcome {
     desk.begin.send_replace(true);
     let mut nemesis = Nemesis::new(plan, orders.clone(), clocks);
     let end = world.sim.elapsed() + plan.time;
+    // Whoever lied once may go on for long.
+    let is_good = |world: &World| world.violations.is_empty() && desk.found.get().is_none_or(Found::is_good);
     world.step_until(Duration::MAX, |world, _| {
         nemesis.act(world);
-        world.sim.elapsed() >= end
+        world.sim.elapsed() >= end || !is_good(world)
     });
-    nemesis.mend(&mut world);
+    nemesis.end(&mut world);
+    orders.order(Order::Inspect { except: nemesis.damaged() });
     desk.stop.send_replace(true);
     let ended = world.step_until(END_MAX, |world, clients_ended| {
         nemesis.keep_up(world);
-        clients_ended && orders.is_idle()
+        clients_ended && orders.is_idle() || !is_good(world)
     });
     if !ended {
         let who = if orders.is_idle() { "clients" } else { "an operator" };

@@ -267,6 +267,11 @@ impl Found {
         self.0.findings.after(0)
     }
 
+    /// Whether nothing was wrong.
+    pub fn is_good(&self) -> bool {
+        self.0.findings.counts().is_empty()
+    }
+
     /// How many appends were acknowledged.
     pub fn acked(&self) -> u64 {
         self.0.counters.acked.load(Ordering::Relaxed)
