@@ -44,6 +44,19 @@ soak-ci *flags: (soak "--appends 1000000 --faults 76 --minutes 15" flags)
 # How long writes stand still when the leader is killed, fifty times: the median is to be 2 s at most, p99 4 s
 leader-kills *flags: (soak "--kinds kill-leader --faults 50 --minutes 10" flags)
 
+own := "target/release/ursula dev --listen 127.0.0.1:{port} --operations-listen 127.0.0.1:{port2} --node-operations-listen 127.0.0.1:{port3} --data-dir {dir}/data --ring-bytes 268435456"
+
+# How long a node with 1 GiB of log and 100,000 streams takes from exec to ready, killed before: at most 10 s
+restart *flags:
+    cargo build --release -p ursula -p ursula-bench
+    target/release/ursula-bench restart --server '{{ own }}' --dir target/restart {{ flags }}
+
+# Memory of a process while 10 GiB pass through it: at most its 256 MiB for bytes, 192 MiB, and 400 bytes a stream
+memory *flags:
+    cargo build --release -p ursula -p ursula-bench
+    target/release/ursula-bench memory --server '{{ own }}' --dir target/memory --budget 448MiB --total 10GiB \
+        --bytes 8KiB --stream-bytes 16KiB {{ flags }}
+
 # Licences, versions and origins of the dependencies; needs cargo-deny
 deny:
     cargo deny check

@@ -11,6 +11,10 @@ const CHUNK_BYTES_MAX: usize = 64 << 10;
 /// What a chunk costs beside itself, its bytes and its index: what shares the bytes, and its place in the order of
 /// eviction.
 const CHUNK_OVERHEAD_BYTES: usize = 96;
+/// And what the allocator needs to hold it, as a part of its bytes: blocks of such a size share pages, and leave in
+/// another order than they came, so pages are never quite full. Measured: resident memory was 1.35 times what was
+/// asked for.
+const CHUNK_SLACK_PART: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -52,7 +56,8 @@ impl Chunk {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.capacity + self.ends.capacity() * size_of::<u32>() + CHUNK_OVERHEAD_BYTES
+        let slack = if self.capacity <= CHUNK_BYTES_MAX { self.capacity / CHUNK_SLACK_PART } else { 0 };
+        self.capacity + slack + self.ends.capacity() * size_of::<u32>() + CHUNK_OVERHEAD_BYTES
     }
 
     /// Adds a record that fits and returns by how many bytes memory grew.

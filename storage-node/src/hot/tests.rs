@@ -71,7 +71,7 @@ fn a_fork_begins_at_its_own_offset() {
 
 #[test]
 fn the_budget_counts_what_is_stored_and_given_back() {
-    let mut hot = Hot::new(100_000);
+    let mut hot = Hot::new(110_000);
     for i in 0..100u64 {
         hot.append(GROUP, STREAM, Offset(i * 500), &[0; 500]);
     }
