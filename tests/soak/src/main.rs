@@ -119,6 +119,7 @@ fn main() -> ExitCode {
             disk_bytes: can_mount.then_some(DISK_BYTES),
             node_flags,
             gateway_flags: cli.gateway_flag,
+            ..Options::default()
         },
         load: LoadOptions {
             seed: cli.seed,
