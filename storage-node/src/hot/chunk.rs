@@ -12,7 +12,7 @@ const CHUNK_BYTES_MAX: usize = 64 << 10;
 /// eviction.
 const CHUNK_OVERHEAD_BYTES: usize = 96;
 /// And what the allocator needs to hold it, as a part of its bytes: blocks of such a size share pages, and leave in
-/// another order than they came, so pages are never quite full. Measured: resident memory was 1.35 times what was
+/// another order than they came, so pages are never quite full. Measured: resident memory was 1.25 times what was
 /// asked for.
 const CHUNK_SLACK_PART: usize = 4;
 
