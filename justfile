@@ -63,7 +63,7 @@ deny:
 
 # Whole clusters in simulated time, with faults and a judge: `just simulate --seed 1000 --count 5000`, or one `--seed 7 --verbose`
 simulate *flags="--count 300":
-    cargo run -p ursula-simulation -- {{ flags }}
+    cargo run --config tests/simulation/fast.toml -p ursula-simulation -- {{ flags }}
 
 # Plants mistakes in the program, and looks whether the simulation finds each; or those that are named
 mutants *names:

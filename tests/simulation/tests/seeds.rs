@@ -21,7 +21,7 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-#[expect(clippy::print_stdout, reason = "what a test prints is shown when it fails")]
+#[expect(clippy::print_stdout, reason = "what a seed that fails says is for whoever reads the output of the test")]
 fn fail(seeds: &Seeds) -> Vec<u64> {
     run_seeds_with(&program(), seeds, &mut |line| println!("{line}"))
 }

@@ -40,6 +40,9 @@ pub struct LoadOptions {
     pub auditors: usize,
     /// Connections that create, fork, close, delete and create again.
     pub lives: usize,
+    /// Whether those create streams again under a name that one had which was deleted. A replica that is cut off may
+    /// show bytes of the stream before.
+    pub names_again: bool,
     /// A stream of so many records is long enough.
     pub records_max: usize,
     /// Appends a second, if there is a limit.
@@ -55,6 +58,7 @@ impl Default for LoadOptions {
             followers: 60,
             auditors: 2,
             lives: 4,
+            names_again: true,
             records_max: 10_000,
             rate: None,
         }

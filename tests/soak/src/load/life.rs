@@ -62,7 +62,7 @@ impl Life {
             let stream = Stream::new(self.shared.path(self.stream, 0), Ledger::new(tag, format));
             let result = self.live_once(&stream, forks).await;
             let good = self.shared.findings.check(&stream.path, result);
-            if forks || !good || !self.clean || self.shared.stops() {
+            if forks || !self.shared.options.names_again || !good || !self.clean || self.shared.stops() {
                 break;
             }
             self.client.turn();
