@@ -15,11 +15,13 @@ mod view;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use ursula_common::{NodeId, cli};
 
 use failure::Failure;
 use output::Output;
+
+use crate::format::Format;
 
 /// Arguments of `ursula cluster`.
 #[derive(Debug, Args)]
@@ -143,12 +145,6 @@ struct ChangeFlags {
     timeout: u64,
     #[command(flatten)]
     common: CommonFlags,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// `ID=HOST:PORT`.

@@ -6,7 +6,9 @@ mod dump;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
+
+use crate::format::Format;
 
 /// Arguments of `ursula log`.
 #[derive(Debug, Args)]
@@ -31,12 +33,6 @@ enum Command {
         #[arg(long)]
         summary: bool,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Runs a command: 0 if nothing is wrong, 1 if that could not be found out, 3 if something is.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod dev;
+mod format;
 mod log;
 
 use std::process::ExitCode;
