@@ -55,6 +55,8 @@ struct Inner {
     agent: Mutex<Option<AbortHandle>>,
     /// One claim at a time.
     joining: tokio::sync::Mutex<()>,
+    /// The cluster as other nodes tell of it, while the meta group is not served here.
+    heard: Mutex<Option<Arc<Cluster>>>,
 }
 
 /// A node is set aside for so long, unless that is said again.
@@ -78,6 +80,7 @@ impl ClusterSide {
             aside: Mutex::default(),
             agent: Mutex::default(),
             joining: tokio::sync::Mutex::default(),
+            heard: Mutex::default(),
         }));
         let agent = tokio::spawn(agent::run(side.clone())).abort_handle();
         *side.0.agent.lock().unwrap_or_else(PoisonError::into_inner) = Some(agent);
@@ -105,9 +108,14 @@ impl ClusterSide {
         self.0.joining.lock().await
     }
 
-    /// The cluster as far as this node knows it.
+    /// The cluster as far as this node knows it, or has heard of it.
     pub(crate) fn cluster(&self) -> Option<Arc<Cluster>> {
-        self.hosting().cluster().borrow().clone()
+        let own = self.hosting().cluster().borrow().clone();
+        own.or_else(|| self.0.heard.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn hear(&self, cluster: Option<Arc<Cluster>>) {
+        *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = cluster;
     }
 
     /// Who leads a group, as far as this node knows or was told.

@@ -33,7 +33,7 @@ pub(super) async fn run(side: ClusterSide) {
     agent.resume().await;
     loop {
         let known = cluster.borrow_and_update().clone();
-        let known = match agent.removed_meanwhile(known.as_ref()).await {
+        let known = match agent.heard_of(known.as_ref()).await {
             Some(news) => Some(news),
             None => known,
         };
@@ -77,24 +77,27 @@ impl Agent {
         }
     }
 
-    /// The cluster that others know, if it says that this node was removed. A node that was away meanwhile
-    /// does not hear of it from its own meta group: that has let it go.
-    async fn removed_meanwhile(&self, known: Option<&Arc<Cluster>>) -> Option<Arc<Cluster>> {
+    /// The cluster that others know, if this node cannot hear of it from its own meta group: that is damaged, or has
+    /// let the node go while it was away.
+    async fn heard_of(&self, known: Option<&Arc<Cluster>>) -> Option<Arc<Cluster>> {
         let hosting = self.side.hosting();
         let (me, own) = (self.side.me(), hosting.identity().cluster?);
         let meta = hosting.leads().borrow().get(&GroupId::META).copied().unwrap_or_default();
         if meta.leader.is_some() {
             return None;
         }
+        let mut newest = known.cloned();
         for peer in hosting.remembered() {
             let Some(cluster) = retire::cluster_of(&self.side, peer.node).await else { continue };
-            let newer = known.is_none_or(|known| known.version < cluster.version);
-            let removed = cluster.nodes.get(&me).is_some_and(|node| node.state == NodeState::Removed);
-            if cluster.id == own && newer && removed {
-                return Some(Arc::new(cluster));
+            if cluster.id == own && newest.as_ref().is_none_or(|newest| newest.version < cluster.version) {
+                newest = Some(Arc::new(cluster));
             }
         }
-        None
+        if !hosting.hosted().contains(&GroupId::META) {
+            self.side.hear(newest.clone());
+            return newest;
+        }
+        newest.filter(|cluster| cluster.nodes.get(&me).is_some_and(|node| node.state == NodeState::Removed))
     }
 
     async fn follow(&mut self, cluster: &Arc<Cluster>) {
@@ -113,7 +116,10 @@ impl Agent {
         for (group, record) in &cluster.groups {
             if cluster.hosts(identity.node, *group) {
                 self.host(*group).await;
-                self.make_if_new(*group, record, identity.node).await;
+                // Who only heard of the cluster does not know whether the group has begun since.
+                if self.side.hosting().cluster().borrow().is_some() {
+                    self.make_if_new(*group, record, identity.node).await;
+                }
             }
         }
         let hosted = self.side.hosting().hosted();

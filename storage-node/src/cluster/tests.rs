@@ -208,6 +208,28 @@ async fn a_damaged_replica_is_told_and_seldom_tried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_whose_meta_group_is_damaged_does_its_part() {
+    let world = formed(&[1, 2, 3]).await;
+    world.kill(3);
+    world.damage(3, 0);
+    world.restart(3);
+    world.pass(20).await;
+    assert!((1..=GROUPS).any(|group| world.group(group).1 == Some(3)), "it leads groups");
+    world.start(4);
+    world.pass(3).await;
+    world.admin(4).join(join_request(4, &[1, 2, 3], false)).await.expect("it joins");
+    world.propose(ClusterChange::AddNode(new_node(4))).await.expect("it is added");
+    place(&world, &[1, 3, 4]).await;
+    world.pass(40).await;
+    let cluster = world.cluster();
+    for group in 0..=GROUPS {
+        let goal: BTreeSet<u64> = cluster.groups[&GroupId(group)].replicas.iter().map(|node| node.0).collect();
+        assert_eq!(world.group(group).0, goal.into_iter().collect::<Vec<_>>(), "group {group}");
+    }
+    assert!(world.made().values().all(|made| *made == 1), "nothing is made again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_is_claimed_once_and_not_by_mistake() {
     let world = formed(&[1, 2, 3]).await;
     world.admin(2).join(join_request(2, &[1, 2, 3], false)).await.expect("the same again");
