@@ -100,8 +100,10 @@ pub enum Error {
     /// The stream remembers as many producers as it may.
     #[error("the stream has as many active producers as it may: reuse a Producer-Id")]
     TooManyProducers,
-    /// The offset is before the earliest byte that is kept.
-    #[error("the bytes before {earliest} are no longer kept: read on from there")]
+    /// The offset is before the earliest byte that is kept, or of a stream that had this name before.
+    #[error(
+        "nothing is kept at this offset, or it is of a deleted stream that had this name: what there is begins at {earliest}"
+    )]
     OffsetGone {
         /// The earliest offset that is kept.
         earliest: Offset,

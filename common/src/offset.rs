@@ -3,32 +3,60 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A position in a stream: the number of stored bytes before it.
+/// A position in a stream: a number that tells it from other streams that had its name, and the stored bytes before
+/// the position.
 ///
-/// The text form is `0000000000000000_<16 digits>`: fixed width, so that the order of the strings is
-/// the order of the positions. The first part is reserved and always zero.
+/// The text form is `<16 digits>_<16 digits>`, the number and the bytes: fixed width, so that the order of the strings
+/// is the order of the positions. The value is what its digits say, so positions of one stream can be counted with, and
+/// those of streams with other numbers lie before or after all of them. `0000000000000000_0000000000000000` is the
+/// start of any stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Offset(pub u64);
 
 /// Digits in each half of the text form.
 const DIGITS: usize = 16;
 const TEXT_LEN: usize = 2 * DIGITS + 1;
+/// Positions under one number.
+const POSITIONS: u64 = 10_000_000_000_000_000;
 
 impl Offset {
     /// The start of every stream.
     pub const ZERO: Offset = Offset(0);
-    /// The largest offset that the text form can hold.
-    pub const MAX: Offset = Offset(9_999_999_999_999_999);
+    /// The largest offset that the text form can hold and 64 bits can count.
+    pub const MAX: Offset = Offset(Self::NUMBERS * POSITIONS - 1);
+    /// How many numbers there are.
+    pub const NUMBERS: u64 = u64::MAX / POSITIONS;
 
-    /// The position `bytes` further on, or `None` past [`Offset::MAX`].
+    /// Where the streams of a number begin.
+    pub fn first_of(number: u64) -> Offset {
+        Offset(number % Self::NUMBERS * POSITIONS)
+    }
+
+    /// Where the stream begins that this is an offset of.
+    pub fn first(self) -> Offset {
+        Offset(self.0 - self.bytes())
+    }
+
+    /// The stored bytes before it.
+    pub fn bytes(self) -> u64 {
+        self.0 % POSITIONS
+    }
+
+    /// The offset that a client means by this one who reads a stream with this tail.
+    pub fn within(self, tail: Offset) -> Offset {
+        if self == Self::ZERO { tail.first() } else { self }
+    }
+
+    /// The position `bytes` further on, or `None` if there is none under its number.
     pub fn checked_add(self, bytes: u64) -> Option<Offset> {
-        self.0.checked_add(bytes).map(Offset).filter(|at| *at <= Self::MAX)
+        self.bytes().checked_add(bytes).filter(|at| *at < POSITIONS)?;
+        Some(Offset(self.0 + bytes))
     }
 }
 
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016}_{:016}", 0, self.0)
+        write!(f, "{:016}_{:016}", self.0 / POSITIONS, self.bytes())
     }
 }
 
@@ -45,8 +73,8 @@ impl FromStr for Offset {
         if bytes.len() != TEXT_LEN || bytes[DIGITS] != b'_' {
             return Err(InvalidOffset);
         }
-        let (epoch, position) = (digits(&bytes[..DIGITS])?, digits(&bytes[DIGITS + 1..])?);
-        if epoch != 0 { Err(InvalidOffset) } else { Ok(Offset(position)) }
+        let (number, position) = (digits(&bytes[..DIGITS])?, digits(&bytes[DIGITS + 1..])?);
+        if number < Self::NUMBERS { Ok(Offset(number * POSITIONS + position)) } else { Err(InvalidOffset) }
     }
 }
 

@@ -77,6 +77,9 @@ pub struct Create {
     pub body: Bytes,
     /// The source, if this is a fork.
     pub fork: Option<ForkFrom>,
+    /// Whether its offsets tell it from a stream that had its name before. Ops of older versions do not ask for it, and
+    /// whoever applies them again must find what was found then.
+    pub numbered: bool,
 }
 
 /// Where a fork begins, as the client asked.

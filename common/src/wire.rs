@@ -133,6 +133,9 @@ pub struct Create {
     /// Source of a fork.
     #[prost(message, optional, tag = "6")]
     pub fork: Option<ForkFrom>,
+    /// With offsets of its own.
+    #[prost(bool, tag = "7")]
+    pub numbered: bool,
 }
 
 /// See [`verb::ForkFrom`].

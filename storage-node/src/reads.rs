@@ -57,11 +57,12 @@ async fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Erro
     let start = match read.from {
         ReadFrom::Start => info.earliest,
         ReadFrom::Now => info.tail,
-        ReadFrom::At(offset) => offset.min(info.tail),
+        ReadFrom::At(offset) => offset.within(info.tail),
     };
-    if start < info.earliest {
+    if start < info.earliest || start.first() != info.tail.first() {
         return Err(Error::OffsetGone { earliest: info.earliest });
     }
+    let start = start.min(info.tail);
     let elsewhere = info.fork.as_ref().is_some_and(|fork| start < fork.at);
     if elsewhere || start == info.tail {
         return Ok(ReadDone { info, start, range: Range { pieces: Vec::new(), next: start }, proven: true });
@@ -75,10 +76,18 @@ async fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Erro
     Ok(ReadDone { info, start, range, proven: true })
 }
 
-/// What a replica can say that may lag behind: bytes that it has, or where inherited bytes are. That a stream
-/// is not there, or ends here, may have changed.
+/// What a replica can say that may lag behind: bytes that it has, or where inherited bytes are, of the stream that the
+/// reader means. That a stream is not there, or ends here, may have changed.
 async fn applied_range(group: &Group, read: &Read, now: Millis) -> Option<ReadDone> {
     let done = range(group, read, now).await.ok()?;
+    // The start is that of any stream, and a fork has the offsets of its source.
+    let is_meant = match read.from {
+        ReadFrom::At(offset) => offset != Offset::ZERO && done.info.fork.is_none(),
+        ReadFrom::Start | ReadFrom::Now => false,
+    };
+    if read.inherited.is_none() && !is_meant {
+        return None;
+    }
     let inherits = done.info.fork.as_ref().is_some_and(|fork| done.start < fork.at);
     (inherits || done.range.next > done.start).then_some(ReadDone { proven: false, ..done })
 }

@@ -165,6 +165,7 @@ impl From<verb::Create> for Create {
             closed: create.closed,
             body: create.body,
             fork,
+            numbered: create.numbered,
         }
     }
 }
@@ -187,6 +188,7 @@ impl TryFrom<Create> for verb::Create {
             closed: create.closed,
             body: bounded(create.body)?,
             fork: create.fork.map(fork).transpose()?,
+            numbered: create.numbered,
         })
     }
 }

@@ -36,6 +36,7 @@ fn create() -> Create {
         closed: true,
         body: Bytes::from_static(b"abc"),
         fork: Some(ForkFrom { source: key("s"), offset: Some(Offset(7)), sub_offset: 2 }),
+        numbered: false,
     }
 }
 
@@ -68,6 +69,7 @@ fn ops() -> Vec<Op> {
     vec![
         Op::Create(create()),
         Op::Create(plain),
+        Op::Create(Create { numbered: true, ..create() }),
         Op::Append(append()),
         Op::Append(bare),
         Op::Delete(key("a")),

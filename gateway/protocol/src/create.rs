@@ -70,6 +70,7 @@ impl CreateParts {
             closed: self.closed,
             body: body.into_bytes(),
             fork: self.fork,
+            numbered: true,
         })
     }
 }

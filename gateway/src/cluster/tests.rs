@@ -66,6 +66,7 @@ async fn ops_go_to_the_group_of_their_stream_and_buckets_to_the_meta_group() {
         closed: false,
         body: Bytes::new(),
         fork: None,
+        numbered: true,
     });
     let append = Op::Append(Append {
         key: key(),

@@ -23,7 +23,7 @@ pub(crate) fn append(state: &mut State, append: Append, effects: &mut Vec<Effect
         None => None,
     };
     check_stream_seq(stream, &append)?;
-    if append.expected_offset.is_some_and(|expected| expected != stream.tail) {
+    if append.expected_offset.is_some_and(|expected| expected.within(stream.tail) != stream.tail) {
         return Err(Error::OffsetMismatch { tail: stream.tail });
     }
     let at = stream.tail;

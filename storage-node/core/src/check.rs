@@ -43,6 +43,7 @@ impl State {
                 indexed.insert((stream.indexed, stream.id), key);
             }
         }
+        assert_eq!(ids.len(), self.streams, "the streams are counted");
         assert_eq!(indexed, self.deadlines, "the index holds exactly the live streams that can expire");
     }
 

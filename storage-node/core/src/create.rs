@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use ursula_common::verb::{Create, Created, ForkLink, Lifetime, Reply};
-use ursula_common::{ContentType, Error, StreamId, StreamKey};
+use ursula_common::{ContentType, Error, Offset, StreamId, StreamKey};
 
 use crate::saga::{ForkSaga, Saga};
 use crate::state::Caller;
@@ -18,8 +18,10 @@ pub(crate) fn create(state: &mut State, create: Create, caller: Caller, effects:
     if create.fork.is_some() {
         return start_fork(state, create, caller, effects);
     }
+    let first = if create.numbered { state.first_offset() } else { Offset::ZERO };
     let id = state.new_stream_id();
-    let stream = Stream::new(id, create.content_type.unwrap_or_default(), create.lifetime, state.now);
+    let mut stream = Stream::new(id, create.content_type.unwrap_or_default(), create.lifetime, state.now);
+    stream.tail = first;
     let added = add(state, &create.key, stream, create.body, create.closed, effects);
     Answer::Done(added.map(Reply::Created))
 }
@@ -49,7 +51,7 @@ fn same_configuration(stream: &Stream, create: &Create) -> bool {
         (None, None) => true,
         (Some(link), Some(wanted)) => {
             link.source == wanted.source
-                && wanted.offset.is_none_or(|offset| offset == link.anchor)
+                && wanted.offset.is_none_or(|offset| offset.within(link.anchor) == link.anchor)
                 && wanted.sub_offset == link.sub_offset
         }
         _ => false,

@@ -44,8 +44,8 @@ pub(crate) fn acquire(state: &mut State, acquire: AcquireFork, effects: &mut Vec
 
 /// Where the fork begins.
 fn start(stream: &Stream, acquire: &AcquireFork) -> Result<ForkStart, Error> {
-    let anchor = acquire.offset.unwrap_or(stream.tail);
-    if anchor > stream.tail {
+    let anchor = acquire.offset.map_or(stream.tail, |offset| offset.within(stream.tail));
+    if !(stream.tail.first()..=stream.tail).contains(&anchor) {
         return Err(Error::ForkOffsetInvalid { tail: stream.tail });
     }
     // Nothing lies past the tail, where a fork without an offset is anchored.

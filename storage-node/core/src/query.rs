@@ -121,7 +121,7 @@ impl State {
     /// How much there is of everything.
     pub fn stats(&self) -> Stats {
         Stats {
-            streams: self.buckets.values().map(|bucket| bucket.streams.len()).sum(),
+            streams: self.streams,
             buckets: self.buckets.len(),
             sessions: self.sessions.known.len(),
             sagas: self.sagas.running.len(),

@@ -46,6 +46,8 @@ impl State {
             data_groups: self.data_groups,
             now: self.now,
             next_stream: self.next_stream,
+            first_stream: self.first_stream,
+            streams: self.streams,
             buckets: self.buckets.clone(),
             dropped: self.dropped.clone(),
             released: self.released.clone(),

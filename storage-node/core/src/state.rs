@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ursula_common::cluster::Cluster;
 use ursula_common::verb::{ForkRef, Op, Reply};
-use ursula_common::{BucketName, Error, GroupId, Millis, SagaId, SessionId, StreamId, StreamKey, StreamName};
+use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey, StreamName};
 
 use crate::saga::{Saga, Sagas};
 use crate::session::Sessions;
@@ -23,6 +23,10 @@ pub struct State {
     pub(crate) data_groups: u32,
     pub(crate) now: Millis,
     pub(crate) next_stream: u64,
+    /// The id of the first stream of this life; see [`State::with_first_stream`].
+    pub(crate) first_stream: u64,
+    /// Streams that are there, with those that only forks keep.
+    pub(crate) streams: usize,
     pub(crate) buckets: BTreeMap<BucketName, Bucket>,
     /// Steps that removed a bucket, so that an older one that was held up does not bring it back.
     pub(crate) dropped: BTreeMap<u64, BucketName>,
@@ -64,6 +68,8 @@ impl State {
             data_groups,
             now: Millis::default(),
             next_stream: 1,
+            first_stream: 1,
+            streams: 0,
             buckets: BTreeMap::from([(BucketName::default_bucket(), Bucket::default())]),
             dropped: BTreeMap::new(),
             deadlines: BTreeMap::new(),
@@ -80,6 +86,7 @@ impl State {
     #[must_use]
     pub fn with_first_stream(mut self, first: StreamId) -> State {
         self.next_stream = self.next_stream.max(first.0);
+        self.first_stream = self.next_stream;
         self
     }
 
@@ -158,6 +165,7 @@ impl State {
         }
         if let Some(bucket) = self.buckets.get_mut(&key.bucket) {
             bucket.streams.insert(key.name.clone(), Arc::new(stream));
+            self.streams += 1;
         }
     }
 
@@ -177,12 +185,21 @@ impl State {
     pub(crate) fn remove(&mut self, key: &StreamKey, effects: &mut Vec<Effect>) {
         let streams = self.buckets.get_mut(&key.bucket).map(|bucket| &mut bucket.streams);
         let Some(stream) = streams.and_then(|streams| streams.remove(&key.name)) else { return };
+        self.streams -= 1;
         self.deadlines.remove(&(stream.indexed, stream.id));
         effects.push(Effect::Removed { stream: stream.id });
         if let Some(link) = stream.fork() {
             let fork_ref = ForkRef { source: link.source.clone(), fork: key.clone(), fork_id: stream.id };
             self.send(Saga::Release(fork_ref), effects);
         }
+    }
+
+    /// Where the next stream begins. As long as every stream is still there that was ever made, its name is new;
+    /// afterwards somebody may have offsets of another one that had its name, and its own are under another number,
+    /// unless a whole round of numbers was given out in between.
+    pub(crate) fn first_offset(&self) -> Offset {
+        let all_there = self.next_stream - self.first_stream == self.streams as u64;
+        if all_there { Offset::ZERO } else { Offset::first_of(1 + self.next_stream % (Offset::NUMBERS - 1)) }
     }
 
     /// A number that no stream of this group had before.

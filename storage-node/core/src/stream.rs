@@ -159,7 +159,7 @@ impl Stream {
         StreamInfo {
             id: self.id,
             content_type: self.content_type.clone(),
-            earliest: Offset::ZERO,
+            earliest: self.tail.first(),
             tail: self.tail,
             closed: self.closed,
             lifetime: self.lifetime(),

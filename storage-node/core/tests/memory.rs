@@ -45,7 +45,15 @@ fn key(n: usize) -> StreamKey {
 
 fn create(n: usize, lifetime: Lifetime) -> Op {
     let content_type = Some(ContentType::parse("application/json"));
-    Op::Create(Create { key: key(n), content_type, lifetime, closed: false, body: Bytes::new(), fork: None })
+    Op::Create(Create {
+        key: key(n),
+        content_type,
+        lifetime,
+        closed: false,
+        body: Bytes::new(),
+        fork: None,
+        numbered: true,
+    })
 }
 
 fn append(n: usize, producer: Option<Producer>) -> Op {

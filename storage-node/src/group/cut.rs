@@ -19,8 +19,8 @@ impl Group {
     pub(crate) async fn find_cut(&self, acquire: &mut AcquireFork, directory: &Directory) -> Result<(), Error> {
         let info = self.state.borrow().info(&acquire.fork_ref.source, None, self.clock.now());
         let Ok(info) = info else { return Ok(()) };
-        let anchor = acquire.offset.unwrap_or(info.tail);
-        if anchor > info.tail {
+        let anchor = acquire.offset.map_or(info.tail, |offset| offset.within(info.tail));
+        if !(info.earliest..=info.tail).contains(&anchor) {
             return Ok(());
         }
         let record = match anchor < info.tail {

@@ -63,7 +63,7 @@ fn key() -> StreamKey {
 
 fn create(lifetime: Lifetime) -> Op {
     let (content_type, body) = (Some(ContentType::default()), Bytes::new());
-    Op::Create(Create { key: key(), content_type, lifetime, closed: false, body, fork: None })
+    Op::Create(Create { key: key(), content_type, lifetime, closed: false, body, fork: None, numbered: true })
 }
 
 fn append(body: Bytes) -> Op {

@@ -53,6 +53,7 @@ fn state(node: &Node, streams: &[Vec<Bytes>]) -> State {
             closed: false,
             body: Bytes::new(),
             fork: None,
+            numbered: true,
         };
         state.apply(Command { at: Millis(1), origin: None, op: Op::Create(create) }, &mut effects);
         for body in records {

@@ -50,7 +50,18 @@ async fn a_stream_that_comes_again_is_another_one() {
     world.create(&key, BINARY).await;
     let info = world.describe(&key).await.expect("a stream");
     assert_ne!(info.id, old);
-    assert_eq!((info.tail, world.content(&key, 0).await), (Offset::ZERO, Vec::new()));
+    assert_eq!((info.tail.bytes(), world.content(&key, 0).await), (0, Vec::new()));
+
+    world.append(&key, BINARY, "new, and longer").await;
+    let refused = Err(Error::OffsetGone { earliest: info.earliest });
+    for of_the_old in [1, 3, 4] {
+        let got = world.read(&key, Range::from(of_the_old)).await;
+        assert_eq!(got.map(drop), refused, "at {of_the_old}");
+    }
+    let next = Offset::first_of(info.earliest.0 / Offset::first_of(1).0 + 1);
+    assert_eq!(world.read(&key, Range::from(next.0)).await.map(drop), refused, "of one that comes later");
+    assert_eq!(world.content(&key, 0).await, b"new, and longer");
+    assert_eq!(world.content(&key, info.earliest.0 + 5).await, b"and longer");
 }
 
 async fn names(world: &World, bucket: &str, prefix: &str, after: &str, limit: u32) -> Result<Vec<String>, Error> {

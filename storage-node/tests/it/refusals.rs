@@ -72,6 +72,7 @@ async fn bytes_that_are_no_op_end_the_lane() {
         closed: false,
         body: Bytes::new(),
         fork: None,
+        numbered: true,
     });
     let Op::Append(known) = append(&stream, BINARY, "x") else { unreachable!() };
     let far = Op::Append(Append { expected_offset: Some(Offset(u64::MAX)), ..known });

@@ -159,6 +159,9 @@ impl World {
         let mut at = from;
         loop {
             let own = self.read(key, Range::from(at)).await.expect("a stream");
+            if at == 0 {
+                at = own.info.earliest.0;
+            }
             if at >= own.info.tail.0 {
                 return content;
             }
@@ -332,6 +335,7 @@ pub(crate) fn create(key: &StreamKey, content_type: &str) -> Op {
         closed: false,
         body: Bytes::new(),
         fork: None,
+        numbered: true,
     })
 }
 
@@ -345,6 +349,7 @@ pub(crate) fn fork(key: &StreamKey, source: &StreamKey, offset: Option<u64>, sub
         closed: false,
         body: Bytes::new(),
         fork,
+        numbered: true,
     })
 }
 

@@ -60,8 +60,6 @@ impl Plan {
             followers: choose(&[0, 2, 3]) as usize,
             auditors: 1,
             lives: choose(&[0, 1, 1]) as usize,
-            // Replicas are cut off all the time.
-            names_again: false,
             records_max: choose(&[40, 100, 1000]) as usize,
             rate: Some(choose(&[30, 60]) as f64),
         };

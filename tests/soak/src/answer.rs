@@ -3,7 +3,7 @@
 use ursula_tests::Response;
 
 use crate::client::Failure;
-use crate::record::position;
+use crate::record::place;
 use crate::violation::{Lie, Violation};
 
 /// What became of a change.
@@ -34,6 +34,8 @@ pub(crate) struct Done {
     pub(crate) status: u16,
     /// The tail after it; not told of a delete.
     pub(crate) tail: Option<u64>,
+    /// The number in the offset of the tail.
+    pub(crate) number: u64,
 }
 
 /// The code of an error.
@@ -50,9 +52,9 @@ impl Answer {
             Err(Failure::NotSent) => return Answer::Refused("not sent".to_owned()),
             Err(Failure::Lost) => return Answer::Unknown,
         };
-        let tail = response.header("stream-next-offset").and_then(position);
+        let (number, tail) = response.header("stream-next-offset").and_then(place).unzip();
         match (response.status, tail) {
-            (status @ 200..=299, tail) => Answer::Done(Done { status, tail }),
+            (status @ 200..=299, tail) => Answer::Done(Done { status, tail, number: number.unwrap_or_default() }),
             (status @ (503 | 429 | 408), _) => Answer::Refused(format!("{status} {}", code(&response))),
             (424 | 504, _) => Answer::Unknown,
             (404 | 410, _) => Answer::Missing,

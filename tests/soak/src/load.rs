@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::acks::Acks;
 use crate::client::{Client, Gateways, Request};
 use crate::ledger::Ledger;
-use crate::record::{Format, Tag};
+use crate::record::{Format, Tag, offset};
 use crate::violation::{Findings, Lie, Violation};
 use crate::{answer::Answer, answer::Done};
 
@@ -40,9 +40,6 @@ pub struct LoadOptions {
     pub auditors: usize,
     /// Connections that create, fork, close, delete and create again.
     pub lives: usize,
-    /// Whether those create streams again under a name that one had which was deleted. A replica that is cut off may
-    /// show bytes of the stream before.
-    pub names_again: bool,
     /// A stream of so many records is long enough.
     pub records_max: usize,
     /// Appends a second, if there is a limit.
@@ -58,7 +55,6 @@ impl Default for LoadOptions {
             followers: 60,
             auditors: 2,
             lives: 4,
-            names_again: true,
             records_max: 10_000,
             rate: None,
         }
@@ -95,6 +91,8 @@ pub(crate) struct Stream {
     format: Format,
     tag: Tag,
     ledger: Mutex<Ledger>,
+    /// In its offsets; told when it is created.
+    number: AtomicU64,
     /// It may be deleted from now on.
     gone: AtomicBool,
 }
@@ -102,7 +100,25 @@ pub(crate) struct Stream {
 impl Stream {
     fn new(path: String, ledger: Ledger) -> Arc<Stream> {
         let (format, tag) = (ledger.format(), ledger.tag());
-        Arc::new(Stream { path, format, tag, ledger: Mutex::new(ledger), gone: AtomicBool::new(false) })
+        Arc::new(Stream {
+            path,
+            format,
+            tag,
+            ledger: Mutex::new(ledger),
+            number: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+        })
+    }
+
+    fn offset(&self, at: u64) -> String {
+        offset(self.number.load(Ordering::SeqCst), at)
+    }
+
+    /// Whether an offset with this number is one of its own.
+    fn is_own(&self, number: u64) -> Result<(), Violation> {
+        let own = self.number.load(Ordering::SeqCst);
+        let text = || format!("an offset with the number {number}, but that of the stream is {own}");
+        if number == own { Ok(()) } else { Err(Violation::new(Lie::Invented, text())) }
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -188,9 +204,11 @@ impl Shared {
         let (answer, clean) = self.settle(client, &request).await;
         count(&self.counters.lifecycle, 1);
         match answer {
-            Answer::Done(Done { status: 201, tail: Some(0) }) => true,
-            // A copy that was sent before has created it.
-            Answer::Done(Done { status: 200, tail: Some(0) }) if !clean => true,
+            // 200: a copy that was sent before has created it.
+            Answer::Done(Done { status, tail: Some(0), number }) if status == 201 || (status == 200 && !clean) => {
+                stream.number.store(number, Ordering::SeqCst);
+                true
+            }
             answer => {
                 self.findings.add(answer.unexpected(Lie::Unexpected).seen(format!("create {}", stream.path)));
                 false

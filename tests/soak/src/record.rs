@@ -173,15 +173,15 @@ fn shown(what: &str, bytes: &[u8]) -> String {
     format!("{what} {} bytes, {text:?} ... {end:?}", bytes.len())
 }
 
-/// Reads an offset as the number of stored bytes before it, which it is in this server.
-pub(crate) fn position(offset: &str) -> Option<u64> {
-    let (zero, position) = offset.split_once('_')?;
-    (zero.len() == 16 && position.len() == 16 && zero.parse() == Ok(0)).then(|| position.parse().ok())?
+/// Reads an offset as what it is in this server: the number of the stream, and the stored bytes before it.
+pub(crate) fn place(offset: &str) -> Option<(u64, u64)> {
+    let (number, bytes) = offset.split_once('_')?;
+    (number.len() == 16 && bytes.len() == 16).then(|| Some((number.parse().ok()?, bytes.parse().ok()?)))?
 }
 
-/// The offset of a position.
-pub(crate) fn offset(position: u64) -> String {
-    format!("{:016}_{position:016}", 0)
+/// The offset of a place.
+pub(crate) fn offset(number: u64, bytes: u64) -> String {
+    format!("{number:016}_{bytes:016}")
 }
 
 #[cfg(test)]

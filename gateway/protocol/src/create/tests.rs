@@ -32,6 +32,7 @@ fn a_bare_create() {
         closed: false,
         body: Bytes::new(),
         fork: None,
+        numbered: true,
     };
     assert_eq!(run(&[], ""), Ok(expected));
 }

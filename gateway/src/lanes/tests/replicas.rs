@@ -324,5 +324,6 @@ fn forked() -> Create {
         closed: false,
         body: Bytes::new(),
         fork: Some(ForkFrom { source: key("source"), offset: None, sub_offset: 0 }),
+        numbered: true,
     }
 }

@@ -27,6 +27,7 @@ fn commands() -> Vec<Command> {
         closed: false,
         body: Bytes::from_static(b"first"),
         fork: Some(verb::ForkFrom { source: key(), offset: Some(Offset(7)), sub_offset: 2 }),
+        numbered: false,
     };
     let step = BucketStep { bucket: BucketName::default_bucket(), order: 3 };
     let saga = |outcome| SagaStep { saga: SagaId(5), message: 2, outcome };

@@ -25,7 +25,7 @@ impl Decoder {
     pub(super) fn new(head: record::Head) -> Result<Decoder, CodecError> {
         check((1..=DATA_GROUPS_MAX).contains(&head.data_groups))?;
         // Far from where counting on could overflow.
-        check(head.next_stream.max(head.last_saga) < 1 << 62)?;
+        check(head.next_stream >= 1 && head.next_stream.max(head.last_saga) < 1 << 62)?;
         let mut state = State::new(GroupId(head.group), head.data_groups);
         state.buckets.clear();
         state.now = Millis(head.now);

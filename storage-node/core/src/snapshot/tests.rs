@@ -23,6 +23,7 @@ fn create(name: &str) -> Create {
         closed: false,
         body: Bytes::from_static(b"first"),
         fork: None,
+        numbered: false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Create: what is equal to what is there.
 
-use ursula_common::verb::{Create, Created, Lifetime, Reply};
+use ursula_common::verb::{Append, Create, Created, Lifetime, Reply};
 use ursula_common::{ContentType, Error, Millis, Offset};
 
 use super::world::*;
@@ -81,4 +81,37 @@ fn a_name_is_free_after_delete_and_has_a_new_id() {
     assert_eq!(world.run(create("a")), created(true, 0));
     assert!(world.info("a").expect("it is there").id > old);
     assert_eq!(world.read("a").as_deref(), Ok(""));
+}
+
+#[test]
+fn offsets_of_a_deleted_stream_are_none_of_the_next_under_its_name() {
+    let mut world = World::new();
+    let again = || Create { body: "text".into(), numbered: true, ..create("a") };
+    let tail = |world: &World| world.info("a").expect("it is there").tail;
+    assert_eq!(world.run(again()), created(true, 4));
+    world.run(delete("a")).expect("deleted");
+    // What an older version asked for stays as it was.
+    assert_eq!(world.run(Create { numbered: false, ..again() }), created(true, 4));
+    let mut tails = vec![tail(&world)];
+    for _ in 0..5 {
+        world.run(delete("a")).expect("deleted");
+        world.run(again()).expect("created");
+        tails.push(tail(&world));
+        let info = world.info("a").expect("it is there");
+        assert_eq!((info.earliest, info.tail.bytes()), (info.tail.first(), 4));
+        assert_eq!(world.read("a").as_deref(), Ok("text"));
+    }
+    assert!(tails.is_sorted_by(|a, b| a.first() < b.first()), "{tails:?}");
+
+    let expecting = |offset| Append { expected_offset: Some(offset), ..append("a", "!") };
+    let here = tail(&world);
+    assert_eq!(world.run(expecting(tails[4])), Err(Error::OffsetMismatch { tail: here }));
+    assert!(world.run(expecting(here)).is_ok());
+    let from = |offset| fork_at("b", "a", offset, 0);
+    let here = tail(&world);
+    assert_eq!(world.run(from(tails[4].0)), Err(Error::ForkOffsetInvalid { tail: here }));
+    world.run(from(0)).expect("zero is the start of any stream");
+    assert_eq!(world.info("b").expect("it is there").tail, here.first());
+    assert!(matches!(world.run(from(0)), Ok(Reply::Created(found)) if !found.new));
+    assert!(matches!(world.run(from(here.first().0)), Ok(Reply::Created(found)) if !found.new));
 }

@@ -89,7 +89,15 @@ impl Dice {
                     ForkFrom { source: self.key(), offset, sub_offset }
                 });
                 let (content_type, lifetime, body) = (self.content_type(), self.lifetime(now), self.body());
-                Op::Create(Create { key, content_type, lifetime, closed: self.chance(5), body, fork })
+                Op::Create(Create {
+                    key,
+                    content_type,
+                    lifetime,
+                    closed: self.chance(5),
+                    body,
+                    fork,
+                    numbered: self.chance(70),
+                })
             }
             85..92 => Op::Delete(key),
             92..96 => Op::Touch(key),

@@ -18,8 +18,10 @@ pub(super) struct Model {
     /// Buckets by group.
     pub(super) buckets: BTreeSet<(GroupId, BucketName)>,
     pub(super) streams: BTreeMap<StreamKey, Stream>,
-    /// What each fork that was granted begins with.
-    granted: BTreeMap<Fork, Vec<u8>>,
+    /// What each fork that was granted begins with, and where.
+    granted: BTreeMap<Fork, (Offset, Vec<u8>)>,
+    /// Where the last stream of each name began that was no fork.
+    firsts: BTreeMap<StreamKey, Offset>,
     /// Forks that have given their reference back, whether they ever had it or not.
     released: BTreeSet<Fork>,
     /// References that must be given back because of the last thing that happened.
@@ -28,6 +30,8 @@ pub(super) struct Model {
 
 pub(super) struct Stream {
     content_type: ContentType,
+    /// The offset of the first byte.
+    pub(super) first: Offset,
     pub(super) bytes: Vec<u8>,
     pub(super) closed: bool,
     pub(super) lifetime: Lifetime,
@@ -46,6 +50,17 @@ pub(super) struct Stream {
 enum Hidden {
     Deleted,
     Expired,
+}
+
+impl Stream {
+    fn tail(&self) -> Offset {
+        Offset(self.first.0 + self.bytes.len() as u64)
+    }
+
+    /// The place that a client means.
+    fn place(&self, offset: Offset) -> Offset {
+        if offset == Offset(0) { self.first } else { offset }
+    }
 }
 
 impl Model {
@@ -82,15 +97,15 @@ impl Model {
         }
     }
 
-    /// What a reader finds: all bytes, and whether it is closed.
-    pub(super) fn read(&self, key: &StreamKey) -> Result<(&[u8], bool), Error> {
+    /// What a reader finds: all bytes, whether it is closed, and where it begins.
+    pub(super) fn read(&self, key: &StreamKey) -> Result<(&[u8], bool, Offset), Error> {
         if !self.buckets.contains(&(home(key), key.bucket.clone())) {
             return Err(Error::BucketNotFound);
         }
         match self.streams.get(key) {
             None => Err(Error::StreamNotFound),
             Some(stream) if stream.hidden.is_some() => Err(Error::StreamGone),
-            Some(stream) if !self.due(stream) => Ok((&stream.bytes, stream.closed)),
+            Some(stream) if !self.due(stream) => Ok((&stream.bytes, stream.closed, stream.first)),
             Some(stream) if stream.forks.is_empty() => Err(Error::StreamNotFound),
             Some(_) => Err(Error::StreamGone),
         }
@@ -121,7 +136,7 @@ impl Model {
         }
         self.expire_key(&create.key);
         let stream = self.streams.get(&create.key)?;
-        let tail = Offset(stream.bytes.len() as u64);
+        let tail = stream.tail();
         let default = if create.fork.is_some() { stream.content_type.clone() } else { ContentType::default() };
         let same_type = create.content_type.clone().unwrap_or(default).same_media_type(&stream.content_type);
         let inherits = create.fork.is_some() && create.lifetime == Lifetime::Forever;
@@ -129,7 +144,7 @@ impl Model {
             (None, None) => true,
             (Some(wanted), Some((source, anchor, sub_offset, ..))) => {
                 (&wanted.source, wanted.sub_offset) == (source, *sub_offset)
-                    && wanted.offset.unwrap_or(Offset(*anchor)) == Offset(*anchor)
+                    && wanted.offset.is_none_or(|offset| stream.place(offset) == Offset(*anchor))
             }
             _ => false,
         };
@@ -150,7 +165,7 @@ impl Model {
 
     fn add(&mut self, create: &Create, mut stream: Stream) -> Result<Reply, Error> {
         stream.bytes.extend_from_slice(&create.body);
-        let (tail, content_type) = (Offset(stream.bytes.len() as u64), stream.content_type.clone());
+        let (tail, content_type) = (stream.tail(), stream.content_type.clone());
         self.streams.insert(create.key.clone(), stream);
         Ok(Reply::Created(Created { new: true, tail, closed: create.closed, content_type }))
     }
@@ -158,6 +173,7 @@ impl Model {
     fn blank(&self, create: &Create) -> Stream {
         Stream {
             content_type: create.content_type.clone().unwrap_or_default(),
+            first: Offset(0),
             bytes: Vec::new(),
             closed: create.closed,
             lifetime: create.lifetime.clone(),
@@ -171,15 +187,17 @@ impl Model {
         }
     }
 
-    /// `None` if the source has to be asked.
-    pub(super) fn create(&mut self, create: &Create) -> Option<Result<Reply, Error>> {
+    /// `None` if the source has to be asked. A new stream begins at `first`, where none of its name began before.
+    pub(super) fn create(&mut self, create: &Create, first: Offset) -> Option<Result<Reply, Error>> {
         if let Some(found) = self.found(create) {
             return Some(found);
         }
         if create.fork.is_some() {
             return None;
         }
-        let stream = self.blank(create);
+        let before = self.firsts.insert(create.key.clone(), first);
+        assert!(!create.numbered || before != Some(first), "{first} is where another stream of this name began");
+        let stream = Stream { first, ..self.blank(create) };
         Some(self.add(create, stream))
     }
 
@@ -200,8 +218,8 @@ impl Model {
                 if create.lifetime == Lifetime::Forever {
                     stream.lifetime = point.lifetime;
                 }
-                stream.bytes = self.granted[&(create.key.clone(), id)].clone();
-                assert_eq!(stream.bytes.len() as u64, point.at.0);
+                (stream.first, stream.bytes) = self.granted[&(create.key.clone(), id)].clone();
+                assert_eq!(stream.tail(), point.at);
                 stream.fork = Some((from.source, point.anchor.0, from.sub_offset, id, point.depth));
                 self.add(create, stream)
             }
@@ -217,7 +235,7 @@ impl Model {
         let fork = (ask.fork_ref.fork.clone(), ask.fork_ref.fork_id);
         self.expire_key(&ask.fork_ref.source);
         let stream = self.streams.get_mut(&ask.fork_ref.source).ok_or(Error::ForkSourceNotFound)?;
-        let tail = Offset(stream.bytes.len() as u64);
+        let tail = stream.tail();
         if !stream.forks.contains_key(&fork) {
             if stream.hidden == Some(Hidden::Expired) {
                 return Err(Error::ForkSourceNotFound);
@@ -228,15 +246,16 @@ impl Model {
             if ask.content_type.as_ref().is_some_and(|wanted| !wanted.same_media_type(&stream.content_type)) {
                 return Err(Error::ForkContentTypeMismatch { expected: stream.content_type.clone() });
             }
-            let anchor = ask.offset.unwrap_or(tail);
+            let anchor = ask.offset.map_or(tail, |offset| stream.place(offset));
             let at = anchor.0 + ask.sub_offset;
-            if anchor > tail {
+            if anchor < stream.first || anchor > tail {
                 return Err(Error::ForkOffsetInvalid { tail });
             }
             if at > tail.0 {
                 return Err(Error::ForkSubOffsetInvalid);
             }
-            self.granted.insert(fork.clone(), stream.bytes[..at as usize].to_vec());
+            let inherited = stream.bytes[..(at - stream.first.0) as usize].to_vec();
+            self.granted.insert(fork.clone(), (stream.first, inherited));
             stream.forks.insert(fork.clone(), (anchor.0, at));
         }
         let (anchor, at) = stream.forks[&fork];
@@ -279,7 +298,7 @@ impl Model {
     pub(super) fn append(&mut self, append: &Append) -> Result<Reply, Error> {
         let now = self.now;
         let stream = self.live(&append.key)?;
-        let tail = Offset(stream.bytes.len() as u64);
+        let tail = stream.tail();
         let answer =
             |tail, closed, duplicate, producer| Ok(Reply::Appended(Appended { tail, closed, duplicate, producer }));
         if stream.closed {
@@ -313,7 +332,7 @@ impl Model {
         if ordered.is_some() && ordered <= stream.stream_seq.as_deref() {
             return Err(Error::StreamSeqConflict { tail });
         }
-        if append.expected_offset.is_some_and(|expected| expected != tail) {
+        if append.expected_offset.is_some_and(|expected| stream.place(expected) != tail) {
             return Err(Error::OffsetMismatch { tail });
         }
         if let Some(who) = &append.producer {
@@ -326,7 +345,7 @@ impl Model {
         stream.touched = now;
         stream.closed = append.close;
         stream.closed_by = append.producer.clone().filter(|_| append.close);
-        let tail = Offset(stream.bytes.len() as u64);
+        let tail = stream.tail();
         answer(tail, append.close, false, append.producer.as_ref().map(|who| (who.epoch, who.seq)))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ursula_common::error::{Outcome, Retry};
 use ursula_common::verb::{Append, Create, ForkPoint, Op, Reply, SagaStep};
-use ursula_common::{Error, GroupId, SagaId, SessionId, StreamId, StreamKey};
+use ursula_common::{Error, GroupId, Offset, SagaId, SessionId, StreamId, StreamKey};
 
 use super::dice::{BUCKETS, Dice};
 use super::model::Model;
@@ -92,7 +92,10 @@ impl Walk {
     }
 
     fn client(&mut self) {
-        let op = self.dice.op(self.model.now);
+        let mut op = self.dice.op(self.model.now);
+        if self.dice.chance(80) {
+            self.aim(&mut op);
+        }
         let group = group_of(&op);
         let seq = self.seq;
         self.seq += 1;
@@ -113,11 +116,29 @@ impl Walk {
         }
     }
 
+    /// Lets the offset in an op be one of the stream that it is about, or nearly.
+    fn aim(&self, op: &mut Op) {
+        let (key, offset) = match op {
+            Op::Append(append) => (&append.key, &mut append.expected_offset),
+            Op::Create(Create { fork: Some(fork), .. }) => (&fork.source, &mut fork.offset),
+            _ => return,
+        };
+        if let (Some(stream), Some(offset)) = (self.model.streams.get(key), offset) {
+            offset.0 += stream.first.0;
+        }
+    }
+
     /// `None` if it takes a saga.
     fn expect(&mut self, op: &Op) -> Option<Result<Reply, Error>> {
         match op {
             Op::Append(append) => Some(self.model.append(append)),
-            Op::Create(create) => self.model.create(create),
+            Op::Create(create) => {
+                // Time may have to pass first.
+                let mut state = self.world.state(group_of(op)).clone();
+                state.expire_if_due(&create.key, &mut Vec::new());
+                let first = if create.numbered { state.first_offset() } else { Offset::ZERO };
+                self.model.create(create, first)
+            }
             Op::Delete(key) => Some(self.model.delete(key)),
             Op::Touch(key) => Some(self.model.touch(key)),
             Op::CreateBucket(name) => match self.meta.get(name.as_str()) {
@@ -352,8 +373,10 @@ impl Walk {
         let seen = self.world.read(&name);
         let closed = self.world.info(&name).is_ok_and(|info| info.closed);
         let expected = self.model.read(key);
-        let expected_closed = expected.as_ref().is_ok_and(|(_, closed)| *closed);
-        let expected = expected.map(|(bytes, _)| String::from_utf8_lossy(bytes).into_owned());
+        let expected_closed = expected.as_ref().is_ok_and(|(_, closed, _)| *closed);
+        let first = self.world.info(&name).map(|info| info.earliest);
+        assert_eq!(first.ok(), expected.as_ref().ok().map(|(.., first)| *first), "{name}");
+        let expected = expected.map(|(bytes, ..)| String::from_utf8_lossy(bytes).into_owned());
         assert_eq!((seen, closed), (expected, expected_closed), "{name}");
     }
 

@@ -97,8 +97,8 @@ impl World {
         if let Op::AcquireFork(acquire) = &mut op
             && let Some(offset) = acquire.offset
             && let Ok(info) = self.state(home(&acquire.fork_ref.source)).info(&acquire.fork_ref.source, self.now)
-            && let at = Offset(offset.0 + acquire.sub_offset)
-            && at <= info.tail
+            && let at = Offset(offset.within(info.tail).0 + acquire.sub_offset)
+            && (info.earliest..=info.tail).contains(&at)
         {
             acquire.cut = Some(ForkCut { stream: info.id, at });
         }
@@ -140,7 +140,7 @@ impl World {
     }
 
     fn bytes(&self, key: &StreamKey, info: &StreamInfo, until: Offset) -> Vec<u8> {
-        let start = info.fork.as_ref().map_or(Offset::ZERO, |link| link.at.min(until));
+        let start = info.fork.as_ref().map_or(info.earliest, |link| link.at.min(until));
         let mut bytes = match &info.fork {
             None => Vec::new(),
             Some(link) => {
@@ -152,7 +152,7 @@ impl World {
             assert!(*at >= start || until == start, "own bytes begin behind the inherited ones");
             bytes.extend_from_slice(&own[..(until.0.saturating_sub(at.0)) as usize]);
         }
-        assert_eq!(bytes.len() as u64, until.0, "all bytes of {key} are there");
+        assert_eq!(bytes.len() as u64, until.bytes(), "all bytes of {key} are there");
         bytes
     }
 }
@@ -196,6 +196,7 @@ pub(super) fn create(name: &str) -> Create {
         closed: false,
         body: Bytes::new(),
         fork: None,
+        numbered: false,
     }
 }
 

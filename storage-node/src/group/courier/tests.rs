@@ -87,6 +87,7 @@ fn fork() -> Op {
         closed: false,
         body: Default::default(),
         fork: Some(ForkFrom { source: key("source"), offset: None, sub_offset: 0 }),
+        numbered: true,
     })
 }
 

@@ -38,7 +38,15 @@ impl World {
         let body = Bytes::from_static(b"bytes");
         let (key, content_type) = (key("stream"), Some(ContentType::parse("text/plain")));
         let lifetime = Lifetime::Forever;
-        world.apply(Op::Create(Create { key, content_type, lifetime, closed: false, body, fork: None }));
+        world.apply(Op::Create(Create {
+            key,
+            content_type,
+            lifetime,
+            closed: false,
+            body,
+            fork: None,
+            numbered: true,
+        }));
         world
     }
 
@@ -141,7 +149,15 @@ fn how_long_a_core_stands_still_for_a_checkpoint() {
         let key = StreamKey::parse("default", &format!("user/{n:015}")).expect("a name");
         let (content_type, lifetime) = (Some(ContentType::parse("text/plain")), Lifetime::Forever);
         let body = Bytes::from_static(b"bytes");
-        world.apply(Op::Create(Create { key, content_type, lifetime, closed: false, body, fork: None }));
+        world.apply(Op::Create(Create {
+            key,
+            content_type,
+            lifetime,
+            closed: false,
+            body,
+            fork: None,
+            numbered: true,
+        }));
     }
     for _ in 0..5 {
         let begin = Instant::now();

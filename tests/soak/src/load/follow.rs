@@ -11,7 +11,7 @@ use crate::client::{Client, Failure, Request};
 use crate::ledger::{Page, Since};
 use crate::load::read::Ends;
 use crate::load::{PATIENCE, PAUSE, Shared, Stream, count};
-use crate::record::{Format, offset, position};
+use crate::record::{Format, place};
 use crate::violation::{Lie, Violation};
 
 /// Longer than a long poll waits, or an event stream is silent.
@@ -37,7 +37,7 @@ impl Shared {
     async fn poll(&self, client: &mut Client, stream: &Stream) -> Result<(), Violation> {
         let mut at = 0;
         while !self.stops() {
-            let path = format!("{}?offset={}&live=long-poll", stream.path, offset(at));
+            let path = format!("{}?offset={}&live=long-poll", stream.path, stream.offset(at));
             let since = stream.ledger().since();
             let answer = client.request(&Request::new("GET", &path), LIVE_PATIENCE).await;
             if stream.is_gone() {
@@ -46,7 +46,7 @@ impl Shared {
             let ends = match answer {
                 Ok(response) if response.status == 200 => self.take_page(stream, since, at, &response)?,
                 Ok(response) if response.status == 204 => {
-                    let ends = Ends::of(&response)?;
+                    let ends = Ends::of(stream, &response)?;
                     if ends.next != at {
                         let text = format!("a long poll from {at} ended without data at {}", ends.next);
                         return Err(Violation::new(Lie::Gap, text));
@@ -91,7 +91,7 @@ impl Shared {
         let mut by_id = false;
         while !self.stops() && !stream.is_gone() {
             // An offset and an id say the same.
-            let from = offset(at);
+            let from = stream.offset(at);
             by_id = !by_id && at > 0;
             let path = match by_id {
                 true => format!("{}?offset=-1&live=sse", stream.path),
@@ -139,7 +139,7 @@ impl Shared {
                     continue;
                 }
                 let payload = data.take().unwrap_or_else(|| empty(stream.format));
-                let ends = ends(&event)?;
+                let ends = ends(stream, &event)?;
                 let Ends { next, up_to_date, closed } = ends;
                 let page = Page { from: *at, payload: &payload, next, up_to_date, closed };
                 {
@@ -209,12 +209,14 @@ fn empty(format: Format) -> Vec<u8> {
     }
 }
 
-fn ends(event: &Event) -> Result<Ends, Violation> {
-    let next = event.next_offset().and_then(position);
+fn ends(stream: &Stream, event: &Event) -> Result<Ends, Violation> {
+    let next = event.next_offset().and_then(place);
     let unknown = || Violation::new(Lie::Unexpected, format!("an event without an offset: {event:?}"));
+    let (number, next) = next.ok_or_else(unknown)?;
+    stream.is_own(number)?;
     let has = |flag: &str| event.data.contains(flag);
     Ok(Ends {
-        next: next.ok_or_else(unknown)?,
+        next,
         // The end says it too.
         up_to_date: has("\"upToDate\":true") || has("\"streamClosed\":true"),
         closed: has("\"streamClosed\":true"),

@@ -2,6 +2,7 @@
 //! task, which knows at every moment what must be there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -11,12 +12,12 @@ use crate::answer::{Answer, Done};
 use crate::client::{Client, Request};
 use crate::ledger::Ledger;
 use crate::load::{Shared, Stream, count};
-use crate::record::{Format, Record, Tag, offset};
+use crate::record::{Format, Record, Tag};
 use crate::violation::{Lie, Violation};
 
 /// Between two lives.
 const LIFE_PAUSE: Duration = Duration::from_millis(20);
-/// How often a name is used, if it may be.
+/// How often a name is used.
 const INCARNATIONS: u32 = 4;
 const RECORDS_MAX: u32 = 12;
 /// Streams of the slots have smaller numbers.
@@ -62,7 +63,7 @@ impl Life {
             let stream = Stream::new(self.shared.path(self.stream, 0), Ledger::new(tag, format));
             let result = self.live_once(&stream, forks).await;
             let good = self.shared.findings.check(&stream.path, result);
-            if forks || !self.shared.options.names_again || !good || !self.clean || self.shared.stops() {
+            if forks || !good || !self.clean || self.shared.stops() {
                 break;
             }
             self.client.turn();
@@ -109,8 +110,12 @@ impl Life {
         let (answer, clean) = self.shared.settle(&mut self.client, &request).await;
         self.clean &= clean;
         match answer {
-            Answer::Done(Done { status: 200, tail: Some(tail) }) => stream.ledger().acked(since, record, tail, None)?,
-            Answer::Done(Done { status: 204, tail: Some(tail) }) if !clean => {
+            Answer::Done(Done { status: 200, tail: Some(tail), number }) => {
+                stream.is_own(number)?;
+                stream.ledger().acked(since, record, tail, None)?;
+            }
+            Answer::Done(Done { status: 204, tail: Some(tail), number }) if !clean => {
+                stream.is_own(number)?;
                 stream.ledger().acked_again(since, record, tail)?;
             }
             Answer::Missing => return Err(answer.unexpected(Lie::Vanished)),
@@ -152,14 +157,15 @@ impl Life {
             let at = ledger.boundary(self.random.random_range(0..=ledger.records()));
             (at, Stream::new(self.shared.path(tag.stream, 0), Ledger::fork(&ledger, tag, at)))
         };
-        let place = offset(at);
+        let place = source.offset(at);
         let headers = [("Stream-Forked-From", source.path.as_str()), ("Stream-Fork-Offset", place.as_str())];
         let request = Request { headers: &headers, ..Request::new("PUT", &fork.path) };
         let (answer, clean) = self.shared.settle(&mut self.client, &request).await;
         count(&self.shared.counters.lifecycle, 1);
         match answer {
-            Answer::Done(Done { status: 201, tail: Some(tail) }) if tail == at => {}
-            Answer::Done(Done { status: 200, tail: Some(tail) }) if tail == at && !clean => {}
+            Answer::Done(Done { status, tail, number }) if tail == Some(at) && (status == 201 || !clean) => {
+                fork.number.store(number, Ordering::SeqCst);
+            }
             answer => return Err(answer.unexpected(Lie::Unexpected).seen(format!("fork {} at {at}", fork.path))),
         }
         for seq in 0..self.random.random_range(0..3) {

@@ -10,7 +10,7 @@ use ursula_tests::Response;
 use crate::client::{Client, Request};
 use crate::ledger::{Page, Since};
 use crate::load::{OUTAGE_MAX, PATIENCE, PAUSE, Shared, Stream, count};
-use crate::record::{offset, position};
+use crate::record::place;
 use crate::violation::{Lie, Violation};
 
 /// Between two requests of a reader, which is not there to take the server's time.
@@ -29,9 +29,11 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    pub(crate) fn of(response: &Response) -> Result<Ends, Violation> {
-        let next = response.header("stream-next-offset").and_then(position);
-        let next = next.ok_or_else(|| Violation::new(Lie::Unexpected, "an answer without Stream-Next-Offset"))?;
+    pub(crate) fn of(stream: &Stream, response: &Response) -> Result<Ends, Violation> {
+        let next = response.header("stream-next-offset").and_then(place);
+        let without = || Violation::new(Lie::Unexpected, "an answer without Stream-Next-Offset");
+        let (number, next) = next.ok_or_else(without)?;
+        stream.is_own(number)?;
         let up_to_date = response.header("stream-up-to-date").is_some();
         Ok(Ends { next, up_to_date, closed: response.header("stream-closed").is_some() })
     }
@@ -46,7 +48,7 @@ impl Shared {
         from: u64,
         response: &Response,
     ) -> Result<Ends, Violation> {
-        let ends = Ends::of(response)?;
+        let ends = Ends::of(stream, response)?;
         let Ends { next, up_to_date, closed } = ends;
         if next == from && !up_to_date {
             return Err(Violation::new(Lie::Unexpected, format!("nothing from {from}, and not up to date")));
@@ -106,7 +108,8 @@ impl Shared {
     ) -> Result<Option<Ends>, Violation> {
         let mut at = from;
         loop {
-            let path = format!("{}?offset={}", stream.path, offset(at));
+            let from = if at == 0 { "-1".to_owned() } else { stream.offset(at) };
+            let path = format!("{}?offset={from}", stream.path);
             let Some((since, response)) = self.ask(client, stream, &Request::new("GET", &path)).await? else {
                 return Ok(None);
             };
@@ -135,7 +138,7 @@ impl Shared {
         let Some((since, response)) = self.ask(client, stream, &Request::new("HEAD", &stream.path)).await? else {
             return Ok(());
         };
-        let Ends { next, closed, .. } = Ends::of(&response)?;
+        let Ends { next, closed, .. } = Ends::of(stream, &response)?;
         count(&self.counters.tails, 1);
         stream.ledger().known_tail(since, next, closed)
     }

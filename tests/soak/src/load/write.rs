@@ -8,7 +8,7 @@ use crate::answer::{Answer, Done};
 use crate::client::{Client, Request};
 use crate::ledger::{Ledger, Since};
 use crate::load::{PATIENCE, PAUSE, Shared, Slot, Stream, count};
-use crate::record::{Record, Tag, offset};
+use crate::record::{Record, Tag};
 use crate::violation::{Lie, Violation};
 
 /// Writers of one stream, at most.
@@ -79,7 +79,7 @@ impl Pen {
 
     async fn send(&self, client: &mut Client, record: Record) -> Answer {
         let (body, epoch, id) = (record.body(self.stream.format), "0", self.writer.to_string());
-        let (seq, expected) = (self.seq.to_string(), offset(self.expected));
+        let (seq, expected) = (self.seq.to_string(), self.stream.offset(self.expected));
         let quoted = format!("\"{expected}\"");
         let mut headers = vec![("Content-Type", self.stream.format.content_type())];
         match self.mode {
@@ -129,14 +129,14 @@ impl Pen {
             pen.seq += 1;
         };
         let result = match answer {
-            Answer::Done(Done { status, tail: Some(tail) }) => {
+            Answer::Done(Done { status, tail: Some(tail), number }) => {
                 let result = match self.mode {
                     Mode::Producer if *status == 204 => ledger.acked_again(since, record, *tail),
                     Mode::Guarded { .. } => ledger.acked(since, record, *tail, Some(self.expected)),
                     Mode::Plain | Mode::Producer => ledger.acked(since, record, *tail, None),
                 };
                 next(self);
-                return (result, true);
+                return (result.and(self.stream.is_own(*number)), true);
             }
             Answer::Refused(reason) => {
                 ledger.refused(self.writer, self.seq, reason);

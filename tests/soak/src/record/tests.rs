@@ -54,9 +54,10 @@ fn half_a_record_is_not_one() {
 }
 
 #[test]
-fn offsets_are_positions() {
-    assert_eq!(position(&offset(123)), Some(123));
-    assert_eq!(position("0000000000000001_0000000000000000"), None);
-    assert_eq!(position("-1"), None);
-    assert_eq!(position("0000000000000000_000000000000001"), None);
+fn offsets_are_places() {
+    assert_eq!(place(&offset(0, 123)), Some((0, 123)));
+    assert_eq!(place("0000000000000001_0000000000000000"), Some((1, 0)));
+    assert_eq!(place("-1"), None);
+    assert_eq!(place("0000000000000000_000000000000001"), None);
+    assert_eq!(place("000000000000000x_0000000000000001"), None);
 }

@@ -9,7 +9,7 @@ use std::thread;
 use ursula_tests::{Http, Response};
 
 use super::*;
-use crate::record::{offset, position};
+use crate::record::{offset, place};
 
 /// One way to lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,20 +154,20 @@ impl Liar {
     fn answer(&self, asked: &Asked, server: &mut Http) -> Response {
         let tail = |server: &mut Http| {
             let head = server.request("HEAD", &asked.path, &[], "");
-            head.header("stream-next-offset").and_then(position)
+            head.header("stream-next-offset").and_then(place)
         };
         if self.may(Lying::Forget, asked.is_plain() && asked.is_text())
-            && let Some(tail) = tail(server)
+            && let Some((number, tail)) = tail(server)
         {
-            return answer(204, &[("stream-next-offset", offset(tail + asked.body.len() as u64))]);
+            return answer(204, &[("stream-next-offset", offset(number, tail + asked.body.len() as u64))]);
         }
         if self.may(Lying::Keep, asked.method == "DELETE") {
             return answer(204, &[]);
         }
         if self.may(Lying::LeaveOpen, asked.has("Stream-Closed"))
-            && let Some(tail) = tail(server)
+            && let Some((number, tail)) = tail(server)
         {
-            return answer(204, &[("stream-next-offset", offset(tail))]);
+            return answer(204, &[("stream-next-offset", offset(number, tail))]);
         }
         let mut response = asked.pass(server);
         if self.may(Lying::Double, asked.is_plain()) {
@@ -206,8 +206,8 @@ impl Liar {
         };
         response.body = lines.concat();
         for (name, value) in &mut response.head.headers {
-            if let Some(next) = position(value).filter(|_| name == "stream-next-offset") {
-                *value = offset(next - gone as u64);
+            if let Some((number, next)) = place(value).filter(|_| name == "stream-next-offset") {
+                *value = offset(number, next - gone as u64);
             }
         }
     }
