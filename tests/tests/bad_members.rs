@@ -215,7 +215,10 @@ fn a_node_whose_groups_are_all_damaged_is_repaired() {
     });
     let refused = world.refused(2, 1);
     assert!(refused.contains(&0), "{refused:?}");
-    world.refusal(&["status"], 2, "name another node with --address");
+    eventually("node 2 to tell what the others know", || {
+        let told = world.cluster.command(&["status"], 2).ok()?;
+        told.contains("node 2 is damaged: group 0 is not served by this node").then_some(())
+    });
     world.append("second ");
     world.command(&["repair", "2"], 3);
     world.until_ready(2);

@@ -167,7 +167,7 @@ const INVALID: [(&str, &str); 18] = [
     ("Stream-Expected-Offset: -1", "Stream-Expected-Offset: -1"),
     ("Stream-Expected-Offset: now", "Stream-Expected-Offset: now"),
     ("Stream-Expected-Offset: a number", "Stream-Expected-Offset: 11"),
-    ("Stream-Expected-Offset: of another epoch", "Stream-Expected-Offset: 0000000000000001_0000000000000011"),
+    ("Stream-Expected-Offset: a number too large", "Stream-Expected-Offset: 0000000000001844_0000000000000011"),
     ("Stream-Expected-Offset: too long", "Stream-Expected-Offset: 0000000000000000_00000000000000011"),
 ];
 

@@ -3,8 +3,8 @@
 
 use crate::row::{Request, Row, ask, row};
 use crate::world::{
-    AS_JSON, BUCKET, CLOSED, CLOSED_BY, CLOSED_JSON, CROWDED, EXPIRED, EXPIRES, GONE, GONE_FORK, JSON, MISSING,
-    MISSING_BUCKET, OTHER_SPARE, PLAIN, PRODUCER, SEQ, SPARE, SPARE_BUCKET, TEXT, TEXT_BYTES, TTL, offset,
+    AS_JSON, BUCKET, CLOSED, CLOSED_BY, CLOSED_JSON, CROWDED, ELSEWHERE, EXPIRED, EXPIRES, GONE, GONE_FORK, JSON,
+    MISSING, MISSING_BUCKET, OTHER_SPARE, PLAIN, PRODUCER, SEQ, SPARE, SPARE_BUCKET, TEXT, TEXT_BYTES, TTL, offset,
 };
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -89,6 +89,8 @@ fn appends() -> Vec<Row> {
         row("If-Match before the tail", to(TEXT).with(format!("If-Match: \"{}\"", offset(6))), 412, "offset_mismatch")
             .telling("stream-next-offset", offset(TEXT_BYTES)),
         row("If-Match beyond the tail", to(TEXT).with(format!("If-Match: \"{}\"", offset(12))), 412, "offset_mismatch"),
+        row("If-Match of another stream", to(TEXT).with(format!("If-Match: \"{ELSEWHERE}\"")), 412, "offset_mismatch")
+            .telling("stream-next-offset", offset(TEXT_BYTES)),
         row("Stream-Expected-Offset before the tail", to(TEXT).with(expected(6)), 409, "offset_mismatch")
             .telling("stream-next-offset", offset(TEXT_BYTES)),
         row("Stream-Expected-Offset beyond the tail", to(TEXT).with(expected(12)), 409, "offset_mismatch"),

@@ -2,8 +2,8 @@
 
 use crate::row::{Request, Row, ask, row};
 use crate::world::{
-    AS_JSON, BYTES, EMPTY, EXPIRED, GONE, JSON, JSON_BYTES, JSON_FIRST, MISSING, PLAIN, TEXT, TEXT_BYTES, TEXT_FIRST,
-    deepest_fork, offset,
+    AS_JSON, BYTES, ELSEWHERE, EMPTY, EXPIRED, GONE, JSON, JSON_BYTES, JSON_FIRST, MISSING, PLAIN, TEXT, TEXT_BYTES,
+    TEXT_FIRST, deepest_fork, offset,
 };
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -73,7 +73,7 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 /// Offsets and sub-offsets that are well-formed, but no place in the source.
-fn places() -> [Row; 14] {
+fn places() -> [Row; 15] {
     let beyond = |source, bytes| fork(source).with(fork_offset(bytes));
     let past = |source, bytes, sub: u64| beyond(source, bytes).with(format!("Stream-Fork-Sub-Offset: {sub}"));
     let (at, within) = ("fork_offset_invalid", "fork_sub_offset_invalid");
@@ -82,6 +82,12 @@ fn places() -> [Row; 14] {
         row("a fork beyond the tail of nothing", beyond(EMPTY, 1), 400, at),
         row("a fork beyond the tail of JSON", beyond(JSON, JSON_BYTES + 1), 400, at),
         row("a fork at the end of all offsets", beyond(TEXT, 9_999_999_999_999_999), 400, at),
+        row(
+            "a fork at an offset of another stream",
+            fork(TEXT).with(format!("Stream-Fork-Offset: {ELSEWHERE}")),
+            400,
+            at,
+        ),
         row("a fork within a JSON message", beyond(JSON, 1), 400, at),
         row("a fork within the last JSON message", beyond(JSON, JSON_BYTES - 1), 400, at),
         row("a sub-offset past its record", past(TEXT, 0, TEXT_FIRST + 1), 400, within),
@@ -188,7 +194,7 @@ const FORKS: [(&str, &str); 13] = [
     ("a fork offset of -1", "Stream-Fork-Offset: -1"),
     ("a fork offset of now", "Stream-Fork-Offset: now"),
     ("a fork offset in quotes", "Stream-Fork-Offset: \"0000000000000000_0000000000000006\""),
-    ("a fork offset of another epoch", "Stream-Fork-Offset: 9999999999999999_9999999999999999"),
+    ("a fork offset with a number too large", "Stream-Fork-Offset: 9999999999999999_9999999999999999"),
     ("an empty sub-offset", "Stream-Fork-Sub-Offset:"),
     ("a negative sub-offset", "Stream-Fork-Sub-Offset: -1"),
     ("a sub-offset with a sign", "Stream-Fork-Sub-Offset: +1"),

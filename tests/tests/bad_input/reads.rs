@@ -1,7 +1,7 @@
 //! Reads: offsets, live modes, cursors and `Last-Event-ID`; and listings.
 
 use crate::row::{NO_CODE, Request, Row, ask, row};
-use crate::world::{BUCKET, CLOSED, EXPIRED, GONE, MISSING, MISSING_BUCKET, TEXT, TEXT_BYTES, offset};
+use crate::world::{BUCKET, CLOSED, ELSEWHERE, EXPIRED, GONE, MISSING, MISSING_BUCKET, TEXT, TEXT_BYTES, offset};
 
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
@@ -26,6 +26,14 @@ pub(crate) fn rows() -> Vec<Row> {
             NO_CODE,
         )
         .telling("stream-next-offset", offset(TEXT_BYTES)),
+        row("an offset of another stream", read(&format!("offset={ELSEWHERE}")), 410, "offset_gone")
+            .telling("stream-earliest-offset", offset(0)),
+        row(
+            "Last-Event-ID of another stream",
+            events().with(format!("Last-Event-ID: {ELSEWHERE}")),
+            410,
+            "offset_gone",
+        ),
         row(
             "a long poll on a stream that is not there",
             ask("GET", format!("{MISSING}?offset=-1&live=long-poll")),
@@ -67,7 +75,7 @@ const OFFSETS: [(&str, &str); 20] = [
     ("an offset that is too long", "0000000000000000_00000000000000000"),
     ("an offset without its middle", "000000000000000000000000000000000"),
     ("an offset with another middle", "0000000000000000-0000000000000000"),
-    ("an offset of another epoch", "0000000000000001_0000000000000000"),
+    ("an offset with a number too large", "0000000000001844_0000000000000000"),
     ("a hexadecimal offset", "0000000000000000_000000000000000a"),
     ("a negative offset", "0000000000000000_-000000000000001"),
     ("an offset with a plus, which is a space", "0000000000000000_+000000000000001"),
@@ -108,7 +116,7 @@ const LAST_EVENT_IDS: [(&str, &str); 4] = [
     ("Last-Event-ID: a word", "Last-Event-ID: latest"),
     ("Last-Event-ID: -1", "Last-Event-ID: -1"),
     ("Last-Event-ID: a number", "Last-Event-ID: 42"),
-    ("Last-Event-ID: of another epoch", "Last-Event-ID: 0000000000000001_0000000000000000"),
+    ("Last-Event-ID: a number too large", "Last-Event-ID: 0000000000001844_0000000000000000"),
 ];
 
 const LISTINGS: [(&str, &str); 11] = [

@@ -56,6 +56,9 @@ pub(crate) fn offset(bytes: u64) -> String {
     format!("{:016}_{bytes:016}", 0)
 }
 
+/// A well-formed offset that no stream of the world has.
+pub(crate) const ELSEWHERE: &str = "0000000000001843_0000000000000006";
+
 /// The stream at the end of the longest chain of forks.
 pub(crate) fn deepest_fork() -> String {
     chain(FORK_DEPTH_MAX)
