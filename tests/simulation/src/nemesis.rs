@@ -20,6 +20,8 @@ use crate::simulation::World;
 use disk::Trap;
 use kind::Kind;
 
+/// How fast faults follow each other and are mended, in percent; one for each simulation.
+const PACES: [u32; 4] = [30, 60, 100, 150];
 /// Between the beginnings of two faults, in milliseconds.
 const REST_MS: std::ops::Range<u64> = 200..1000;
 /// How long one lasts, in milliseconds.
@@ -53,6 +55,8 @@ enum Mend {
 pub(crate) struct Nemesis {
     plan: Plan,
     random: StdRng,
+    kinds: Vec<Kind>,
+    pace: u32,
     desk: Desk,
     gateway_clocks: Vec<Arc<SimulatedClock>>,
     /// When what is mended.
@@ -72,9 +76,12 @@ pub(crate) struct Nemesis {
 impl Nemesis {
     pub(crate) fn new(plan: &Plan, desk: Desk, gateway_clocks: Vec<Arc<SimulatedClock>>) -> Nemesis {
         let machines = plan.machines() as usize;
+        let mut random = StdRng::seed_from_u64(plan.seed ^ 0xfa17);
         Nemesis {
             plan: plan.clone(),
-            random: StdRng::seed_from_u64(plan.seed ^ 0xfa17),
+            kinds: Kind::some(&mut random),
+            pace: *PACES.choose(&mut random).expect("some paces"),
+            random,
             desk,
             gateway_clocks,
             later: BTreeMap::new(),
@@ -98,10 +105,10 @@ impl Nemesis {
         self.keep_up(world);
         let now = world.sim.elapsed();
         if self.next == Duration::ZERO {
-            self.next = now + self.time(REST_MS);
+            self.next = now + self.paced(REST_MS);
         }
         if now >= self.next {
-            self.next = now + self.time(REST_MS);
+            self.next = now + self.paced(REST_MS);
             self.strike(world);
         }
     }
@@ -141,8 +148,12 @@ impl Nemesis {
         Duration::from_millis(self.random.random_range(range))
     }
 
+    fn paced(&mut self, range: std::ops::Range<u64>) -> Duration {
+        self.time(range) * self.pace / 100
+    }
+
     fn later(&mut self, world: &World, range: std::ops::Range<u64>, mend: Mend) {
-        let time = self.time(range);
+        let time = self.paced(range);
         self.later_by(world, time, mend);
     }
 
@@ -174,7 +185,7 @@ impl Nemesis {
     }
 
     fn strike(&mut self, world: &mut World) {
-        let kind = *Kind::ALL.choose(&mut self.random).expect("there are faults");
+        let kind = *self.kinds.choose(&mut self.random).expect("there are faults");
         match kind {
             Kind::Kill => self.stop_one(world, false),
             Kind::PowerLoss => self.stop_one(world, true),

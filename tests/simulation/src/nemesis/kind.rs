@@ -1,5 +1,8 @@
 //! Kinds of faults. Those that matter most are there more than once.
 
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -52,4 +55,13 @@ impl Kind {
         Kind::Members,
         Kind::Damage,
     ];
+
+    /// Those of one simulation: all of them in one of four, else about half, which then meet more often (Groce and
+    /// others: Swarm Testing).
+    pub(super) fn some(random: &mut StdRng) -> Vec<Kind> {
+        let all = random.random_ratio(1, 4);
+        let kinds = Kind::ALL.chunk_by(PartialEq::eq).filter(|_| all || random.random_ratio(1, 2));
+        let some = kinds.flatten().copied().collect::<Vec<_>>();
+        if some.is_empty() { Kind::ALL.to_vec() } else { some }
+    }
 }
