@@ -4,6 +4,8 @@ mod disk;
 mod kind;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,17 +25,17 @@ use kind::Kind;
 /// How fast faults follow each other and are mended, in percent; one for each simulation.
 const PACES: [u32; 4] = [30, 60, 100, 150];
 /// Between the beginnings of two faults, in milliseconds.
-const REST_MS: std::ops::Range<u64> = 200..1000;
+const REST_MS: Range<u64> = 200..1000;
 /// How long one lasts, in milliseconds.
-const HOLD_MS: std::ops::Range<u64> = 200..2500;
+const HOLD_MS: Range<u64> = 200..2500;
 /// How long a machine is down, in milliseconds.
-const DOWN_MS: std::ops::Range<u64> = 50..2000;
+const DOWN_MS: Range<u64> = 50..2000;
 /// How wrong a clock can be.
 const CLOCK_JUMPS_MS: [i64; 6] = [-86_400_000, -3_600_000, -5_000, 5_000, 3_600_000, 86_400_000];
 /// What a slow link takes for each message, in milliseconds.
-const SLOW_LINK_MS: std::ops::Range<u64> = 50..400;
+const SLOW_LINK_MS: Range<u64> = 50..400;
 /// What a slow disk takes for each call at most, in milliseconds.
-const SLOW_DISK_MS: std::ops::Range<u64> = 50..800;
+const SLOW_DISK_MS: Range<u64> = 50..800;
 
 /// What is mended later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,8 @@ enum Mend {
     GatewayClock(usize),
     /// A call of the disk was to fail, and none came.
     Disarm(usize),
+    /// Not a cure: some of these bits of a file change now.
+    Damage(usize, PathBuf, Range<u64>),
 }
 
 /// See the module.
@@ -66,8 +70,9 @@ pub(crate) struct Nemesis {
     down: Vec<bool>,
     /// Machines that were ever allowed to end by themselves, by what was done to their disks.
     traps: Vec<Trap>,
-    /// The machine of which a file was changed.
-    damaged: Option<usize>,
+    /// The machine of which files may change, and whether one did.
+    victim: Option<usize>,
+    damaged: bool,
     members: Vec<u64>,
     changed_members: bool,
     faults: Vec<String>,
@@ -89,7 +94,8 @@ impl Nemesis {
             next: Duration::ZERO,
             down: vec![false; machines],
             traps: (0..machines).map(|_| Trap::default()).collect(),
-            damaged: None,
+            victim: None,
+            damaged: false,
             members: (1..=plan.nodes).collect(),
             changed_members: false,
             faults: Vec::new(),
@@ -125,7 +131,7 @@ impl Nemesis {
 
     /// The node of which a file was changed.
     pub(crate) fn damaged(&self) -> Option<u64> {
-        self.damaged.map(|index| index as u64 + 1)
+        self.victim.filter(|_| self.damaged).map(|index| index as u64 + 1)
     }
 
     /// The power goes once more, for all; then everything is mended at once.
@@ -139,20 +145,22 @@ impl Nemesis {
             self.later_by(world, Duration::ZERO, Mend::Disarm(trap));
         }
         for (_, mend) in std::mem::take(&mut self.later) {
-            self.repair(world, mend);
+            if !matches!(mend, Mend::Damage(..)) {
+                self.repair(world, mend);
+            }
         }
         self.look_after_machines(world);
     }
 
-    fn time(&mut self, range: std::ops::Range<u64>) -> Duration {
+    fn time(&mut self, range: Range<u64>) -> Duration {
         Duration::from_millis(self.random.random_range(range))
     }
 
-    fn paced(&mut self, range: std::ops::Range<u64>) -> Duration {
+    fn paced(&mut self, range: Range<u64>) -> Duration {
         self.time(range) * self.pace / 100
     }
 
-    fn later(&mut self, world: &World, range: std::ops::Range<u64>, mend: Mend) {
+    fn later(&mut self, world: &World, range: Range<u64>, mend: Mend) {
         let time = self.paced(range);
         self.later_by(world, time, mend);
     }
@@ -273,8 +281,11 @@ impl Nemesis {
                 self.note(world, format!("node {node} is drained"));
                 self.desk.order(Order::Drain(node));
             }
-            Kind::Members if self.desk.is_idle() && !self.changed_members => self.change_members(world),
-            Kind::Damage if self.damaged.is_none() => self.damage(world),
+            // A node without its replica of group 0 may lead others, whose members stay as they are until it is repaired.
+            Kind::Members if self.desk.is_idle() && !self.changed_members && self.victim.is_none() => {
+                self.change_members(world);
+            }
+            Kind::Damage if !self.changed_members => self.plan_damage(world),
             Kind::Drain | Kind::Members | Kind::Damage => {}
         }
     }
@@ -353,6 +364,7 @@ impl Nemesis {
             Mend::Clock(index) => world.machines[index].clock.be_wrong_by(0),
             Mend::GatewayClock(index) => self.gateway_clocks[index].be_wrong_by(0),
             Mend::Disarm(index) => self.traps[index].disarm(&world.machines[index].disk),
+            Mend::Damage(index, file, bits) => self.damage(world, index, &file, bits),
         }
     }
 }

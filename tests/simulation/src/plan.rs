@@ -64,6 +64,8 @@ impl Plan {
             names_again: false,
             records_max: choose(&[40, 100, 1000]) as usize,
             rate: Some(choose(&[30, 60]) as f64),
+            // With large ones, files of the log become full, and memory too.
+            doublings: choose(&[0, 0, 4, 5]) as u32,
         };
         Plan {
             seed,

@@ -47,6 +47,8 @@ pub struct LoadOptions {
     pub records_max: usize,
     /// Appends a second, if there is a limit.
     pub rate: Option<f64>,
+    /// Records have so often twice their usual size; at most 15.
+    pub doublings: u32,
 }
 
 impl Default for LoadOptions {
@@ -61,6 +63,7 @@ impl Default for LoadOptions {
             names_again: true,
             records_max: 10_000,
             rate: None,
+            doublings: 0,
         }
     }
 }
@@ -296,7 +299,8 @@ impl Tasks {
         let slot = |index: usize| {
             let (format, index) = (formats[index % formats.len()], index as u32);
             let path = format!("/v1/stream/soak-{}/{index}-0", options.seed);
-            let ledger = Ledger::new(Tag { stream: index, incarnation: 0 }, format);
+            let tag = Tag { stream: index, incarnation: 0 }.with_larger_records(options.doublings);
+            let ledger = Ledger::new(tag, format);
             Slot { index, format, current: Mutex::new(Stream::new(path, ledger)) }
         };
         let shared = Arc::new(Shared {
