@@ -1,6 +1,7 @@
 //! Faults: which, when, for how long, and how they are mended. All of it follows from the seed.
 
 mod disk;
+mod island;
 mod kind;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,10 @@ enum Mend {
     EmptyDisk(usize),
     Clock(usize),
     GatewayClock(usize),
+    /// An island begins: of this node and gateway, with messages that are so late.
+    Strand(usize, String, Duration),
+    /// Clocks leap, and stay so.
+    Leap(Vec<usize>),
     /// A call of the disk was to fail, and none came.
     Disarm(usize),
     /// Not a cure: some of these bits of a file change now.
@@ -63,6 +68,8 @@ pub(crate) struct Nemesis {
     pace: u32,
     desk: Desk,
     gateway_clocks: Vec<Arc<SimulatedClock>>,
+    /// How often clocks have leapt.
+    leaps: i64,
     /// When what is mended.
     later: BTreeMap<(Duration, u64), Mend>,
     count: u64,
@@ -89,6 +96,7 @@ impl Nemesis {
             random,
             desk,
             gateway_clocks,
+            leaps: 0,
             later: BTreeMap::new(),
             count: 0,
             next: Duration::ZERO,
@@ -144,10 +152,9 @@ impl Nemesis {
         for trap in 0..self.traps.len() {
             self.later_by(world, Duration::ZERO, Mend::Disarm(trap));
         }
-        for (_, mend) in std::mem::take(&mut self.later) {
-            if !matches!(mend, Mend::Damage(..)) {
-                self.repair(world, mend);
-            }
+        let cures = |mend: &Mend| !matches!(mend, Mend::Damage(..) | Mend::Strand(..) | Mend::Leap(_));
+        for (_, mend) in std::mem::take(&mut self.later).into_iter().filter(|(_, mend)| cures(mend)) {
+            self.repair(world, mend);
         }
         self.look_after_machines(world);
     }
@@ -268,6 +275,8 @@ impl Nemesis {
                     self.later(world, HOLD_MS, Mend::GatewayClock(index));
                 }
             }
+            Kind::Island => self.island(world),
+            Kind::LeapUnheard => self.leap_unheard(world),
             Kind::KillGateway => {
                 let index = self.random.random_range(0..self.plan.gateways);
                 if world.sim.is_host_running(gateway::host(index)) {
@@ -363,6 +372,8 @@ impl Nemesis {
             Mend::EmptyDisk(index) => world.machines[index].set_disk_full(false),
             Mend::Clock(index) => world.machines[index].clock.be_wrong_by(0),
             Mend::GatewayClock(index) => self.gateway_clocks[index].be_wrong_by(0),
+            Mend::Strand(node, gateway, late) => self.strand(world, node, gateway, Some(late)),
+            Mend::Leap(indexes) => self.leap(world, &indexes),
             Mend::Disarm(index) => self.traps[index].disarm(&world.machines[index].disk),
             Mend::Damage(index, file, bits) => self.damage(world, index, &file, bits),
         }

@@ -158,6 +158,7 @@ impl Operator {
                     break;
                 }
             }
+            self.tell(format!("{change:?} is not done"));
             sleep(PAUSE).await;
         }
     }
@@ -268,14 +269,18 @@ impl Operator {
         }
     }
 
+    fn tell(&self, trouble: String) {
+        tracing::info!(trouble, "the operator waits");
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+    }
+
     /// Whether all replicas of all groups have the same bytes, but for that of the node `except`.
     async fn is_same_everywhere(&self, all: &[NodeStatus], except: Option<u64>) -> bool {
         let Some(cluster) = Self::newest(all) else { return false };
         for (group, record) in cluster.groups.iter().filter(|(group, _)| **group != GroupId::META) {
             let addresses = record.replicas.iter().map(|node| (*node, self.address(node.0))).collect();
             if let Some(difference) = replicas::difference(*group, &addresses, except.map(NodeId)).await {
-                tracing::info!(difference, "not every replica has everything");
-                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(difference);
+                self.tell(difference);
                 return false;
             }
         }
@@ -289,6 +294,7 @@ impl Operator {
             if Self::newest(&all).is_some_and(|cluster| is_in_place(&cluster, &all)) {
                 return;
             }
+            self.tell("a group is not where it should be".to_owned());
             sleep(PAUSE).await;
         }
     }

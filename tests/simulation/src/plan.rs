@@ -59,6 +59,7 @@ impl Plan {
             writers: choose(&[3, 4, 6]) as usize,
             followers: choose(&[0, 2, 3]) as usize,
             auditors: 1,
+            probes: 2,
             lives: choose(&[0, 1, 1]) as usize,
             // Replicas are cut off all the time.
             names_again: false,

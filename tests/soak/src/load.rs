@@ -7,6 +7,7 @@
 mod finale;
 mod follow;
 mod life;
+mod probe;
 mod read;
 mod write;
 
@@ -38,6 +39,8 @@ pub struct LoadOptions {
     pub followers: usize,
     /// Connections that read streams from the start or from some place on.
     pub auditors: usize,
+    /// Readers that ask for tails and do not wait for the answers, each at one gateway.
+    pub probes: usize,
     /// Connections that create, fork, close, delete and create again.
     pub lives: usize,
     /// Whether those create streams again under a name that one had which was deleted. A replica that is cut off may
@@ -59,6 +62,7 @@ impl Default for LoadOptions {
             writers: 64,
             followers: 60,
             auditors: 2,
+            probes: 2,
             lives: 4,
             names_again: true,
             records_max: 10_000,
@@ -357,6 +361,9 @@ async fn start_tasks(shared: &Arc<Shared>) -> (JoinSet<()>, JoinSet<()>) {
     }
     for index in 0..shared.options.auditors {
         readers.spawn(shared.clone().audit(index));
+    }
+    for index in 0..shared.options.probes {
+        readers.spawn(shared.clone().probe(index));
     }
     (writers, readers)
 }

@@ -20,6 +20,8 @@ pub(super) enum Kind {
     SlowDisk,
     FullDisk,
     Clock,
+    Island,
+    LeapUnheard,
     KillGateway,
     Drain,
     Members,
@@ -27,7 +29,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 26] = [
+    pub(super) const ALL: [Kind; 30] = [
         Kind::Kill,
         Kind::PowerLoss,
         Kind::PowerLoss,
@@ -50,6 +52,10 @@ impl Kind {
         Kind::SlowDisk,
         Kind::FullDisk,
         Kind::Clock,
+        Kind::Island,
+        Kind::Island,
+        Kind::LeapUnheard,
+        Kind::LeapUnheard,
         Kind::KillGateway,
         Kind::Drain,
         Kind::Members,
