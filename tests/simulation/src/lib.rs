@@ -11,6 +11,7 @@ mod nemesis;
 mod network;
 mod operator;
 mod plan;
+mod replicas;
 mod report;
 mod seeds;
 mod simulation;

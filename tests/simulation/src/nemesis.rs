@@ -1,9 +1,12 @@
 //! Faults: which, when, for how long, and how they are mended. All of it follows from the seed.
 
 mod disk;
+mod island;
 mod kind;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,18 +23,20 @@ use crate::simulation::World;
 use disk::Trap;
 use kind::Kind;
 
+/// How fast faults follow each other and are mended, in percent; one for each simulation.
+const PACES: [u32; 4] = [30, 60, 100, 150];
 /// Between the beginnings of two faults, in milliseconds.
-const REST_MS: std::ops::Range<u64> = 200..1000;
+const REST_MS: Range<u64> = 200..1000;
 /// How long one lasts, in milliseconds.
-const HOLD_MS: std::ops::Range<u64> = 200..2500;
+const HOLD_MS: Range<u64> = 200..2500;
 /// How long a machine is down, in milliseconds.
-const DOWN_MS: std::ops::Range<u64> = 50..2000;
+const DOWN_MS: Range<u64> = 50..2000;
 /// How wrong a clock can be.
 const CLOCK_JUMPS_MS: [i64; 6] = [-86_400_000, -3_600_000, -5_000, 5_000, 3_600_000, 86_400_000];
 /// What a slow link takes for each message, in milliseconds.
-const SLOW_LINK_MS: std::ops::Range<u64> = 50..400;
+const SLOW_LINK_MS: Range<u64> = 50..400;
 /// What a slow disk takes for each call at most, in milliseconds.
-const SLOW_DISK_MS: std::ops::Range<u64> = 50..800;
+const SLOW_DISK_MS: Range<u64> = 50..800;
 
 /// What is mended later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,16 +50,26 @@ enum Mend {
     EmptyDisk(usize),
     Clock(usize),
     GatewayClock(usize),
+    /// An island begins: of this node and gateway, with messages that are so late.
+    Strand(usize, String, Duration),
+    /// Clocks leap, and stay so.
+    Leap(Vec<usize>),
     /// A call of the disk was to fail, and none came.
     Disarm(usize),
+    /// Not a cure: some of these bits of a file change now.
+    Damage(usize, PathBuf, Range<u64>),
 }
 
 /// See the module.
 pub(crate) struct Nemesis {
     plan: Plan,
     random: StdRng,
+    kinds: Vec<Kind>,
+    pace: u32,
     desk: Desk,
     gateway_clocks: Vec<Arc<SimulatedClock>>,
+    /// How often clocks have leapt.
+    leaps: i64,
     /// When what is mended.
     later: BTreeMap<(Duration, u64), Mend>,
     count: u64,
@@ -62,8 +77,9 @@ pub(crate) struct Nemesis {
     down: Vec<bool>,
     /// Machines that were ever allowed to end by themselves, by what was done to their disks.
     traps: Vec<Trap>,
-    /// The machine of which a file was changed.
-    damaged: Option<usize>,
+    /// The machine of which files may change, and whether one did.
+    victim: Option<usize>,
+    damaged: bool,
     members: Vec<u64>,
     changed_members: bool,
     faults: Vec<String>,
@@ -72,17 +88,22 @@ pub(crate) struct Nemesis {
 impl Nemesis {
     pub(crate) fn new(plan: &Plan, desk: Desk, gateway_clocks: Vec<Arc<SimulatedClock>>) -> Nemesis {
         let machines = plan.machines() as usize;
+        let mut random = StdRng::seed_from_u64(plan.seed ^ 0xfa17);
         Nemesis {
             plan: plan.clone(),
-            random: StdRng::seed_from_u64(plan.seed ^ 0xfa17),
+            kinds: Kind::some(&mut random),
+            pace: *PACES.choose(&mut random).expect("some paces"),
+            random,
             desk,
             gateway_clocks,
+            leaps: 0,
             later: BTreeMap::new(),
             count: 0,
             next: Duration::ZERO,
             down: vec![false; machines],
             traps: (0..machines).map(|_| Trap::default()).collect(),
-            damaged: None,
+            victim: None,
+            damaged: false,
             members: (1..=plan.nodes).collect(),
             changed_members: false,
             faults: Vec::new(),
@@ -98,10 +119,10 @@ impl Nemesis {
         self.keep_up(world);
         let now = world.sim.elapsed();
         if self.next == Duration::ZERO {
-            self.next = now + self.time(REST_MS);
+            self.next = now + self.paced(REST_MS);
         }
         if now >= self.next {
-            self.next = now + self.time(REST_MS);
+            self.next = now + self.paced(REST_MS);
             self.strike(world);
         }
     }
@@ -118,7 +139,7 @@ impl Nemesis {
 
     /// The node of which a file was changed.
     pub(crate) fn damaged(&self) -> Option<u64> {
-        self.damaged.map(|index| index as u64 + 1)
+        self.victim.filter(|_| self.damaged).map(|index| index as u64 + 1)
     }
 
     /// The power goes once more, for all; then everything is mended at once.
@@ -131,18 +152,23 @@ impl Nemesis {
         for trap in 0..self.traps.len() {
             self.later_by(world, Duration::ZERO, Mend::Disarm(trap));
         }
-        for (_, mend) in std::mem::take(&mut self.later) {
+        let cures = |mend: &Mend| !matches!(mend, Mend::Damage(..) | Mend::Strand(..) | Mend::Leap(_));
+        for (_, mend) in std::mem::take(&mut self.later).into_iter().filter(|(_, mend)| cures(mend)) {
             self.repair(world, mend);
         }
         self.look_after_machines(world);
     }
 
-    fn time(&mut self, range: std::ops::Range<u64>) -> Duration {
+    fn time(&mut self, range: Range<u64>) -> Duration {
         Duration::from_millis(self.random.random_range(range))
     }
 
-    fn later(&mut self, world: &World, range: std::ops::Range<u64>, mend: Mend) {
-        let time = self.time(range);
+    fn paced(&mut self, range: Range<u64>) -> Duration {
+        self.time(range) * self.pace / 100
+    }
+
+    fn later(&mut self, world: &World, range: Range<u64>, mend: Mend) {
+        let time = self.paced(range);
         self.later_by(world, time, mend);
     }
 
@@ -174,7 +200,7 @@ impl Nemesis {
     }
 
     fn strike(&mut self, world: &mut World) {
-        let kind = *Kind::ALL.choose(&mut self.random).expect("there are faults");
+        let kind = *self.kinds.choose(&mut self.random).expect("there are faults");
         match kind {
             Kind::Kill => self.stop_one(world, false),
             Kind::PowerLoss => self.stop_one(world, true),
@@ -249,6 +275,8 @@ impl Nemesis {
                     self.later(world, HOLD_MS, Mend::GatewayClock(index));
                 }
             }
+            Kind::Island => self.island(world),
+            Kind::LeapUnheard => self.leap_unheard(world),
             Kind::KillGateway => {
                 let index = self.random.random_range(0..self.plan.gateways);
                 if world.sim.is_host_running(gateway::host(index)) {
@@ -262,8 +290,11 @@ impl Nemesis {
                 self.note(world, format!("node {node} is drained"));
                 self.desk.order(Order::Drain(node));
             }
-            Kind::Members if self.desk.is_idle() && !self.changed_members => self.change_members(world),
-            Kind::Damage if self.damaged.is_none() => self.damage(world),
+            // A node without its replica of group 0 may lead others, whose members stay as they are until it is repaired.
+            Kind::Members if self.desk.is_idle() && !self.changed_members && self.victim.is_none() => {
+                self.change_members(world);
+            }
+            Kind::Damage if !self.changed_members => self.plan_damage(world),
             Kind::Drain | Kind::Members | Kind::Damage => {}
         }
     }
@@ -341,7 +372,10 @@ impl Nemesis {
             Mend::EmptyDisk(index) => world.machines[index].set_disk_full(false),
             Mend::Clock(index) => world.machines[index].clock.be_wrong_by(0),
             Mend::GatewayClock(index) => self.gateway_clocks[index].be_wrong_by(0),
+            Mend::Strand(node, gateway, late) => self.strand(world, node, gateway, Some(late)),
+            Mend::Leap(indexes) => self.leap(world, &indexes),
             Mend::Disarm(index) => self.traps[index].disarm(&world.machines[index].disk),
+            Mend::Damage(index, file, bits) => self.damage(world, index, &file, bits),
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use ursula_common::{ClusterId, GroupId, NodeId};
 use ursula_proto::admin::v1::{DescribeRequest, JoinRequest, NodeStatus, Peer, Role};
 use ursula_proto::{AdminClient, admin_client, cluster_id_bytes};
 
-use crate::network;
+use crate::{network, replicas};
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) enum Order {
     Add(u64),
     /// Takes a node out.
     Remove(u64),
-    /// Waits until every node hosts what it should.
+    /// Waits until every node hosts what it should, and has every byte of it.
     Inspect {
         /// But this one, whose files are damaged.
         except: Option<u64>,
@@ -46,7 +46,11 @@ pub(crate) struct Desk {
     orders: mpsc::UnboundedSender<Order>,
     /// Orders that are not done.
     open: Arc<AtomicUsize>,
+    trouble: Trouble,
 }
+
+/// What is wrong at this moment; for messages.
+type Trouble = Arc<Mutex<Option<String>>>;
 
 impl Desk {
     pub(crate) fn order(&self, order: Order) {
@@ -57,12 +61,17 @@ impl Desk {
     pub(crate) fn is_idle(&self) -> bool {
         self.open.load(Ordering::Relaxed) == 0
     }
+
+    /// What keeps the operator from coming to an end, if that is known.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Looks again after so long.
 const PAUSE: Duration = Duration::from_millis(200);
 /// A call may take so long.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a node stays drained.
 const DRAINED: Duration = Duration::from_secs(1);
 
@@ -72,15 +81,16 @@ pub(crate) struct Operator {
     hosts: Vec<String>,
     orders: mpsc::UnboundedReceiver<Order>,
     open: Arc<AtomicUsize>,
+    trouble: Trouble,
 }
 
 impl Operator {
     /// `hosts` are those of node 1, node 2 and so on.
     pub(crate) fn new(seed: u64, hosts: Vec<String>) -> (Operator, Desk) {
         let (sender, orders) = mpsc::unbounded_channel();
-        let open = Arc::<AtomicUsize>::default();
-        let cluster = ClusterId(u128::from(seed) + 1);
-        (Operator { cluster, hosts, orders, open: open.clone() }, Desk { orders: sender, open })
+        let (open, trouble) = (Arc::<AtomicUsize>::default(), Trouble::default());
+        let desk = Desk { orders: sender, open: open.clone(), trouble: trouble.clone() };
+        (Operator { cluster: ClusterId(u128::from(seed) + 1), hosts, orders, open, trouble }, desk)
     }
 
     pub(crate) async fn run(mut self) {
@@ -148,6 +158,7 @@ impl Operator {
                     break;
                 }
             }
+            self.tell(format!("{change:?} is not done"));
             sleep(PAUSE).await;
         }
     }
@@ -251,11 +262,29 @@ impl Operator {
                         record.replicas.iter().filter(|node| due(node)).all(|node| hosts(node.0, *id))
                     })
             });
-            if whole {
-                return;
+            match whole {
+                true if self.is_same_everywhere(&all, except).await => return,
+                _ => sleep(PAUSE).await,
             }
-            sleep(PAUSE).await;
         }
+    }
+
+    fn tell(&self, trouble: String) {
+        tracing::info!(trouble, "the operator waits");
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+    }
+
+    /// Whether all replicas of all groups have the same bytes, but for that of the node `except`.
+    async fn is_same_everywhere(&self, all: &[NodeStatus], except: Option<u64>) -> bool {
+        let Some(cluster) = Self::newest(all) else { return false };
+        for (group, record) in cluster.groups.iter().filter(|(group, _)| **group != GroupId::META) {
+            let addresses = record.replicas.iter().map(|node| (*node, self.address(node.0))).collect();
+            if let Some(difference) = replicas::difference(*group, &addresses, except.map(NodeId)).await {
+                self.tell(difference);
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits until every group has its voters where they should be, and a leader.
@@ -265,6 +294,7 @@ impl Operator {
             if Self::newest(&all).is_some_and(|cluster| is_in_place(&cluster, &all)) {
                 return;
             }
+            self.tell("a group is not where it should be".to_owned());
             sleep(PAUSE).await;
         }
     }

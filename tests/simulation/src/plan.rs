@@ -59,9 +59,12 @@ impl Plan {
             writers: choose(&[3, 4, 6]) as usize,
             followers: choose(&[0, 2, 3]) as usize,
             auditors: 1,
+            probes: 2,
             lives: choose(&[0, 1, 1]) as usize,
             records_max: choose(&[40, 100, 1000]) as usize,
             rate: Some(choose(&[30, 60]) as f64),
+            // With large ones, files of the log become full, and memory too.
+            doublings: choose(&[0, 0, 4, 5]) as u32,
         };
         Plan {
             seed,

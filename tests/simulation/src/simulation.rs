@@ -129,7 +129,8 @@ fn run(plan: &Plan) -> Outcome {
     });
     if !ended {
         let who = if orders.is_idle() { "clients" } else { "an operator" };
-        world.complain(&format!("{who} did not come to an end within {END_MAX:?} without a fault"));
+        let why = orders.trouble().unwrap_or_default();
+        world.complain(&format!("{who} did not come to an end within {END_MAX:?} without a fault {why}"));
     }
     let found = desk.found.get();
     world.violations.extend(found.iter().flat_map(|found| found.violations()).map(|violation| violation.to_string()));

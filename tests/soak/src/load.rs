@@ -7,6 +7,7 @@
 mod finale;
 mod follow;
 mod life;
+mod probe;
 mod read;
 mod write;
 
@@ -38,12 +39,16 @@ pub struct LoadOptions {
     pub followers: usize,
     /// Connections that read streams from the start or from some place on.
     pub auditors: usize,
+    /// Readers that ask for tails and do not wait for the answers, each at one gateway.
+    pub probes: usize,
     /// Connections that create, fork, close, delete and create again.
     pub lives: usize,
     /// A stream of so many records is long enough.
     pub records_max: usize,
     /// Appends a second, if there is a limit.
     pub rate: Option<f64>,
+    /// Records have so often twice their usual size; at most 15.
+    pub doublings: u32,
 }
 
 impl Default for LoadOptions {
@@ -54,9 +59,11 @@ impl Default for LoadOptions {
             writers: 64,
             followers: 60,
             auditors: 2,
+            probes: 2,
             lives: 4,
             records_max: 10_000,
             rate: None,
+            doublings: 0,
         }
     }
 }
@@ -314,7 +321,8 @@ impl Tasks {
         let slot = |index: usize| {
             let (format, index) = (formats[index % formats.len()], index as u32);
             let path = format!("/v1/stream/soak-{}/{index}-0", options.seed);
-            let ledger = Ledger::new(Tag { stream: index, incarnation: 0 }, format);
+            let tag = Tag { stream: index, incarnation: 0 }.with_larger_records(options.doublings);
+            let ledger = Ledger::new(tag, format);
             Slot { index, format, current: Mutex::new(Stream::new(path, ledger)) }
         };
         let shared = Arc::new(Shared {
@@ -371,6 +379,9 @@ async fn start_tasks(shared: &Arc<Shared>) -> (JoinSet<()>, JoinSet<()>) {
     }
     for index in 0..shared.options.auditors {
         readers.spawn(shared.clone().audit(index));
+    }
+    for index in 0..shared.options.probes {
+        readers.spawn(shared.clone().probe(index));
     }
     (writers, readers)
 }

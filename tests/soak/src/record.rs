@@ -8,10 +8,21 @@ use xxhash_rust::xxh3::xxh3_64;
 /// One incarnation of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag {
-    /// Number of the stream in a run.
+    /// Number of the stream in a run; and how large its records are, see [`Tag::with_larger_records`].
     pub stream: u32,
     /// Which of the streams that bore this number.
     pub incarnation: u32,
+}
+
+/// From this bit on the number of a stream says how often the usual size of records is doubled in it.
+const DOUBLINGS_SHIFT: u32 = 28;
+
+impl Tag {
+    /// The same for a stream in which records have so often twice the size.
+    #[must_use]
+    pub fn with_larger_records(self, doublings: u32) -> Tag {
+        Tag { stream: self.stream | doublings << DOUBLINGS_SHIFT, ..self }
+    }
 }
 
 /// What a writer appends at once. Writer and sequence make all its bytes.
@@ -65,7 +76,12 @@ impl Record {
         let Record { tag: Tag { stream, incarnation }, writer, seq } = self;
         let mut text = format!("{stream:x}-{incarnation:x}-{writer:x}-{seq:x}-").into_bytes();
         let spread = xxh3_64(&text) % FILLING_SPREAD;
-        text.extend_from_slice(&FILLING[..FILLING_MIN + spread as usize]);
+        let mut left = (FILLING_MIN + spread as usize) << (stream >> DOUBLINGS_SHIFT);
+        while left > 0 {
+            let part = left.min(FILLING.len());
+            text.extend_from_slice(&FILLING[..part]);
+            left -= part;
+        }
         let sum = xxh3_64(&text);
         text.extend_from_slice(format!("-{sum:016x}").as_bytes());
         text

@@ -1,9 +1,11 @@
 //! Faults of disks: a call that fails or at which the machine stops, and files that rot.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
@@ -33,6 +35,13 @@ impl Trap {
 const CALLS: [Call; 6] = [Call::Write, Call::Sync, Call::Sync, Call::Rename, Call::SyncDir, Call::Create];
 /// The fault is at one of so many next calls of its kind.
 const CALLS_AHEAD: u32 = 40;
+/// So many bits are flipped at a time, at most...
+const FLIPS_MAX: u32 = 8;
+/// ...and sometimes among so many at the end of what was written.
+const END_BITS: u64 = 8 * (8 << 10);
+/// What was written so long ago is followed by a mark, or something else that proves that it was synced: before that,
+/// damage looks like a write that a crash cut off.
+const PROVEN_AFTER: Duration = Duration::from_secs(1);
 
 impl Nemesis {
     /// Makes a call of a disk fail, or its machine stop there.
@@ -65,7 +74,9 @@ impl Nemesis {
             let sprung = self.traps[index].sprung.load(Ordering::Relaxed);
             let ended = world.machines[index].take_end();
             if let Some(ended) = &ended {
-                let excused = sprung || self.traps[index].full || self.damaged == Some(index);
+                // One that was removed from the cluster does not start again.
+                let removed = self.changed_members && !self.members.contains(&(index as u64 + 1));
+                let excused = sprung || self.traps[index].full || self.damaged() == Some(index as u64 + 1) || removed;
                 tracing::info!("node {} has ended: {ended:?}", index + 1);
                 if !excused {
                     world.complain(&format!("node {} has ended: {ended:?}", index + 1));
@@ -81,24 +92,37 @@ impl Nemesis {
         }
     }
 
-    /// Changes a bit of a file of a machine, which runs, or is down for a while.
-    pub(super) fn damage(&mut self, world: &mut World) {
-        let Some(index) = self.any_up() else { return };
-        if self.random.random_ratio(1, 2) {
-            self.stop(world, index, false);
-            self.later(world, DOWN_MS, Mend::Start(index));
-        }
+    /// Soon changes bits of a machine, always of the same one.
+    pub(super) fn plan_damage(&mut self, world: &World) {
+        let any = self.any_up();
+        let Some(index) = self.victim.or(any).filter(|index| !self.down[*index]) else { return };
         let disk = &world.machines[index].disk;
-        let files: Vec<PathBuf> = disk.files().into_iter().filter(|file| is_log(file)).collect();
+        let mut files: Vec<PathBuf> = disk.files().into_iter().filter(|file| is_log(file)).collect();
+        // What was written last is what replicas want that lag.
+        if self.random.random_ratio(1, 2) {
+            files.drain(..files.len().saturating_sub(1));
+        }
         let Some(file) = files.choose(&mut self.random) else { return };
-        let bits = disk.contents(file).map_or(0, |bytes| used(&bytes) as u64 * 8);
-        if bits == 0 {
+        let end = disk.contents(file).map_or(0, |bytes| used(&bytes) as u64 * 8);
+        let first = if self.random.random_ratio(1, 2) { 0 } else { end.saturating_sub(END_BITS) };
+        if first < end {
+            self.victim = Some(index);
+            self.later_by(world, PROVEN_AFTER, Mend::Damage(index, file.clone(), first..end));
+        }
+    }
+
+    /// Changes a few bits of a file, which the machine should notice, whenever it goes down.
+    pub(super) fn damage(&mut self, world: &World, index: usize, file: &Path, bits: Range<u64>) {
+        let disk = &world.machines[index].disk;
+        if self.down[index] || disk.contents(file).is_none() {
             return;
         }
-        let bit = self.random.random_range(0..bits);
-        disk.flip(file, bit);
-        self.damaged = Some(index);
-        self.note(world, format!("bit {bit} of {} of node {} is flipped", file.display(), index + 1));
+        self.damaged = true;
+        for _ in 0..self.random.random_range(1..=FLIPS_MAX) {
+            let bit = self.random.random_range(bits.clone());
+            disk.flip(file, bit);
+            self.note(world, format!("bit {bit} of {} of node {} is flipped", file.display(), index + 1));
+        }
     }
 }
 

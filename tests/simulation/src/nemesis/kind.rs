@@ -1,5 +1,8 @@
 //! Kinds of faults. Those that matter most are there more than once.
 
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -17,6 +20,8 @@ pub(super) enum Kind {
     SlowDisk,
     FullDisk,
     Clock,
+    Island,
+    LeapUnheard,
     KillGateway,
     Drain,
     Members,
@@ -24,7 +29,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 26] = [
+    pub(super) const ALL: [Kind; 30] = [
         Kind::Kill,
         Kind::PowerLoss,
         Kind::PowerLoss,
@@ -47,9 +52,22 @@ impl Kind {
         Kind::SlowDisk,
         Kind::FullDisk,
         Kind::Clock,
+        Kind::Island,
+        Kind::Island,
+        Kind::LeapUnheard,
+        Kind::LeapUnheard,
         Kind::KillGateway,
         Kind::Drain,
         Kind::Members,
         Kind::Damage,
     ];
+
+    /// Those of one simulation: all of them in one of four, else about half, which then meet more often (Groce and
+    /// others: Swarm Testing).
+    pub(super) fn some(random: &mut StdRng) -> Vec<Kind> {
+        let all = random.random_ratio(1, 4);
+        let kinds = Kind::ALL.chunk_by(PartialEq::eq).filter(|_| all || random.random_ratio(1, 2));
+        let some = kinds.flatten().copied().collect::<Vec<_>>();
+        if some.is_empty() { Kind::ALL.to_vec() } else { some }
+    }
 }

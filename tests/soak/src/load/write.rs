@@ -237,8 +237,8 @@ impl Shared {
     /// Puts a new stream into the slot of a pen; the old one retires.
     async fn renew(self: &Arc<Self>, client: &mut Client, pen: &Pen) {
         let (slot, old) = (&self.slots[pen.slot], pen.stream.clone());
-        let tag = Tag { stream: slot.index, incarnation: old.tag.incarnation + 1 };
-        let next = Stream::new(self.path(tag.stream, tag.incarnation), Ledger::new(tag, slot.format));
+        let tag = Tag { incarnation: old.tag.incarnation + 1, ..old.tag };
+        let next = Stream::new(self.path(slot.index, tag.incarnation), Ledger::new(tag, slot.format));
         if !self.create(client, &next).await {
             return;
         }

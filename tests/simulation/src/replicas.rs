@@ -1,0 +1,105 @@
+//! Compares what the replicas of a group have: every byte of every stream must be on each of them, whoever leads.
+//! Clients would not miss it, as long as there is one replica that has it.
+
+use std::collections::BTreeMap;
+
+use tokio::time::timeout;
+use tonic::Status;
+use ursula_common::limits::{LIST_ITEMS_MAX, PAGE_BYTES_MAX};
+use ursula_common::verb::{ReadFrom, StreamInfo};
+use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamKey, StreamName};
+use ursula_proto::{NodeClient, TargetRef, node_client, v1};
+
+use crate::network;
+use crate::operator::PATIENCE;
+
+/// One stream, as the leader tells of it.
+struct Listed {
+    key: StreamKey,
+    start: Offset,
+    tail: Offset,
+}
+
+/// What is missing or different; `addresses` are those of all replicas of `group`, of which `except` need not be whole.
+pub(crate) async fn difference(
+    group: GroupId,
+    addresses: &BTreeMap<NodeId, String>,
+    except: Option<NodeId>,
+) -> Option<String> {
+    let client = |address: &String| node_client(network::connect(address).expect("an address"));
+    let clients: BTreeMap<NodeId, NodeClient> = addresses.iter().map(|(id, at)| (*id, client(at))).collect();
+    let mut streams = None;
+    for client in clients.values() {
+        if let Ok(Ok(listed)) = timeout(PATIENCE, list(client.clone(), group)).await {
+            streams = Some(listed);
+        }
+    }
+    let Some(streams) = streams else { return Some(format!("nobody lists group {group}")) };
+    for Listed { key, start, tail } in streams {
+        let mut known: Option<Vec<u8>> = None;
+        for (node, client) in clients.iter().filter(|(node, _)| Some(**node) != except) {
+            let read = timeout(PATIENCE, bytes(client.clone(), group, &key, start, tail)).await;
+            let bytes = match read {
+                Ok(Ok(bytes)) => bytes,
+                Ok(Err(status)) => return Some(format!("{key} until {} at node {node}: {status}", tail.0)),
+                Err(_) => return Some(format!("{key} at node {node}: no answer")),
+            };
+            if known.as_ref().is_some_and(|known| *known != bytes) {
+                return Some(format!("{key} is not the same at node {node} as at the others"));
+            }
+            known = Some(bytes);
+        }
+    }
+    None
+}
+
+async fn list(mut client: NodeClient, group: GroupId) -> Result<Vec<Listed>, Status> {
+    let bucket = BucketName::default_bucket();
+    let request = v1::ListRequest {
+        group: group.0,
+        bucket: bucket.to_string(),
+        prefix: String::new(),
+        after: String::new(),
+        limit: LIST_ITEMS_MAX,
+    };
+    let listed = |item: v1::ListItem| {
+        let name = StreamName::parse(&item.name).map_err(|_| Error::Malformed)?;
+        let info: StreamInfo = item.info.ok_or(Error::Malformed)?.try_into()?;
+        let start = info.fork.map_or(info.earliest, |fork| fork.at);
+        Ok(Listed { key: StreamKey { bucket: bucket.clone(), name }, start, tail: info.tail })
+    };
+    let items = client.list(request).await?.into_inner().items;
+    items.into_iter().map(listed).collect::<Result<_, Error>>().map_err(ursula_proto::to_status)
+}
+
+/// What this replica has of a stream; all of it, or an error.
+async fn bytes(
+    mut client: NodeClient,
+    group: GroupId,
+    key: &StreamKey,
+    start: Offset,
+    tail: Offset,
+) -> Result<Vec<u8>, Status> {
+    let (mut bytes, mut at) = (Vec::new(), start);
+    while at < tail {
+        let target = TargetRef { group, key: key.clone(), inherited: None };
+        let request = v1::ReadRequest {
+            target: Some(target.into()),
+            from: Some(ReadFrom::At(at).into()),
+            bytes_max: PAGE_BYTES_MAX as u64,
+            until: Some(tail.0),
+            touch: false,
+            applied_is_enough: true,
+        };
+        let mut chunks = client.read(request).await?.into_inner();
+        let before = at;
+        while let Some(chunk) = chunks.message().await? {
+            at = chunk.head.map_or(at, |head| Offset(head.next));
+            bytes.extend_from_slice(&chunk.data);
+        }
+        if at == before {
+            return Err(Status::not_found(format!("nothing at {}", at.0)));
+        }
+    }
+    Ok(bytes)
+}
