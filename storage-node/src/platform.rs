@@ -12,7 +12,7 @@ use crate::runtime::Runtime;
 /// Makes the way to the node at an address (`host:port`).
 pub type Connect = dyn Fn(&str) -> Result<NodeChannel, ChannelError> + Send + Sync;
 
-/// How much of a group's log is kept where.
+/// How much of a group's log is kept where, and in which parts a snapshot travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     /// A checkpoint is due after so many bytes of log.
@@ -21,11 +21,13 @@ pub struct Sizes {
     pub entries_kept: u64,
     /// Recent entries are kept in memory up to so many bytes, beyond those that are not on disk yet.
     pub recent_bytes: usize,
+    /// A part of a snapshot has about so many bytes: less than a record of the log may have.
+    pub section_bytes: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Sizes {
-        Sizes { checkpoint_log_bytes: 32 << 20, entries_kept: 32 << 10, recent_bytes: 1 << 20 }
+        Sizes { checkpoint_log_bytes: 32 << 20, entries_kept: 32 << 10, recent_bytes: 1 << 20, section_bytes: 1 << 20 }
     }
 }
 

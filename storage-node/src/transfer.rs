@@ -15,8 +15,5 @@ mod kind {
     pub(super) const END: u8 = 15;
 }
 
-/// About so many bytes go into one section.
-const SECTION_BYTES: usize = 1 << 20;
-
 #[cfg(test)]
 mod tests;

@@ -193,7 +193,7 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
         };
         let Some((meta, file)) = disk.dir.blocking(open).await? else { return Ok(None) };
         let state = move || read_checkpoint(&*file).map(|checkpoint| checkpoint.state);
-        let outgoing = Outgoing::new(group, state, disk.archive.clone());
+        let outgoing = Outgoing::new(group, state, disk.archive.clone(), disk.dir.sizes().section_bytes);
         Ok(Some(Snapshot { meta: codec::decode_snapshot_meta(meta)?, snapshot: SnapshotData::new(outgoing) }))
     }
 }

@@ -8,11 +8,14 @@ use futures_util::future::LocalBoxFuture;
 use ursula_common::{GroupId, Offset, StreamId};
 use ursula_wal::File;
 
-use super::{SECTION_BYTES, kind};
+use super::kind;
 use crate::archive::Archive;
 use crate::data_dir::{DataDir, TemporaryFile};
 use crate::raft::{SnapshotData, SnapshotSink, SnapshotSource};
 use crate::sections::Assembler;
+
+/// Of the file, read at a time.
+const READ_BYTES: u64 = 1 << 20;
 
 /// The file that a snapshot is kept in until it is whole.
 pub(crate) struct IncomingFile {
@@ -54,7 +57,7 @@ struct Reader {
 
 impl Reader {
     async fn read(&mut self) -> io::Result<Option<Bytes>> {
-        let wanted = (self.len - self.at).min(SECTION_BYTES as u64);
+        let wanted = (self.len - self.at).min(READ_BYTES);
         if wanted == 0 {
             return Ok(None);
         }

@@ -8,7 +8,7 @@ use futures_util::future::LocalBoxFuture;
 use ursula_common::{GroupId, Offset, StreamId};
 use ursula_stream_core::{State, StoredRange};
 
-use super::{SECTION_BYTES, kind};
+use super::kind;
 use crate::archive::Archive;
 use crate::raft::SnapshotSource;
 use crate::sections;
@@ -17,6 +17,7 @@ use crate::sections;
 pub(crate) struct Outgoing {
     group: GroupId,
     archive: Archive,
+    section_bytes: usize,
     /// Reads the state, until that was done.
     open: Option<ReadState>,
     /// What is left of the state.
@@ -30,14 +31,16 @@ pub(crate) struct Outgoing {
 type ReadState = Box<dyn FnOnce() -> io::Result<Bytes> + Send>;
 
 impl Outgoing {
-    /// The snapshot of a group whose state `open` reads. Nothing is read before it is asked for.
+    /// The snapshot of a group whose state `open` reads, in sections of about so many bytes. Nothing is read before it
+    /// is asked for.
     pub(crate) fn new(
         group: GroupId,
         open: impl FnOnce() -> io::Result<Bytes> + Send + 'static,
         archive: Archive,
+        section_bytes: usize,
     ) -> Outgoing {
         let (state, streams) = (Bytes::new(), VecDeque::new());
-        Outgoing { group, archive, open: Some(Box::new(open)), state, streams, ended: false }
+        Outgoing { group, archive, section_bytes, open: Some(Box::new(open)), state, streams, ended: false }
     }
 
     async fn read_state(&mut self) -> io::Result<()> {
@@ -55,12 +58,12 @@ impl Outgoing {
         let mut section = Vec::new();
         self.read_state().await?;
         if !self.state.is_empty() {
-            let part = self.state.split_to(self.state.len().min(SECTION_BYTES));
+            let part = self.state.split_to(self.state.len().min(self.section_bytes));
             sections::put(&mut section, kind::STATE, &part);
             return Ok(Some(section.into()));
         }
         while let Some(StoredRange { stream, start, end }) = self.streams.pop_front() {
-            let found = self.archive.read(self.group, stream, start, end, SECTION_BYTES).await?;
+            let found = self.archive.read(self.group, stream, start, end, self.section_bytes).await?;
             // A stream that has ended since the checkpoint has no bytes any more, and nobody will want them.
             if found.records.is_empty() {
                 continue;

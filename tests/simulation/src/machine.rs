@@ -13,6 +13,8 @@ use crate::clock::SimulatedClock;
 use crate::network;
 use crate::plan::Plan;
 
+/// Its log has records of 240 KiB at most.
+const SECTION_BYTES: usize = 64 << 10;
 /// Room on its disk.
 const DISK_BYTES: u64 = 256 << 20;
 
@@ -43,6 +45,7 @@ impl Machine {
             checkpoint_log_bytes: plan.checkpoint_log_bytes,
             entries_kept: plan.entries_kept,
             recent_bytes: plan.recent_bytes,
+            section_bytes: SECTION_BYTES,
         };
         let machine = Machine {
             host: format!("node-{id}"),

@@ -41,7 +41,7 @@ impl Shared {
             Ok(_) if stream.is_gone() => Ok(()),
             Ok(response) if response.status == 200 => {
                 count(&self.counters.tails, 1);
-                Ends::of(&response)
+                Ends::of(&stream, &response)
                     .and_then(|Ends { next, closed, .. }| stream.ledger().known_tail(since, next, closed))
             }
             Ok(response) if matches!(response.status, 404 | 410) => {
