@@ -39,6 +39,8 @@ pub struct Outcome {
     pub time: Duration,
     /// Calls of all disks.
     pub disk_calls: u64,
+    /// Whether a file was changed, so that a node may find damage.
+    pub damaged: bool,
 }
 
 /// What the host of the clients is told, and tells.
@@ -125,7 +127,7 @@ fn run(plan: &Plan) -> Outcome {
     desk.stop.send_replace(true);
     let ended = world.step_until(END_MAX, |world, clients_ended| {
         nemesis.keep_up(world);
-        clients_ended && orders.is_idle() || !is_good(world)
+        clients_ended && (orders.is_idle() || nemesis.hinders_changes()) || !is_good(world)
     });
     if !ended {
         let who = if orders.is_idle() { "clients" } else { "an operator" };
@@ -136,6 +138,7 @@ fn run(plan: &Plan) -> Outcome {
     Outcome {
         violations: world.violations,
         acked: found.map_or(0, Found::acked),
+        damaged: nemesis.damaged().is_some(),
         faults: nemesis.into_faults(),
         time: world.sim.elapsed(),
         disk_calls: world.machines.iter().map(|machine| machine.disk.calls()).sum(),

@@ -10,11 +10,13 @@ pub(super) enum Kind {
     PowerLoss,
     PowerLossOfMost,
     CrashAtCall,
+    CrashAfterCheckpoint,
     FailCall,
     PartitionNodes,
     Isolate,
     PartitionGateway,
     OneWay,
+    OldLeader,
     Delay,
     SlowLink,
     SlowDisk,
@@ -27,7 +29,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 26] = [
+    pub(super) const ALL: [Kind; 31] = [
         Kind::Kill,
         Kind::PowerLoss,
         Kind::PowerLoss,
@@ -36,6 +38,8 @@ impl Kind {
         Kind::CrashAtCall,
         Kind::CrashAtCall,
         Kind::CrashAtCall,
+        Kind::CrashAfterCheckpoint,
+        Kind::CrashAfterCheckpoint,
         Kind::FailCall,
         Kind::FailCall,
         Kind::PartitionNodes,
@@ -44,6 +48,9 @@ impl Kind {
         Kind::Isolate,
         Kind::PartitionGateway,
         Kind::OneWay,
+        Kind::OldLeader,
+        Kind::OldLeader,
+        Kind::OldLeader,
         Kind::Delay,
         Kind::Delay,
         Kind::SlowLink,
