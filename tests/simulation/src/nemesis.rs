@@ -59,6 +59,8 @@ enum Mend {
     Damage(usize, PathBuf, Range<u64>),
     /// See [`Nemesis::cut_leader_off`].
     CutLeaderOff,
+    /// See [`Nemesis::plan_damage`].
+    PlanDamage,
     /// See [`Nemesis::set_trap_for_checkpoint`].
     TrapForCheckpoint,
     OldLeaderReturns(usize, Vec<usize>),
@@ -200,6 +202,13 @@ impl Nemesis {
         up.choose(&mut self.random).copied()
     }
 
+    /// A machine that runs, rather the one that leads.
+    fn leader_or_any(&mut self) -> Option<usize> {
+        let any = self.any_up();
+        let leader = self.desk.leader().map(|node| node as usize - 1).filter(|leader| !self.down[*leader]);
+        leader.filter(|_| self.random.random_ratio(3, 4)).or(any)
+    }
+
     fn hosts(&self, world: &World) -> Vec<String> {
         world.machines.iter().map(|machine| machine.host.clone()).collect()
     }
@@ -252,9 +261,13 @@ impl Nemesis {
                 pairs(&one, &other, |one, other| world.sim.partition_oneway(one, other));
                 self.later(world, HOLD_MS, Mend::Repair(one, other));
             }
-            Kind::OldLeader | Kind::CrashAfterCheckpoint if self.desk.is_idle() => {
+            Kind::OldLeader | Kind::CrashAfterCheckpoint | Kind::Damage if self.desk.is_idle() => {
                 self.desk.order(Order::Look);
-                let harm = if kind == Kind::OldLeader { Mend::CutLeaderOff } else { Mend::TrapForCheckpoint };
+                let harm = match kind {
+                    Kind::OldLeader => Mend::CutLeaderOff,
+                    Kind::Damage => Mend::PlanDamage,
+                    _ => Mend::TrapForCheckpoint,
+                };
                 self.later_by(world, LOOK, harm);
             }
             Kind::Delay => {
@@ -308,8 +321,7 @@ impl Nemesis {
                 self.desk.order(Order::Drain(node));
             }
             Kind::Members if self.desk.is_idle() && !self.changed_members => self.change_members(world),
-            Kind::Damage => self.plan_damage(world),
-            Kind::OldLeader | Kind::CrashAfterCheckpoint | Kind::Drain | Kind::Members => {}
+            Kind::OldLeader | Kind::CrashAfterCheckpoint | Kind::Damage | Kind::Drain | Kind::Members => {}
         }
     }
 
@@ -395,6 +407,7 @@ impl Nemesis {
             Mend::GatewayClock(index) => self.gateway_clocks[index].be_wrong_by(0),
             Mend::Disarm(index) => self.traps[index].disarm(&world.machines[index].disk),
             Mend::CutLeaderOff => self.cut_leader_off(world),
+            Mend::PlanDamage => self.plan_damage(world),
             Mend::TrapForCheckpoint => self.set_trap_for_checkpoint(world),
             Mend::OldLeaderReturns(old, voters) => self.old_leader_returns(world, old, &voters),
             Mend::ProveBytes(index, file, from) => self.damage_when_proven(world, index, file, from),

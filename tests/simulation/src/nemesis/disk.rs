@@ -75,9 +75,7 @@ impl Nemesis {
 
     /// Stops a machine, rather the one that leads, when its next checkpoint is in its place while its log takes its time.
     pub(super) fn set_trap_for_checkpoint(&mut self, world: &mut World) {
-        let Some(any) = self.any_up() else { return };
-        let leader = self.desk.leader().map(|node| node as usize - 1).filter(|leader| !self.down[*leader]);
-        let index = leader.filter(|_| self.random.random_ratio(3, 4)).unwrap_or(any);
+        let Some(index) = self.leader_or_any() else { return };
         self.note(world, format!("node {} stops after a checkpoint", index + 1));
         self.slow_disk(world, index);
         self.arm(world, index, true, true, 0, |made, path| made == Call::SyncDir && !path.ends_with(LOG));
@@ -140,7 +138,7 @@ impl Nemesis {
 
     /// Soon changes bits of a machine, always of the same one.
     pub(super) fn plan_damage(&mut self, world: &World) {
-        let any = self.any_up();
+        let any = self.leader_or_any();
         let Some(index) = self.victim.or(any).filter(|index| !self.down[*index]) else { return };
         let disk = &world.machines[index].disk;
         let mut files: Vec<PathBuf> = disk.files().into_iter().filter(|file| is_log(file)).collect();

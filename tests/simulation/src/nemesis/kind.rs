@@ -29,7 +29,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 31] = [
+    pub(super) const ALL: [Kind; 33] = [
         Kind::Kill,
         Kind::PowerLoss,
         Kind::PowerLoss,
@@ -60,6 +60,8 @@ impl Kind {
         Kind::KillGateway,
         Kind::Drain,
         Kind::Members,
+        Kind::Damage,
+        Kind::Damage,
         Kind::Damage,
     ];
 
