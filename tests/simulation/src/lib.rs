@@ -4,6 +4,7 @@
 //! process simulates one seed and ends: what is random, and what is static, begins anew with each.
 
 mod clock;
+mod damage;
 mod determinism;
 mod gateway;
 mod machine;

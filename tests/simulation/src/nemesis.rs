@@ -1,6 +1,7 @@
 //! Faults: which, when, for how long, and how they are mended. All of it follows from the seed.
 
 mod disk;
+mod election;
 mod island;
 mod kind;
 
@@ -31,6 +32,8 @@ const REST_MS: Range<u64> = 200..1000;
 const HOLD_MS: Range<u64> = 200..2500;
 /// How long a machine is down, in milliseconds.
 const DOWN_MS: Range<u64> = 50..2000;
+/// So long it takes to look who leads.
+const LOOK: Duration = Duration::from_millis(100);
 /// How wrong a clock can be.
 const CLOCK_JUMPS_MS: [i64; 6] = [-86_400_000, -3_600_000, -5_000, 5_000, 3_600_000, 86_400_000];
 /// What a slow link takes for each message, in milliseconds.
@@ -56,8 +59,16 @@ enum Mend {
     Leap(Vec<usize>),
     /// A call of the disk was to fail, and none came.
     Disarm(usize),
-    /// Not a cure: some of these bits of a file change now.
+    /// No cure: bits of a file from there on are to change, and then some of them do.
+    ProveBytes(usize, PathBuf, u64),
     Damage(usize, PathBuf, Range<u64>),
+    /// See [`Nemesis::cut_leader_off`].
+    CutLeaderOff,
+    /// See [`Nemesis::plan_damage`].
+    PlanDamage,
+    /// See [`Nemesis::set_trap_for_checkpoint`].
+    TrapForCheckpoint,
+    OldLeaderReturns(usize, Vec<usize>),
 }
 
 /// See the module.
@@ -141,7 +152,6 @@ impl Nemesis {
     pub(crate) fn damaged(&self) -> Option<u64> {
         self.victim.filter(|_| self.damaged).map(|index| index as u64 + 1)
     }
-
     /// The power goes once more, for all; then everything is mended at once.
     pub(crate) fn end(&mut self, world: &mut World) {
         tracing::info!("everything is mended");
@@ -152,9 +162,19 @@ impl Nemesis {
         for trap in 0..self.traps.len() {
             self.later_by(world, Duration::ZERO, Mend::Disarm(trap));
         }
-        let cures = |mend: &Mend| !matches!(mend, Mend::Damage(..) | Mend::Strand(..) | Mend::Leap(_));
-        for (_, mend) in std::mem::take(&mut self.later).into_iter().filter(|(_, mend)| cures(mend)) {
-            self.repair(world, mend);
+        for (_, mend) in std::mem::take(&mut self.later) {
+            let harms = matches!(
+                mend,
+                Mend::ProveBytes(..)
+                    | Mend::Damage(..)
+                    | Mend::CutLeaderOff
+                    | Mend::OldLeaderReturns(..)
+                    | Mend::Strand(..)
+                    | Mend::Leap(_)
+            );
+            if !harms {
+                self.repair(world, mend);
+            }
         }
         self.look_after_machines(world);
     }
@@ -188,6 +208,13 @@ impl Nemesis {
         up.choose(&mut self.random).copied()
     }
 
+    /// A machine that runs, rather the one that leads.
+    fn leader_or_any(&mut self) -> Option<usize> {
+        let any = self.any_up();
+        let leader = self.desk.leader().map(|node| node as usize - 1).filter(|leader| !self.down[*leader]);
+        leader.filter(|_| self.random.random_ratio(3, 4)).or(any)
+    }
+
     fn hosts(&self, world: &World) -> Vec<String> {
         world.machines.iter().map(|machine| machine.host.clone()).collect()
     }
@@ -200,7 +227,11 @@ impl Nemesis {
     }
 
     fn strike(&mut self, world: &mut World) {
-        let kind = *self.kinds.choose(&mut self.random).expect("there are faults");
+        let mut kind = *self.kinds.choose(&mut self.random).expect("there are faults");
+        if self.faults.is_empty() && self.random.random_ratio(1, 5) {
+            // It needs a cluster that is well.
+            kind = Kind::OldLeader;
+        }
         match kind {
             Kind::Kill => self.stop_one(world, false),
             Kind::PowerLoss => self.stop_one(world, true),
@@ -236,6 +267,15 @@ impl Nemesis {
                 pairs(&one, &other, |one, other| world.sim.partition_oneway(one, other));
                 self.later(world, HOLD_MS, Mend::Repair(one, other));
             }
+            Kind::OldLeader | Kind::CrashAfterCheckpoint | Kind::Damage if self.desk.is_idle() => {
+                self.desk.order(Order::Look);
+                let harm = match kind {
+                    Kind::OldLeader => Mend::CutLeaderOff,
+                    Kind::Damage => Mend::PlanDamage,
+                    _ => Mend::TrapForCheckpoint,
+                };
+                self.later_by(world, LOOK, harm);
+            }
             Kind::Delay => {
                 let (one, other) = self.split(self.hosts(world));
                 self.note(world, format!("what is between {one:?} and {other:?} comes later"));
@@ -250,10 +290,8 @@ impl Nemesis {
                 self.later(world, HOLD_MS, Mend::Quicken(one, other));
             }
             Kind::SlowDisk => {
-                let (index, time) = (self.random.random_range(0..world.machines.len()), self.time(SLOW_DISK_MS));
-                self.note(world, format!("the disk of node {} takes {time:?}", index + 1));
-                world.machines[index].set_disk_max(time);
-                self.later(world, HOLD_MS, Mend::QuickenDisk(index));
+                let index = self.random.random_range(0..world.machines.len());
+                self.slow_disk(world, index);
             }
             Kind::FullDisk => {
                 let index = self.random.random_range(0..world.machines.len());
@@ -290,12 +328,8 @@ impl Nemesis {
                 self.note(world, format!("node {node} is drained"));
                 self.desk.order(Order::Drain(node));
             }
-            // A node without its replica of group 0 may lead others, whose members stay as they are until it is repaired.
-            Kind::Members if self.desk.is_idle() && !self.changed_members && self.victim.is_none() => {
-                self.change_members(world);
-            }
-            Kind::Damage if !self.changed_members => self.plan_damage(world),
-            Kind::Drain | Kind::Members | Kind::Damage => {}
+            Kind::Members if self.desk.is_idle() && !self.changed_members => self.change_members(world),
+            Kind::OldLeader | Kind::CrashAfterCheckpoint | Kind::Damage | Kind::Drain | Kind::Members => {}
         }
     }
 
@@ -321,6 +355,13 @@ impl Nemesis {
         self.note(world, format!("{one:?} and {other:?} are cut off from each other"));
         pairs(&one, &other, |one, other| world.sim.partition(one, other));
         self.later(world, HOLD_MS, Mend::Repair(one, other));
+    }
+
+    fn slow_disk(&mut self, world: &World, index: usize) {
+        let time = self.time(SLOW_DISK_MS);
+        self.note(world, format!("the disk of node {} takes {time:?}", index + 1));
+        world.machines[index].set_disk_max(time);
+        self.later(world, HOLD_MS, Mend::QuickenDisk(index));
     }
 
     fn stop_one(&mut self, world: &mut World, power: bool) {
@@ -375,6 +416,11 @@ impl Nemesis {
             Mend::Strand(node, gateway, late) => self.strand(world, node, gateway, Some(late)),
             Mend::Leap(indexes) => self.leap(world, &indexes),
             Mend::Disarm(index) => self.traps[index].disarm(&world.machines[index].disk),
+            Mend::CutLeaderOff => self.cut_leader_off(world),
+            Mend::PlanDamage => self.plan_damage(world),
+            Mend::TrapForCheckpoint => self.set_trap_for_checkpoint(world),
+            Mend::OldLeaderReturns(old, voters) => self.old_leader_returns(world, old, &voters),
+            Mend::ProveBytes(index, file, from) => self.damage_when_proven(world, index, file, from),
             Mend::Damage(index, file, bits) => self.damage(world, index, &file, bits),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use ursula_common::cluster::{Cluster, ClusterChange, ClusterOp, Form, NewNode, NodeState, Placement};
 use ursula_common::placement::{SlotTable, plan::plan};
 use ursula_common::{ClusterId, GroupId, NodeId};
-use ursula_proto::admin::v1::{DescribeRequest, JoinRequest, NodeStatus, Peer, Role};
+use ursula_proto::admin::v1::{DescribeRequest, GroupStatus, JoinRequest, NodeStatus, Peer, Role};
 use ursula_proto::{AdminClient, admin_client, cluster_id_bytes};
 
 use crate::{network, replicas};
@@ -33,6 +33,8 @@ pub(crate) enum Order {
     Add(u64),
     /// Takes a node out.
     Remove(u64),
+    /// Looks who leads.
+    Look,
     /// Waits until every node hosts what it should, and has every byte of it.
     Inspect {
         /// But this one, whose files are damaged.
@@ -47,12 +49,19 @@ pub(crate) struct Desk {
     /// Orders that are not done.
     open: Arc<AtomicUsize>,
     trouble: Trouble,
+    /// See [`Desk::leader`].
+    leader: Arc<AtomicU64>,
 }
 
 /// What is wrong at this moment; for messages.
 type Trouble = Arc<Mutex<Option<String>>>;
 
 impl Desk {
+    /// The node that led most groups of streams when [`Order::Look`] was done last.
+    pub(crate) fn leader(&self) -> Option<u64> {
+        Some(self.leader.load(Ordering::Relaxed)).filter(|node| *node > 0)
+    }
+
     pub(crate) fn order(&self, order: Order) {
         self.open.fetch_add(1, Ordering::Relaxed);
         let _ = self.orders.send(order);
@@ -72,6 +81,8 @@ impl Desk {
 const PAUSE: Duration = Duration::from_millis(200);
 /// A call may take so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// Who does not answer within this time does not lead, as far as it matters.
+const GLANCE: Duration = Duration::from_millis(50);
 /// How long a node stays drained.
 const DRAINED: Duration = Duration::from_secs(1);
 
@@ -82,15 +93,17 @@ pub(crate) struct Operator {
     orders: mpsc::UnboundedReceiver<Order>,
     open: Arc<AtomicUsize>,
     trouble: Trouble,
+    leader: Arc<AtomicU64>,
 }
 
 impl Operator {
     /// `hosts` are those of node 1, node 2 and so on.
     pub(crate) fn new(seed: u64, hosts: Vec<String>) -> (Operator, Desk) {
         let (sender, orders) = mpsc::unbounded_channel();
-        let (open, trouble) = (Arc::<AtomicUsize>::default(), Trouble::default());
-        let desk = Desk { orders: sender, open: open.clone(), trouble: trouble.clone() };
-        (Operator { cluster: ClusterId(u128::from(seed) + 1), hosts, orders, open, trouble }, desk)
+        let (open, leader) = (Arc::<AtomicUsize>::default(), Arc::<AtomicU64>::default());
+        let trouble = Trouble::default();
+        let desk = Desk { orders: sender, open: open.clone(), trouble: trouble.clone(), leader: leader.clone() };
+        (Operator { cluster: ClusterId(u128::from(seed) + 1), hosts, orders, open, trouble, leader }, desk)
     }
 
     pub(crate) async fn run(mut self) {
@@ -99,6 +112,7 @@ impl Operator {
                 Order::Form { nodes, groups } => self.form(nodes, groups).await,
                 Order::Drain(node) => self.drain(NodeId(node)).await,
                 Order::Add(node) => self.add(node).await,
+                Order::Look => self.look().await,
                 Order::Remove(node) => self.remove(NodeId(node)).await,
                 Order::Inspect { except } => self.inspect(except).await,
             }
@@ -126,6 +140,19 @@ impl Operator {
             all.extend(self.describe(node).await);
         }
         all
+    }
+
+    async fn look(&self) {
+        let mut all = Vec::new();
+        for node in 1..=self.hosts.len() as u64 {
+            all.extend(timeout(GLANCE, self.describe(node)).await.ok().flatten());
+        }
+        let leads = |status: &&NodeStatus| {
+            let leads = |group: &&GroupStatus| group.group > 0 && group.role() == Role::Leader;
+            status.hosted.iter().filter(leads).count()
+        };
+        let leader = all.iter().filter(|status| leads(status) > 0).max_by_key(leads);
+        self.leader.store(leader.map_or(0, |status| status.node), Ordering::Relaxed);
     }
 
     async fn known(&self, node: u64) -> NodeStatus {

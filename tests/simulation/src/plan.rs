@@ -74,10 +74,11 @@ impl Plan {
             groups: choose(&[1, 2, 3]) as u32,
             cores: choose(&[1, 1, 2]) as usize,
             ring_bytes: choose(&[16 << 10, 64 << 10, 1 << 20]) as usize,
-            segment_bytes: choose(&[256 << 10, 512 << 10]),
+            // What a snapshot has of a stream goes into one record, if it is not more than 1 MiB.
+            segment_bytes: if load.doublings > 0 { 1 << 20 } else { choose(&[256 << 10, 512 << 10]) },
             checkpoint_log_bytes: choose(&[8 << 10, 32 << 10, 1 << 20]),
             entries_kept: choose(&[4, 32, 1000]),
-            recent_bytes: choose(&[0, 4 << 10, 1 << 20]) as usize,
+            recent_bytes: choose(&[0, 0, 4 << 10, 1 << 20]) as usize,
             latency_min,
             latency_max: latency_min + Duration::from_millis(choose(&[2, 6, 20])),
             disk_max: Duration::from_micros(choose(&[500, 2000, 8000])),

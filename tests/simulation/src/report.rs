@@ -1,9 +1,12 @@
 //! One seed in this process, and what is said about it.
 
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, filter, fmt};
 
+use crate::damage::Complaints;
 use crate::plan::Plan;
 use crate::simulation::{Outcome, simulate};
 use crate::trace::Fingerprint;
@@ -23,14 +26,20 @@ pub fn report(plan: &Plan, verbose: bool, trace: bool, tell: &mut dyn FnMut(&str
     let messages = verbose.then(|| fmt::layer().with_timer(Since).with_filter(EnvFilter::new(directives)));
     let counted = filter::filter_fn(|metadata| Fingerprint::counts(metadata.target()));
     let traced = trace.then(|| fingerprint.clone().with_filter(counted));
-    if verbose || trace {
-        tracing_subscriber::registry().with(messages).with(traced).init();
-    }
+    let complaints = Complaints::default();
+    let of_nodes =
+        filter::filter_fn(|metadata| *metadata.level() == Level::ERROR && Complaints::listens_to(metadata.target()));
+    let heard = complaints.clone().with_filter(of_nodes.with_max_level_hint(LevelFilter::ERROR));
+    tracing_subscriber::registry().with(messages).with(traced).with(heard).init();
     if verbose {
         tell(&format!("{plan:#?}"));
     }
-    let outcome = simulate(plan);
-    let Outcome { violations, acked, faults, time, disk_calls } = &outcome;
+    let mut outcome = simulate(plan);
+    if !outcome.damaged {
+        let complaint = complaints.first().map(|said| format!("a node whose files nobody changed says: {said}"));
+        outcome.violations.extend(complaint);
+    }
+    let Outcome { violations, acked, faults, time, disk_calls, .. } = &outcome;
     if verbose {
         faults.iter().for_each(|fault| tell(fault));
     }

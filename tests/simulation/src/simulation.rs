@@ -39,6 +39,8 @@ pub struct Outcome {
     pub time: Duration,
     /// Calls of all disks.
     pub disk_calls: u64,
+    /// Whether a file was changed, so that a node may find damage.
+    pub damaged: bool,
 }
 
 /// What the host of the clients is told, and tells.
@@ -137,6 +139,7 @@ fn run(plan: &Plan) -> Outcome {
     Outcome {
         violations: world.violations,
         acked: found.map_or(0, Found::acked),
+        damaged: nemesis.damaged().is_some(),
         faults: nemesis.into_faults(),
         time: world.sim.elapsed(),
         disk_calls: world.machines.iter().map(|machine| machine.disk.calls()).sum(),

@@ -12,7 +12,7 @@ use rand::seq::IndexedRandom as _;
 use ursula_wal::io::FaultIo;
 use ursula_wal::io::fault::{Call, Fault};
 
-use super::{DOWN_MS, HOLD_MS, Mend, Nemesis};
+use super::{DOWN_MS, HOLD_MS, Mend, Nemesis, pairs};
 use crate::simulation::World;
 
 /// What was done to a disk.
@@ -31,32 +31,76 @@ impl Trap {
     }
 }
 
-/// Calls that change something, which are those that may not fail unnoticed.
-const CALLS: [Call; 6] = [Call::Write, Call::Sync, Call::Sync, Call::Rename, Call::SyncDir, Call::Create];
-/// The fault is at one of so many next calls of its kind.
-const CALLS_AHEAD: u32 = 40;
-/// So many bits are flipped at a time, at most...
+/// Calls that change something, which are those that may not fail unnoticed; the fault is at one of so many next calls
+/// of its kind.
+const CALLS: [(Call, u32); 7] = [
+    (Call::Write, 40),
+    (Call::Sync, 40),
+    (Call::Sync, 10),
+    (Call::Rename, 5),
+    (Call::SyncDir, 20),
+    (Call::SyncDir, 5),
+    (Call::Create, 5),
+];
+/// The folder of the log.
+const LOG: &str = "log";
+/// So many bits are flipped at a time, at most.
 const FLIPS_MAX: u32 = 8;
-/// ...and sometimes among so many at the end of what was written.
-const END_BITS: u64 = 8 * (8 << 10);
+/// How long a node lags before what it lacks is damaged elsewhere.
+const LAGS: Duration = Duration::from_millis(600);
 /// What was written so long ago is followed by a mark, or something else that proves that it was synced: before that,
 /// damage looks like a write that a crash cut off.
 const PROVEN_AFTER: Duration = Duration::from_secs(1);
 
 impl Nemesis {
-    /// Makes a call of a disk fail, or its machine stop there.
+    /// Makes a call of a disk fail, or its machine stop there or right after it; sometimes calls take their time.
     pub(super) fn set_trap(&mut self, world: &mut World, crashes: bool) {
         let Some(index) = self.any_up() else { return };
-        let call = *CALLS.choose(&mut self.random).expect("some calls");
-        let mut left = self.random.random_range(1..CALLS_AHEAD);
-        let what = if crashes { "stops at" } else { "fails" };
-        self.note(world, format!("node {} {what} call {left} of kind {call:?}", index + 1));
+        let (call, ahead) = *CALLS.choose(&mut self.random).expect("some calls");
+        let left = self.random.random_range(0..ahead);
+        let after = crashes && self.random.random_ratio(1, 2);
+        let what = if !crashes {
+            "fails"
+        } else if after {
+            "stops after"
+        } else {
+            "stops at"
+        };
+        self.note(world, format!("node {} {what} call {} of kind {call:?}", index + 1, left + 1));
+        if self.random.random_ratio(1, 3) {
+            self.slow_disk(world, index);
+        }
+        self.arm(world, index, crashes, after, left, move |made, _| made == call);
+    }
+
+    /// Stops a machine, rather the one that leads, when its next checkpoint is in its place while its log takes its time.
+    pub(super) fn set_trap_for_checkpoint(&mut self, world: &mut World) {
+        let Some(index) = self.leader_or_any() else { return };
+        self.note(world, format!("node {} stops after a checkpoint", index + 1));
+        self.slow_disk(world, index);
+        self.arm(world, index, true, true, 0, |made, path| made == Call::SyncDir && !path.ends_with(LOG));
+    }
+
+    /// Sets a trap for the call after `left` others that count; or, if the machine is to stop, for the one after that.
+    fn arm(
+        &mut self,
+        world: &World,
+        index: usize,
+        crashes: bool,
+        after: bool,
+        mut left: u32,
+        counts: impl Fn(Call, &Path) -> bool + Send + 'static,
+    ) {
         let sprung = Arc::<AtomicBool>::default();
         self.traps[index].sprung = sprung.clone();
         self.traps[index].crashes = crashes;
-        world.machines[index].disk.watch(move |_: u64, made: Call, _: &Path| {
-            left -= u32::from(made == call && left > 0);
-            if made != call || left > 0 || sprung.swap(true, Ordering::Relaxed) {
+        let mut reached = false;
+        world.machines[index].disk.watch(move |_: u64, made: Call, path: &Path| {
+            let counted = counts(made, path);
+            let springs = if reached { after } else { counted && left == 0 && !after };
+            reached |= counted && left == 0;
+            left -= u32::from(counted && left > 0);
+            if !springs || sprung.swap(true, Ordering::Relaxed) {
                 return None;
             }
             Some(if crashes { Fault::Crash } else { Fault::Fail(ErrorKind::Other) })
@@ -94,20 +138,38 @@ impl Nemesis {
 
     /// Soon changes bits of a machine, always of the same one.
     pub(super) fn plan_damage(&mut self, world: &World) {
-        let any = self.any_up();
+        let any = self.leader_or_any();
         let Some(index) = self.victim.or(any).filter(|index| !self.down[*index]) else { return };
         let disk = &world.machines[index].disk;
         let mut files: Vec<PathBuf> = disk.files().into_iter().filter(|file| is_log(file)).collect();
-        // What was written last is what replicas want that lag.
-        if self.random.random_ratio(1, 2) {
+        let lags = self.random.random_ratio(1, 2);
+        if lags {
             files.drain(..files.len().saturating_sub(1));
         }
         let Some(file) = files.choose(&mut self.random) else { return };
-        let end = disk.contents(file).map_or(0, |bytes| used(&bytes) as u64 * 8);
-        let first = if self.random.random_ratio(1, 2) { 0 } else { end.saturating_sub(END_BITS) };
-        if first < end {
-            self.victim = Some(index);
-            self.later_by(world, PROVEN_AFTER, Mend::Damage(index, file.clone(), first..end));
+        self.victim = Some(index);
+        let file = file.clone();
+        if lags {
+            // What comes now is wanted later by a node that is cut off, in whatever state it is then.
+            let mut others = self.hosts(world);
+            let victim = others.remove(index);
+            let alone = others.swap_remove(self.random.random_range(0..others.len()));
+            others.push(victim);
+            self.note(world, format!("{alone} is cut off before damage"));
+            pairs(std::slice::from_ref(&alone), &others, |one, other| world.sim.partition(one, other));
+            self.later_by(world, LAGS + PROVEN_AFTER + PROVEN_AFTER / 10, Mend::Repair(vec![alone], others));
+            let from = used_bits(disk, &file);
+            self.later_by(world, LAGS, Mend::ProveBytes(index, file, from));
+        } else {
+            self.later_by(world, Duration::ZERO, Mend::ProveBytes(index, file, 0));
+        }
+    }
+
+    /// Bits of a file from there on may change when they are proven to have been synced.
+    pub(super) fn damage_when_proven(&mut self, world: &World, index: usize, file: PathBuf, from: u64) {
+        let to = used_bits(&world.machines[index].disk, &file);
+        if from < to {
+            self.later_by(world, PROVEN_AFTER, Mend::Damage(index, file, from..to));
         }
     }
 
@@ -131,6 +193,7 @@ fn is_log(file: &Path) -> bool {
 }
 
 /// Up to the last byte that is not zero.
-fn used(bytes: &[u8]) -> usize {
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+fn used_bits(disk: &FaultIo, file: &Path) -> u64 {
+    let last = disk.contents(file).and_then(|bytes| bytes.iter().rposition(|byte| *byte != 0));
+    last.map_or(0, |last| (last as u64 + 1) * 8)
 }

@@ -10,11 +10,13 @@ pub(super) enum Kind {
     PowerLoss,
     PowerLossOfMost,
     CrashAtCall,
+    CrashAfterCheckpoint,
     FailCall,
     PartitionNodes,
     Isolate,
     PartitionGateway,
     OneWay,
+    OldLeader,
     Delay,
     SlowLink,
     SlowDisk,
@@ -29,7 +31,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 30] = [
+    pub(super) const ALL: [Kind; 37] = [
         Kind::Kill,
         Kind::PowerLoss,
         Kind::PowerLoss,
@@ -38,6 +40,8 @@ impl Kind {
         Kind::CrashAtCall,
         Kind::CrashAtCall,
         Kind::CrashAtCall,
+        Kind::CrashAfterCheckpoint,
+        Kind::CrashAfterCheckpoint,
         Kind::FailCall,
         Kind::FailCall,
         Kind::PartitionNodes,
@@ -46,6 +50,9 @@ impl Kind {
         Kind::Isolate,
         Kind::PartitionGateway,
         Kind::OneWay,
+        Kind::OldLeader,
+        Kind::OldLeader,
+        Kind::OldLeader,
         Kind::Delay,
         Kind::Delay,
         Kind::SlowLink,
@@ -59,6 +66,8 @@ impl Kind {
         Kind::KillGateway,
         Kind::Drain,
         Kind::Members,
+        Kind::Damage,
+        Kind::Damage,
         Kind::Damage,
     ];
 
