@@ -138,11 +138,7 @@ impl Cluster {
         let target = self.locate(key, inherited).await?;
         let group = target.group;
         let request = request(target);
-        let range = self.ask(group, |asked| {
-            let applied_is_enough = request.applied_is_enough && asked.stands_in;
-            let request = RangeRequest { applied_is_enough, ..request.clone() };
-            async move { asked.link.read(request).await }
-        });
+        let range = self.ask(group, |asked| asked.read(request.clone()));
         Ok((group, range.await?))
     }
 

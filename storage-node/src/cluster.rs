@@ -160,10 +160,10 @@ impl ClusterSide {
         if !hosting.refused().contains_key(&group) {
             return refuse(format!("node {me} does not refuse group {group}: there is nothing to repair"));
         }
-        if !retire::is_let_go(self, group).await {
+        let Some(forgotten) = retire::let_go(self, group).await else {
             return refuse(format!("the leader of group {group} has not let node {me} go yet: try again"));
-        }
-        hosting.forget(group).await?;
+        };
+        hosting.forget(forgotten).await?;
         hosting.host(group).await
     }
 

@@ -27,8 +27,8 @@ use crate::platform::{Platform, Sizes};
 use crate::runtime::Runtime;
 pub(crate) use checkpoints::TemporaryFile;
 pub(crate) use files::read_all;
-pub(crate) use identity::Standing;
 use identity::{FORMAT, Identity};
+pub(crate) use identity::{Forgotten, Standing};
 pub(crate) use upkeep::Needs;
 
 const LOCK: &str = "lock";

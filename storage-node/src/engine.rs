@@ -13,7 +13,7 @@ use ursula_proto::NodeChannel;
 
 use crate::cluster::{Hosting, Identity, Leads, Peer, Refusals, ReplicaCommand, ReplicaStatus};
 use crate::core::{Notices, Order, RequestKind};
-use crate::data_dir::{DataDir, Standing};
+use crate::data_dir::{DataDir, Forgotten, Standing};
 use crate::directory::Directory;
 use crate::peers::{PeerAddress, Peers};
 use crate::platform::Connect;
@@ -153,8 +153,8 @@ impl Hosting for Engine {
         self.order(group, Order::Host).await
     }
 
-    async fn forget(&self, group: GroupId) -> Result<(), Error> {
-        self.order(group, Order::Forget).await
+    async fn forget(&self, forgotten: Forgotten) -> Result<(), Error> {
+        self.order(GroupId(forgotten.group), |reply| Order::Forget(forgotten, reply)).await
     }
 
     fn hosted(&self) -> BTreeSet<GroupId> {

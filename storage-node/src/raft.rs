@@ -17,7 +17,7 @@ mod orders;
 mod snapshot;
 mod types;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +27,8 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
 use openraft::storage::RaftLogStorage;
-use openraft::{RaftLogReader, ServerState};
+use openraft::{Config, RaftLogReader, ServerState};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout};
 use tracing::error;
 use ursula_common::{Error, GroupId, NodeId};
@@ -43,7 +44,7 @@ pub(crate) use {
 
 use crate::archive::{Archive, Places, Stored};
 use crate::checkpoint::StateParts;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Forgotten};
 use crate::journal::Journal;
 use crate::peers::Peers;
 use config::{CONFIRM_TIMEOUT, READ_LEASE, RESTART_SILENCE, config};
@@ -78,6 +79,8 @@ pub(crate) struct Replica<M: StateMachine> {
     acks: Rc<Acks>,
     /// Votes for nobody before that: it may have promised not to, and have forgotten.
     silent_until: Option<Instant>,
+    /// What its log must have before it votes, until it has that.
+    forgotten: Rc<Cell<Option<Forgotten>>>,
     /// Its references count the questions of others that are under way, and itself.
     questions: Rc<()>,
     /// Its references count the snapshots that arrive, and itself.
@@ -102,6 +105,21 @@ const LOG_BYTES_MAX: usize = 512 << 10;
 const LOG_ENTRIES_MAX: usize = 128;
 /// With several members the log is kept for those who are behind, up to so many times that.
 const LOG_PATIENCE: usize = 16;
+
+/// Lets a replica vote and stand again when its log has what one had that was forgotten.
+async fn remember<M: StateMachine>(raft: Raft<M>, forgotten: Rc<Cell<Option<Forgotten>>>) {
+    let mut metrics = raft.metrics();
+    while let Some(wanted) = forgotten.get() {
+        let last = raft.with_raft_state(|state| state.log_ids.last().copied()).await;
+        let Ok(last) = last else { return };
+        if last.is_some_and(|last| (last.committed_leader_id().term, last.index()) >= (wanted.term, wanted.last)) {
+            forgotten.set(None);
+            raft.runtime_config().elect(true);
+        } else if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
 
 impl<M: StateMachine> Replica<M> {
     /// Starts the replica. It takes part in its group as soon as it is a member of one: see
@@ -140,13 +158,21 @@ impl<M: StateMachine> Replica<M> {
     ) -> io::Result<Self> {
         let node = peers.node();
         let was_here = storage.get_log_reader().await.read_vote().await?.is_some();
-        let config = Arc::new(config(group).validate().map_err(io::Error::other)?);
+        let forgotten = match &log {
+            Log::Memory(_) => None,
+            Log::Disk(disk) => disk.dir.forgotten(group),
+        };
+        let config = Config { enable_elect: forgotten.is_none(), ..config(group) };
+        let config = Arc::new(config.validate().map_err(io::Error::other)?);
         let acks = Rc::new(Acks::default());
         let network = Network { group, peers, acks: acks.clone() };
         let raft = Raft::new(node.0, config, network, storage, machine).await.map_err(io::Error::other)?;
         let silent_until = was_here.then(|| Instant::now() + RESTART_SILENCE);
-        let (questions, installing) = (Rc::new(()), Rc::new(()));
-        Ok(Replica { raft, log, acks, silent_until, questions, installing })
+        let (questions, installing, forgotten) = (Rc::new(()), Rc::new(()), Rc::new(Cell::new(forgotten)));
+        if forgotten.get().is_some() {
+            spawn_local(remember(raft.clone(), forgotten.clone()));
+        }
+        Ok(Replica { raft, log, acks, silent_until, forgotten, questions, installing })
     }
 
     /// Waits until this replica leads its group.

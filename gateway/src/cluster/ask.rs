@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use ursula_common::{Error, GroupId, NodeId};
 
 use super::view::{View, Views};
 use crate::jitter::Jitter;
-use crate::link::Link;
+use crate::link::{Link, RangeRequest, ReadRange};
 use crate::metrics::Metrics;
 
 /// A node that is silent for so long gets company: the same is asked of another one.
@@ -27,6 +27,28 @@ pub(crate) struct Asked {
     pub(crate) link: Link,
     /// It is not known to lead.
     pub(crate) stands_in: bool,
+    /// Who is believed to lead instead.
+    leader: Option<Link>,
+}
+
+impl Asked {
+    /// Reads at a leader, or what a replica has that stands in for one. Such a replica has to know which stream is meant:
+    /// if the question does not say so, a leader may, even one that cannot read its own bytes.
+    pub(super) async fn read(self, mut request: RangeRequest) -> Result<ReadRange, Error> {
+        request.applied_is_enough &= self.stands_in;
+        let answer = self.link.read(request.clone()).await;
+        let is_refused = request.applied_is_enough && matches!(answer, Err(Error::NotLeader { .. }));
+        let Some(leader) = self.leader.filter(|_| is_refused && request.target.inherited.is_none()) else {
+            return answer;
+        };
+        match timeout(HEDGE_AFTER, leader.describe(request.target.clone())).await {
+            Ok(Ok(info)) => {
+                request.target.inherited = Some(info.id);
+                self.link.read(request).await
+            }
+            _ => answer,
+        }
+    }
 }
 
 /// One question about a group.
@@ -120,7 +142,9 @@ impl Round {
         let found = left.find_map(|node| Some((node, view.link(node)?.clone())));
         Ok(found.map(|(node, link)| {
             self.running.push(node);
-            Asked { node, link, stands_in: placement.leader != Some(node) }
+            let leader = placement.leader.filter(|leader| *leader != node);
+            let leader = leader.and_then(|leader| view.link(leader).cloned());
+            Asked { node, link, stands_in: placement.leader != Some(node), leader }
         }))
     }
 }

@@ -40,6 +40,8 @@ struct State {
     unreachable: bool,
     /// While set, the node answers nothing about it.
     silent: bool,
+    /// The node cannot read its bytes.
+    damaged: bool,
 }
 
 impl Stored {
@@ -83,6 +85,10 @@ impl Stored {
         self.state.send_modify(|state| state.silent = silent);
     }
 
+    pub(crate) fn damage(&self) {
+        self.state.send_modify(|state| state.damaged = true);
+    }
+
     /// Breaks the connection of every tail; new ones can be opened if `reachable`.
     pub(crate) fn break_tails(&self, reachable: bool) {
         self.state.send_modify(|state| {
@@ -119,9 +125,13 @@ impl Stored {
             return Ok(chunks);
         }
         if role == Role::Leads {
-            return Ok(vec![self.range(request)?]);
+            let damaged = self.state.borrow().damaged;
+            return if damaged { Err(Some(Error::Unavailable)) } else { Ok(vec![self.range(request)?]) };
         }
-        if !request.applied_is_enough {
+        let from = request.from.and_then(|from| from.position);
+        let says_which = matches!(from, Some(v1::position::Position::Offset(1..))) && self.fork.is_none();
+        let says_which = says_which || request.target.as_ref().is_some_and(|target| target.inherited_id.is_some());
+        if !request.applied_is_enough || !says_which {
             return Err(None);
         }
         let mut chunk = self.range(request).map_err(|_| None)?;

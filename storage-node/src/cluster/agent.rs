@@ -211,9 +211,7 @@ impl Agent {
 
     /// Lets a group go that belongs elsewhere, when its leader has let this node go.
     async fn retire(&mut self, cluster: &Cluster, group: GroupId) {
-        if !retire::is_dismissed(&self.side, cluster, group).await {
-            return;
-        }
+        let Some(forgotten) = retire::dismissed(&self.side, cluster, group).await else { return };
         if let Some(reconciler) = self.groups.remove(&group) {
             reconciler.abort();
         }
@@ -224,7 +222,7 @@ impl Agent {
         {
             return warn!(%error, "that this node was removed could not be kept; tried again");
         }
-        match self.side.hosting().forget(group).await {
+        match self.side.hosting().forget(forgotten).await {
             Ok(()) => info!(%group, "group is elsewhere now; its replica here is forgotten"),
             Err(error) => warn!(%group, %error, "a replica cannot be forgotten; tried again"),
         }

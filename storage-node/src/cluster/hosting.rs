@@ -12,7 +12,7 @@ use ursula_common::verb::OpResult;
 use ursula_common::{ClusterId, Error, GroupId, NodeId};
 use ursula_proto::NodeChannel;
 
-use crate::data_dir::Standing;
+use crate::data_dir::{Forgotten, Standing};
 
 /// Who this node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,8 +141,9 @@ pub(crate) trait Hosting: Send + Sync + 'static {
     /// with the sentence.
     async fn host(&self, group: GroupId) -> Result<(), Error>;
 
-    /// Stops the replica of a group, if it is there, and forgets everything about it.
-    async fn forget(&self, group: GroupId) -> Result<(), Error>;
+    /// Stops the replica of a group, if it is there, and forgets everything about it but what a new one must have before
+    /// it votes.
+    async fn forget(&self, forgotten: Forgotten) -> Result<(), Error>;
 
     /// The groups that are hosted here.
     fn hosted(&self) -> BTreeSet<GroupId>;

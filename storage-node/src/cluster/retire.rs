@@ -9,37 +9,44 @@ use ursula_common::{GroupId, NodeId};
 use ursula_proto::{admin::v1 as admin, admin_client};
 
 use super::ClusterSide;
+use crate::data_dir::Forgotten;
 
 /// A node that does not answer in this time is asked again later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A voter that answered its leader so long ago follows it: less than a vote for another one takes.
 const FOLLOWED_MS: u64 = 1000;
 
-/// Asks the nodes where the group belongs, until one that leads it says that this node is no member.
-pub(super) async fn is_dismissed(side: &ClusterSide, cluster: &Cluster, group: GroupId) -> bool {
+/// Asks the nodes where the group belongs, until one that leads it says that this node is no member; returns how far its
+/// log goes.
+pub(super) async fn dismissed(side: &ClusterSide, cluster: &Cluster, group: GroupId) -> Option<Forgotten> {
     let me = side.me();
-    let Some(own) = side.hosting().status(group).await else { return false };
-    let Some(record) = cluster.groups.get(&group) else { return false };
+    let own = side.hosting().status(group).await?;
+    let record = cluster.groups.get(&group)?;
     for node in record.replicas.iter().filter(|node| **node != me) {
         let Some(answer) = ask(side, *node).await else { continue };
-        if answer.hosted.iter().any(|status| says_so(status, group, own.lead.term, me)) {
-            return true;
+        if let Some(status) = answer.hosted.iter().find(|status| says_so(status, group, own.lead.term, me)) {
+            return Some(forgotten(status));
         }
     }
-    false
+    None
 }
 
 /// Whether the leader of a group, which a majority of its voters has answered just now, says that this node is no
-/// member. Without a replica of its own that could tell, this node believes no leader that may have been deposed.
-pub(super) async fn is_let_go(side: &ClusterSide, group: GroupId) -> bool {
+/// member; returns how far its log goes. Without a replica of its own that could tell, this node believes no leader that may
+/// have been deposed.
+pub(super) async fn let_go(side: &ClusterSide, group: GroupId) -> Option<Forgotten> {
     for peer in side.hosting().remembered() {
         let Some(answer) = ask(side, peer.node).await else { continue };
         let says_so = |status: &&admin::GroupStatus| says_so(status, group, 0, side.me());
-        if answer.hosted.iter().filter(says_so).any(|status| is_followed(status, peer.node)) {
-            return true;
+        if let Some(status) = answer.hosted.iter().filter(says_so).find(|status| is_followed(status, peer.node)) {
+            return Some(forgotten(status));
         }
     }
-    false
+    None
+}
+
+fn forgotten(leader: &admin::GroupStatus) -> Forgotten {
+    Forgotten { group: leader.group, term: leader.term, last: leader.last }
 }
 
 /// Whether a majority of the voters follows a leader at this moment.

@@ -14,6 +14,7 @@ use ursula_common::{Error, GroupId};
 
 use super::{Core, Hosted, Log};
 use crate::cluster::{Leads, Refusals, ReplicaCommand, ReplicaStatus};
+use crate::data_dir::Forgotten;
 use crate::group::Group;
 use crate::group::courier::Courier;
 use crate::group::state::GroupState;
@@ -24,8 +25,8 @@ use crate::raft::{Replica, Storage};
 pub(crate) enum Order {
     /// Start it, if it is not there.
     Host(oneshot::Sender<Result<(), Error>>),
-    /// Stop it, if it is there, and forget everything about it.
-    Forget(oneshot::Sender<Result<(), Error>>),
+    /// Stop it, if it is there, and forget everything else about it.
+    Forget(Forgotten, oneshot::Sender<Result<(), Error>>),
     /// Tell how it stands.
     Status(oneshot::Sender<ReplicaStatus>),
     /// Let it do something.
@@ -90,7 +91,9 @@ impl Core {
         let core = self.clone();
         match order {
             Order::Host(reply) => drop(spawn_local(async move { reply.send(core.host(group).await) })),
-            Order::Forget(reply) => drop(spawn_local(async move { reply.send(core.forget(group).await) })),
+            Order::Forget(forgotten, reply) => {
+                drop(spawn_local(async move { reply.send(core.forget(group, forgotten).await) }));
+            }
             Order::Status(reply) => {
                 // Without a replica the reply is dropped: there is none.
                 let Some(hosted) = self.group(group) else { return };
@@ -171,9 +174,9 @@ impl Core {
         Ok(())
     }
 
-    async fn forget(self: &Rc<Self>, group: GroupId) -> Result<(), Error> {
+    async fn forget(self: &Rc<Self>, group: GroupId, forgotten: Forgotten) -> Result<(), Error> {
         self.begin_change(group).await;
-        let forgotten = self.stop_replica(group).await;
+        let forgotten = self.stop_replica(group, forgotten).await;
         self.end_change(group);
         if forgotten.is_ok() {
             self.notices.refuse_no_more(group);
@@ -184,7 +187,10 @@ impl Core {
         })
     }
 
-    async fn stop_replica(self: &Rc<Self>, id: GroupId) -> io::Result<()> {
+    async fn stop_replica(self: &Rc<Self>, id: GroupId, forgotten: Forgotten) -> io::Result<()> {
+        if let Some(Log { dir, .. }) = self.log.clone() {
+            dir.clone().blocking(move || dir.note_forgotten(forgotten)).await?;
+        }
         let hosted = self.groups.borrow_mut().remove(&id);
         if let Some(Hosted { group, tasks, .. }) = hosted {
             self.notices.remove(id);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
+use ursula_common::GroupId;
 
 use super::{DataDir, DataDirError, files};
 use crate::config::NodeConfig;
@@ -35,6 +36,22 @@ pub(crate) struct Identity {
     /// The cluster, once the node belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cluster: Option<String>,
+    /// Groups whose replica here was forgotten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    forgotten: Vec<Forgotten>,
+}
+
+/// How far the log of a group went, by the leader that let this node go, when the replica here was forgotten. What that
+/// had acknowledged lies before it, so a new replica votes and stands for nothing until its log is as long again: else
+/// one that never heard of the change could lead with its vote, and without what was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Forgotten {
+    pub(crate) group: u32,
+    /// The term of that leader.
+    pub(crate) term: u64,
+    /// The last entry of its log.
+    pub(crate) last: u64,
 }
 
 /// What the node is in its cluster.
@@ -84,6 +101,23 @@ impl DataDir {
         })
     }
 
+    /// Notes, before the replica of a group is forgotten, what a new one has to have.
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub(crate) fn note_forgotten(&self, forgotten: Forgotten) -> io::Result<()> {
+        self.change_identity(|identity| {
+            identity.forgotten.retain(|other| other.group != forgotten.group);
+            identity.forgotten.push(forgotten);
+            Ok(())
+        })
+    }
+
+    /// What a replica of a group has to have before it votes, if one was forgotten here.
+    pub(crate) fn forgotten(&self, group: GroupId) -> Option<Forgotten> {
+        self.identity().forgotten.into_iter().find(|forgotten| forgotten.group == group.0)
+    }
+
     fn change_identity(&self, change: impl FnOnce(&mut Identity) -> io::Result<()>) -> io::Result<()> {
         let mut identity = self.0.identity.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = identity.clone();
@@ -106,6 +140,7 @@ impl Identity {
             standing: Standing::Unclaimed,
             alone: false,
             cluster: None,
+            forgotten: Vec::new(),
         }
     }
 

@@ -34,6 +34,12 @@ impl<M: StateMachine> Replica<M> {
             Body::Vote(Ballot { transfer: false, .. }) | Body::PreVote(_) if self.is_silent() => {
                 reply.refuse(Reason::Unavailable, "the replica was restarted a moment ago and does not vote yet");
             }
+            Body::Vote(_) | Body::PreVote(_) | Body::Transfer(_) if self.forgotten.get().is_some() => {
+                reply.refuse(
+                    Reason::Unavailable,
+                    "the replica does not have again what one had that was forgotten here",
+                );
+            }
             Body::Vote(ballot) => self.vote(ballot, reply, false),
             Body::PreVote(ballot) => self.vote(ballot, reply, true),
             Body::Transfer(transfer) => self.transfer(transfer, reply),

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tonic::Status;
 use ursula_common::limits::{LIST_ITEMS_MAX, PAGE_BYTES_MAX};
 use ursula_common::verb::{ReadFrom, StreamInfo};
-use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamKey, StreamName};
+use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamId, StreamKey, StreamName};
 use ursula_proto::{NodeClient, TargetRef, node_client, v1};
 
 use crate::network;
@@ -16,6 +16,7 @@ use crate::operator::PATIENCE;
 /// One stream, as the leader tells of it.
 struct Listed {
     key: StreamKey,
+    id: StreamId,
     start: Offset,
     tail: Offset,
 }
@@ -35,13 +36,14 @@ pub(crate) async fn difference(
         }
     }
     let Some(streams) = streams else { return Some(format!("nobody lists group {group}")) };
-    for Listed { key, start, tail } in streams {
+    for listed in streams {
+        let key = &listed.key;
         let mut known: Option<Vec<u8>> = None;
         for (node, client) in clients.iter().filter(|(node, _)| Some(**node) != except) {
-            let read = timeout(PATIENCE, bytes(client.clone(), group, &key, start, tail)).await;
+            let read = timeout(PATIENCE, bytes(client.clone(), group, &listed)).await;
             let bytes = match read {
                 Ok(Ok(bytes)) => bytes,
-                Ok(Err(status)) => return Some(format!("{key} until {} at node {node}: {status}", tail.0)),
+                Ok(Err(status)) => return Some(format!("{key} until {} at node {node}: {status}", listed.tail.0)),
                 Err(_) => return Some(format!("{key} at node {node}: no answer")),
             };
             if known.as_ref().is_some_and(|known| *known != bytes) {
@@ -66,23 +68,18 @@ async fn list(mut client: NodeClient, group: GroupId) -> Result<Vec<Listed>, Sta
         let name = StreamName::parse(&item.name).map_err(|_| Error::Malformed)?;
         let info: StreamInfo = item.info.ok_or(Error::Malformed)?.try_into()?;
         let start = info.fork.map_or(info.earliest, |fork| fork.at);
-        Ok(Listed { key: StreamKey { bucket: bucket.clone(), name }, start, tail: info.tail })
+        Ok(Listed { key: StreamKey { bucket: bucket.clone(), name }, id: info.id, start, tail: info.tail })
     };
     let items = client.list(request).await?.into_inner().items;
     items.into_iter().map(listed).collect::<Result<_, Error>>().map_err(ursula_proto::to_status)
 }
 
 /// What this replica has of a stream; all of it, or an error.
-async fn bytes(
-    mut client: NodeClient,
-    group: GroupId,
-    key: &StreamKey,
-    start: Offset,
-    tail: Offset,
-) -> Result<Vec<u8>, Status> {
-    let (mut bytes, mut at) = (Vec::new(), start);
-    while at < tail {
-        let target = TargetRef { group, key: key.clone(), inherited: None };
+async fn bytes(mut client: NodeClient, group: GroupId, listed: &Listed) -> Result<Vec<u8>, Status> {
+    let Listed { key, id, start, tail } = listed;
+    let (mut bytes, mut at) = (Vec::new(), *start);
+    while at < *tail {
+        let target = TargetRef { group, key: key.clone(), inherited: Some(*id) };
         let request = v1::ReadRequest {
             target: Some(target.into()),
             from: Some(ReadFrom::At(at).into()),

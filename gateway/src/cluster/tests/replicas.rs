@@ -214,27 +214,41 @@ async fn a_replica_stands_in_for_a_leader_that_is_gone_but_knows_no_tail() {
         assert_eq!((whole.pieces.concat(), whole.up_to_date()), (b"0123456789".to_vec(), true));
         nodes.node(1).turn(mode);
         let started = Instant::now();
-        for from in [ReadFrom::Start, at(2)] {
-            let page = nodes.page(from).await.expect("a page");
-            assert_eq!(page.pieces.concat(), b"01234"[page.start.0 as usize..]);
+        for from in [1, 2] {
+            let page = nodes.page(at(from)).await.expect("a page");
+            assert_eq!(page.pieces.concat(), b"01234"[from as usize..]);
             assert!(!page.up_to_date() && !page.closed(), "there may be more");
         }
         assert!(started.elapsed() <= Duration::from_millis(1100), "{:?}", started.elapsed());
         // What lies beyond, or where the end is, it does not say.
-        for from in [at(5), at(7), ReadFrom::Now] {
+        for from in [at(5), at(7), ReadFrom::Now, ReadFrom::Start] {
             assert_eq!(nodes.page(from).await.expect_err("no page"), Error::Unavailable, "{from:?}");
         }
         // Not even of a stream that it takes for closed.
         nodes.node(2).put("stream", closed());
         nodes.node(3).put("stream", closed());
-        let page = nodes.page(at(0)).await.expect("a page");
-        assert_eq!((page.pieces.concat(), page.up_to_date(), page.closed()), (b"end".to_vec(), false, false));
+        let page = nodes.page(at(1)).await.expect("a page");
+        assert_eq!((page.pieces.concat(), page.up_to_date(), page.closed()), (b"nd".to_vec(), false, false));
         assert_eq!(nodes.page(at(3)).await.expect_err("no page"), Error::Unavailable);
         // With a leader everything is as it was.
         nodes.node(1).turn(Mode::Alive);
         assert!(nodes.page(at(5)).await.expect("a page").up_to_date());
         assert!(nodes.page(ReadFrom::Now).await.expect("a page").up_to_date());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_cannot_read_says_which_stream_others_are_to_read() {
+    let nodes = Nodes::new().await;
+    let stored = nodes.store_lagging(b"0123456789", b"01234");
+    stored.damage();
+    let page = nodes.page(ReadFrom::Start).await.expect("a page");
+    assert_eq!((page.pieces.concat(), page.up_to_date()), (b"01234".to_vec(), false));
+    // They still have the one before.
+    stored.replace();
+    stored.append(b"another");
+    stored.damage();
+    assert_eq!(nodes.page(ReadFrom::Start).await.expect_err("no page"), Error::Unavailable);
 }
 
 fn closed() -> Arc<Stored> {

@@ -21,7 +21,7 @@ use crate::cluster::{
     ClusterSide, Hosting, Identity, Lead, Leads, Peer, Progress, Refusals, ReplicaCommand, ReplicaStatus, Role,
     topology,
 };
-use crate::data_dir::Standing;
+use crate::data_dir::{Forgotten, Standing};
 
 pub(super) const GROUPS: u32 = 4;
 const ENTRIES: u64 = 1000;
@@ -293,7 +293,8 @@ impl Hosting for Engine {
         })
     }
 
-    async fn forget(&self, group: GroupId) -> Result<(), Error> {
+    async fn forget(&self, forgotten: Forgotten) -> Result<(), Error> {
+        let group = GroupId(forgotten.group);
         self.with(|member| member.hosted.remove(&group));
         let mut inner = self.world.lock();
         let forgotten = inner.groups.entry(group).or_default();
