@@ -21,6 +21,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
@@ -29,7 +30,7 @@ use openraft::raft::ReadPolicy;
 use openraft::storage::RaftLogStorage;
 use openraft::{Config, RaftLogReader, ServerState};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::error;
 use ursula_common::{Error, GroupId, NodeId};
 use ursula_stream_core::{Answer, Command, Proposed};
@@ -106,17 +107,19 @@ const LOG_ENTRIES_MAX: usize = 128;
 /// With several members the log is kept for those who are behind, up to so many times that.
 const LOG_PATIENCE: usize = 16;
 
+/// Between two looks at how far a log is. Each is news of the replica itself, so news cannot be waited for.
+const REMEMBER_PAUSE: Duration = Duration::from_millis(50);
+
 /// Lets a replica vote and stand again when its log has what one had that was forgotten.
 async fn remember<M: StateMachine>(raft: Raft<M>, forgotten: Rc<Cell<Option<Forgotten>>>) {
-    let mut metrics = raft.metrics();
     while let Some(wanted) = forgotten.get() {
         let last = raft.with_raft_state(|state| state.log_ids.last().copied()).await;
         let Ok(last) = last else { return };
         if last.is_some_and(|last| (last.committed_leader_id().term, last.index()) >= (wanted.term, wanted.last)) {
             forgotten.set(None);
             raft.runtime_config().elect(true);
-        } else if metrics.changed().await.is_err() {
-            return;
+        } else {
+            sleep(REMEMBER_PAUSE).await;
         }
     }
 }
