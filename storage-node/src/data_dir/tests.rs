@@ -78,6 +78,21 @@ fn a_cluster_is_joined_for_ever() {
 }
 
 #[test]
+fn what_a_forgotten_replica_had_is_kept() {
+    let dir = made();
+    let noted = |group, last| Forgotten { group, term: 7, last };
+    let node = open(&dir, &config()).expect("the directory");
+    assert_eq!(node.forgotten(GroupId(2)), None);
+    for forgotten in [noted(2, 40), noted(3, 9), noted(2, 60)] {
+        node.note_forgotten(forgotten).expect("a note");
+    }
+    drop(node);
+    let node = open(&dir, &config()).expect("the directory");
+    let kept = [1, 2, 3].map(|group| node.forgotten(GroupId(group)));
+    assert_eq!(kept, [None, Some(noted(2, 60)), Some(noted(3, 9))]);
+}
+
+#[test]
 fn settings_that_contradict_the_directory_are_refused() {
     let dir = made();
     let other_node = refusal(&dir, &NodeConfig { node_id: 4, ..config() });
