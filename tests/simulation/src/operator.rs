@@ -290,7 +290,8 @@ impl Operator {
                     })
             });
             match whole {
-                true if self.is_same_everywhere(&all, except).await => return,
+                // What a damaged leader cannot read, a replica that lags cannot get.
+                true if except.is_some() || self.is_same_everywhere(&all).await => return,
                 _ => sleep(PAUSE).await,
             }
         }
@@ -301,12 +302,12 @@ impl Operator {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
     }
 
-    /// Whether all replicas of all groups have the same bytes, but for that of the node `except`.
-    async fn is_same_everywhere(&self, all: &[NodeStatus], except: Option<u64>) -> bool {
+    /// Whether all replicas of all groups have the same bytes.
+    async fn is_same_everywhere(&self, all: &[NodeStatus]) -> bool {
         let Some(cluster) = Self::newest(all) else { return false };
         for (group, record) in cluster.groups.iter().filter(|(group, _)| **group != GroupId::META) {
             let addresses = record.replicas.iter().map(|node| (*node, self.address(node.0))).collect();
-            if let Some(difference) = replicas::difference(*group, &addresses, except.map(NodeId)).await {
+            if let Some(difference) = replicas::difference(*group, &addresses).await {
                 self.tell(difference);
                 return false;
             }

@@ -21,12 +21,8 @@ struct Listed {
     tail: Offset,
 }
 
-/// What is missing or different; `addresses` are those of all replicas of `group`, of which `except` need not be whole.
-pub(crate) async fn difference(
-    group: GroupId,
-    addresses: &BTreeMap<NodeId, String>,
-    except: Option<NodeId>,
-) -> Option<String> {
+/// What is missing or different; `addresses` are those of all replicas of `group`.
+pub(crate) async fn difference(group: GroupId, addresses: &BTreeMap<NodeId, String>) -> Option<String> {
     let client = |address: &String| node_client(network::connect(address).expect("an address"));
     let clients: BTreeMap<NodeId, NodeClient> = addresses.iter().map(|(id, at)| (*id, client(at))).collect();
     let mut streams = None;
@@ -39,7 +35,7 @@ pub(crate) async fn difference(
     for listed in streams {
         let key = &listed.key;
         let mut known: Option<Vec<u8>> = None;
-        for (node, client) in clients.iter().filter(|(node, _)| Some(**node) != except) {
+        for (node, client) in &clients {
             let read = timeout(PATIENCE, bytes(client.clone(), group, &listed)).await;
             let bytes = match read {
                 Ok(Ok(bytes)) => bytes,
