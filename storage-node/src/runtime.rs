@@ -75,13 +75,13 @@ impl Runtime {
         }
         // Its user hands over one batch at a time, so there is never more than one in the channel.
         let (orders, batches) = std::sync::mpsc::channel::<Order>();
-        std::thread::Builder::new().name(name).spawn(move || {
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
             slice::ask_for_short();
             for (batch, done) in batches {
                 drop(done.send(writer.write(batch)));
             }
         })?;
-        Ok(LogWriter::Thread(orders))
+        Ok(LogWriter::Thread(WriterThread { orders: Some(orders), thread: Some(thread) }))
     }
 
     /// Runs what blocks outside of the core that asks.
@@ -122,8 +122,23 @@ where
 
 /// Writes the log of one core.
 pub(crate) enum LogWriter {
-    Thread(std::sync::mpsc::Sender<Order>),
+    Thread(WriterThread),
     Task { writer: Writer, takes: Arc<dyn Fn() -> Duration + Send + Sync> },
+}
+
+/// Ends with the batch that it writes. Whoever drops it waits for that: the writer holds the lock of the log, which the next
+/// life of the node wants.
+pub(crate) struct WriterThread {
+    orders: Option<std::sync::mpsc::Sender<Order>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        // One that panicked has said so already.
+        drop(self.thread.take().map(std::thread::JoinHandle::join));
+    }
 }
 
 /// A batch to write, and who hears how it went.
@@ -137,9 +152,9 @@ impl LogWriter {
     pub(crate) async fn write(&mut self, batch: Batch) -> io::Result<()> {
         let gone = || io::Error::other("the thread of the log writer has ended");
         let written = match self {
-            LogWriter::Thread(orders) => {
+            LogWriter::Thread(WriterThread { orders, .. }) => {
                 let (done, written) = oneshot::channel();
-                orders.send((batch, done)).map_err(|_| gone())?;
+                orders.as_ref().and_then(|orders| orders.send((batch, done)).ok()).ok_or_else(gone)?;
                 written.await.map_err(|_| gone())?
             }
             LogWriter::Task { writer, takes } => {
