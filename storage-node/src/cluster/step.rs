@@ -15,6 +15,9 @@ use super::hosting::{Progress, ReplicaCommand, ReplicaStatus};
 const SILENT_MAX: Duration = Duration::from_secs(2);
 /// A member with at most so many entries to go has caught up: the rest is there in a moment.
 const LAG_MAX: u64 = 256;
+/// The same of one that is to get a vote: one may be on its way. It has what was there when it became a member, so it may
+/// use its vote at once, even if a replica was forgotten there; see `Forgotten`.
+const NEW_VOTER_LAG_MAX: u64 = 1;
 
 /// Where the members of a group should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +91,7 @@ pub(super) fn next(goal: &Goal, me: NodeId, status: &ReplicaStatus) -> Step {
 
 /// From `now` to the voters of the goal, all of which are members.
 fn change(goal: &Goal, view: &View<'_>, now: &BTreeSet<NodeId>) -> Step {
-    if let Some(node) = goal.voters.difference(now).find(|node| !view.has_caught_up(**node)) {
+    if let Some(node) = goal.voters.difference(now).find(|node| !view.is_within(**node, NEW_VOTER_LAG_MAX)) {
         return view.behind(*node);
     }
     let answering = goal.voters.iter().filter(|node| view.answers(**node)).count();
@@ -147,7 +150,11 @@ impl View<'_> {
     }
 
     fn has_caught_up(&self, node: NodeId) -> bool {
-        let near = |progress: &Progress| progress.matched.saturating_add(LAG_MAX) >= self.status.last;
+        self.is_within(node, LAG_MAX)
+    }
+
+    fn is_within(&self, node: NodeId, lag_max: u64) -> bool {
+        let near = |progress: &Progress| progress.matched.saturating_add(lag_max) >= self.status.last;
         node == self.me || self.answers(node) && self.progress(node).is_some_and(near)
     }
 

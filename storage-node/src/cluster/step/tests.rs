@@ -63,9 +63,9 @@ fn a_new_member_follows_then_catches_up_then_votes() {
     let joined = status(&[1, 2, 3], &[4]);
     stuck(first(&goal, &with(joined.clone(), 4, 0, None)), "node 4 does not answer");
     stuck(first(&goal, &with(joined.clone(), 4, LAST, Some(2001))), "node 4 does not answer");
-    let waiting = first(&goal, &with(joined.clone(), 4, LAST - LAG_MAX - 1, Some(2000)));
-    assert_eq!(waiting, Step::Wait("node 4 catches up: 257 entries to go".to_owned()));
-    let there = with(joined, 4, LAST - LAG_MAX, Some(2000));
+    let waiting = first(&goal, &with(joined.clone(), 4, LAST - NEW_VOTER_LAG_MAX - 1, Some(2000)));
+    assert_eq!(waiting, Step::Wait("node 4 catches up: 2 entries to go".to_owned()));
+    let there = with(joined, 4, LAST - NEW_VOTER_LAG_MAX, Some(2000));
     assert_eq!(first(&goal, &there), Step::Do(ReplicaCommand::ChangeVoters(set(&[1, 2, 4]))));
     assert_eq!(first(&goal, &status(&[1, 2, 4], &[3])), Step::Do(ReplicaCommand::RemoveLearners(set(&[3]))));
 }
