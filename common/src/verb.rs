@@ -167,6 +167,14 @@ pub struct AcquireFork {
     pub cut: Option<ForkCut>,
 }
 
+impl AcquireFork {
+    /// Where the fork is anchored in a source that ends at `tail`; `None` if the offset is not one of the source.
+    pub fn anchor(&self, tail: Offset) -> Option<Offset> {
+        let anchor = self.offset.map_or(tail, |offset| offset.within(tail));
+        (tail.first()..=tail).contains(&anchor).then_some(anchor)
+    }
+}
+
 /// A place in one incarnation of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForkCut {

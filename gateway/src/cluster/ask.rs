@@ -26,7 +26,7 @@ pub(crate) struct Asked {
     pub(crate) node: NodeId,
     pub(crate) link: Link,
     /// It is not known to lead.
-    pub(crate) stands_in: bool,
+    stands_in: bool,
     /// Who is believed to lead instead.
     leader: Option<Link>,
 }

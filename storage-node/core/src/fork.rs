@@ -44,10 +44,7 @@ pub(crate) fn acquire(state: &mut State, acquire: AcquireFork, effects: &mut Vec
 
 /// Where the fork begins.
 fn start(stream: &Stream, acquire: &AcquireFork) -> Result<ForkStart, Error> {
-    let anchor = acquire.offset.map_or(stream.tail, |offset| offset.within(stream.tail));
-    if !(stream.tail.first()..=stream.tail).contains(&anchor) {
-        return Err(Error::ForkOffsetInvalid { tail: stream.tail });
-    }
+    let anchor = acquire.anchor(stream.tail).ok_or(Error::ForkOffsetInvalid { tail: stream.tail })?;
     // Nothing lies past the tail, where a fork without an offset is anchored.
     if acquire.sub_offset > 0 && (acquire.cut.is_none() || acquire.offset.is_none()) {
         return Err(Error::ForkSubOffsetInvalid);

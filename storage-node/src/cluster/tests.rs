@@ -50,6 +50,12 @@ async fn formed(ids: &[u64]) -> World {
     world
 }
 
+/// Makes a node that runs a member of the cluster with this meta group.
+async fn take_in(world: &World, id: u64, meta: &[u64]) {
+    world.admin(id).join(join_request(id, meta, false)).await.expect("it joins");
+    world.propose(ClusterChange::AddNode(new_node(id))).await.expect("it is added");
+}
+
 async fn place(world: &World, ids: &[u64]) {
     let placement = plan(&set(ids), &world.cluster().placement());
     world.propose(ClusterChange::Place(placement)).await.expect("a plan is accepted");
@@ -87,8 +93,7 @@ async fn three_nodes_become_a_cluster() {
 async fn a_node_is_added_and_gets_its_share() {
     let world = formed(&[1, 2, 3]).await;
     world.start(4);
-    world.admin(4).join(join_request(4, &[1, 2, 3], false)).await.expect("it joins");
-    world.propose(ClusterChange::AddNode(new_node(4))).await.expect("it is added");
+    take_in(&world, 4, &[1, 2, 3]).await;
     world.pass(5).await;
     assert_eq!(world.group(0).2, [4], "it follows the meta group");
     place(&world, &[1, 2, 3, 4]).await;
@@ -104,8 +109,7 @@ async fn a_dead_node_is_replaced() {
     world.kill(2);
     world.start(4);
     world.pass(3).await;
-    world.admin(4).join(join_request(4, &[1, 2, 3], false)).await.expect("it joins");
-    world.propose(ClusterChange::AddNode(new_node(4))).await.expect("it is added");
+    take_in(&world, 4, &[1, 2, 3]).await;
     place(&world, &[1, 3, 4]).await;
     world.pass(40).await;
     world.propose(ClusterChange::SetNodeState { node: NodeId(2), state: NodeState::Removed }).await.expect("removed");
@@ -132,8 +136,7 @@ async fn one_node_grows_to_three() {
     assert_in_place(&world, &[1]);
     for id in [2, 3] {
         world.start(id);
-        world.admin(id).join(join_request(id, &[1], false)).await.expect("it joins");
-        world.propose(ClusterChange::AddNode(new_node(id))).await.expect("it is added");
+        take_in(&world, id, &[1]).await;
     }
     world.pass(5).await;
     place(&world, &[1, 2, 3]).await;
@@ -177,8 +180,7 @@ async fn all_nodes_restart_at_once() {
 async fn what_is_in_the_way_is_said() {
     let world = formed(&[1, 2, 3]).await;
     world.start(4);
-    world.admin(4).join(join_request(4, &[1, 2, 3], false)).await.expect("it joins");
-    world.propose(ClusterChange::AddNode(new_node(4))).await.expect("it is added");
+    take_in(&world, 4, &[1, 2, 3]).await;
     world.pass(3).await;
     world.kill(4);
     place(&world, &[1, 2, 3, 4]).await;
@@ -217,8 +219,7 @@ async fn a_node_whose_meta_group_is_damaged_does_its_part() {
     assert!((1..=GROUPS).any(|group| world.group(group).1 == Some(3)), "it leads groups");
     world.start(4);
     world.pass(3).await;
-    world.admin(4).join(join_request(4, &[1, 2, 3], false)).await.expect("it joins");
-    world.propose(ClusterChange::AddNode(new_node(4))).await.expect("it is added");
+    take_in(&world, 4, &[1, 2, 3]).await;
     place(&world, &[1, 3, 4]).await;
     world.pass(40).await;
     let cluster = world.cluster();

@@ -176,12 +176,12 @@ impl Core {
 
     async fn forget(self: &Rc<Self>, group: GroupId, forgotten: Forgotten) -> Result<(), Error> {
         self.begin_change(group).await;
-        let forgotten = self.stop_replica(group, forgotten).await;
+        let stopped = self.stop_replica(group, forgotten).await;
         self.end_change(group);
-        if forgotten.is_ok() {
+        if stopped.is_ok() {
             self.notices.refuse_no_more(group);
         }
-        forgotten.map_err(|error| {
+        stopped.map_err(|error| {
             warn!(%group, %error, "what is left of a replica cannot be removed");
             Error::Unavailable
         })

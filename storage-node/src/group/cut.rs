@@ -19,10 +19,7 @@ impl Group {
     pub(crate) async fn find_cut(&self, acquire: &mut AcquireFork, directory: &Directory) -> Result<(), Error> {
         let info = self.state.borrow().info(&acquire.fork_ref.source, None, self.clock.now());
         let Ok(info) = info else { return Ok(()) };
-        let anchor = acquire.offset.map_or(info.tail, |offset| offset.within(info.tail));
-        if !(info.earliest..=info.tail).contains(&anchor) {
-            return Ok(());
-        }
+        let Some(anchor) = acquire.anchor(info.tail) else { return Ok(()) };
         let record = match anchor < info.tail {
             true => self.record(&info, anchor, None, directory).await?,
             false => None,

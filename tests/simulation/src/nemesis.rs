@@ -152,6 +152,7 @@ impl Nemesis {
     pub(crate) fn damaged(&self) -> Option<u64> {
         self.victim.filter(|_| self.damaged).map(|index| index as u64 + 1)
     }
+
     /// The power goes once more, for all; then everything is mended at once.
     pub(crate) fn end(&mut self, world: &mut World) {
         tracing::info!("everything is mended");

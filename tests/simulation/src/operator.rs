@@ -135,18 +135,20 @@ impl Operator {
     }
 
     async fn describe_all(&self) -> Vec<NodeStatus> {
+        self.describe_all_within(PATIENCE).await
+    }
+
+    /// Those nodes that answer within `patience`, at most [`PATIENCE`], each.
+    async fn describe_all_within(&self, patience: Duration) -> Vec<NodeStatus> {
         let mut all = Vec::new();
         for node in 1..=self.hosts.len() as u64 {
-            all.extend(self.describe(node).await);
+            all.extend(timeout(patience, self.describe(node)).await.ok().flatten());
         }
         all
     }
 
     async fn look(&self) {
-        let mut all = Vec::new();
-        for node in 1..=self.hosts.len() as u64 {
-            all.extend(timeout(GLANCE, self.describe(node)).await.ok().flatten());
-        }
+        let all = self.describe_all_within(GLANCE).await;
         let leads = |status: &&NodeStatus| {
             let leads = |group: &&GroupStatus| group.group > 0 && group.role() == Role::Leader;
             status.hosted.iter().filter(leads).count()

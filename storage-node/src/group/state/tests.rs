@@ -27,6 +27,18 @@ fn key(name: &str) -> StreamKey {
     StreamKey::parse("default", name).expect("a name")
 }
 
+fn create(key: StreamKey) -> Op {
+    Op::Create(Create {
+        key,
+        content_type: Some(ContentType::parse("text/plain")),
+        lifetime: Lifetime::Forever,
+        closed: false,
+        body: Bytes::from_static(b"bytes"),
+        fork: None,
+        numbered: true,
+    })
+}
+
 impl World {
     fn new() -> World {
         let hot = Rc::new(RefCell::new(Hot::new(1 << 20)));
@@ -35,18 +47,7 @@ impl World {
         let proof = leads.clone();
         state.prove_with(move || if proof.get() { Ok(()) } else { Err(not_leader()) });
         let mut world = World { state, leads };
-        let body = Bytes::from_static(b"bytes");
-        let (key, content_type) = (key("stream"), Some(ContentType::parse("text/plain")));
-        let lifetime = Lifetime::Forever;
-        world.apply(Op::Create(Create {
-            key,
-            content_type,
-            lifetime,
-            closed: false,
-            body,
-            fork: None,
-            numbered: true,
-        }));
+        world.apply(create(key("stream")));
         world
     }
 
@@ -146,18 +147,7 @@ fn tails_begin_again_when_the_state_is_replaced() {
 fn how_long_a_core_stands_still_for_a_checkpoint() {
     let mut world = World::new();
     for n in 0..100_000 {
-        let key = StreamKey::parse("default", &format!("user/{n:015}")).expect("a name");
-        let (content_type, lifetime) = (Some(ContentType::parse("text/plain")), Lifetime::Forever);
-        let body = Bytes::from_static(b"bytes");
-        world.apply(Op::Create(Create {
-            key,
-            content_type,
-            lifetime,
-            closed: false,
-            body,
-            fork: None,
-            numbered: true,
-        }));
+        world.apply(create(key(&format!("user/{n:015}"))));
     }
     for _ in 0..5 {
         let begin = Instant::now();

@@ -9,8 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep};
 
 use crate::client::{Client, Request};
-use crate::load::read::Ends;
-use crate::load::{PATIENCE, Shared, Stream, count};
+use crate::load::{PATIENCE, Shared, Stream};
 use crate::violation::{Lie, Violation};
 
 /// Between two questions of a reader.
@@ -39,11 +38,7 @@ impl Shared {
         let answer = client.request(&Request::new("HEAD", &stream.path), PATIENCE).await;
         let result = match answer {
             Ok(_) if stream.is_gone() => Ok(()),
-            Ok(response) if response.status == 200 => {
-                count(&self.counters.tails, 1);
-                Ends::of(&stream, &response)
-                    .and_then(|Ends { next, closed, .. }| stream.ledger().known_tail(since, next, closed))
-            }
+            Ok(response) if response.status == 200 => self.take_tail(&stream, since, &response),
             Ok(response) if matches!(response.status, 404 | 410) => {
                 Err(Violation::new(Lie::Vanished, format!("{} for a stream that is there", response.status)))
             }

@@ -138,7 +138,12 @@ impl Shared {
         let Some((since, response)) = self.ask(client, stream, &Request::new("HEAD", &stream.path)).await? else {
             return Ok(());
         };
-        let Ends { next, closed, .. } = Ends::of(stream, &response)?;
+        self.take_tail(stream, since, &response)
+    }
+
+    /// Judges a tail that came for a request.
+    pub(crate) fn take_tail(&self, stream: &Stream, since: Since, response: &Response) -> Result<(), Violation> {
+        let Ends { next, closed, .. } = Ends::of(stream, response)?;
         count(&self.counters.tails, 1);
         stream.ledger().known_tail(since, next, closed)
     }
