@@ -128,7 +128,7 @@ impl AdminService {
         if self.0.hosting().identity().node == node || status.members().len() < 2 {
             return Err(refused(format!("group {group} cannot do without node {node}, which leads it")));
         }
-        self.0.set_aside(group, node);
+        self.0.set_aside(group, status.lead.term, node);
         Ok(())
     }
 

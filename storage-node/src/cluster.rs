@@ -50,8 +50,8 @@ struct Inner {
     /// What the other nodes tell of leaders.
     told: watch::Sender<Leads>,
     tasks: Mutex<BTreeMap<GroupId, Task>>,
-    /// Nodes that groups led here do without, until when.
-    aside: Mutex<BTreeMap<GroupId, (NodeId, Instant)>>,
+    /// Nodes that groups led here do without.
+    aside: Mutex<BTreeMap<GroupId, Aside>>,
     agent: Mutex<Option<AbortHandle>>,
     /// One claim at a time.
     joining: tokio::sync::Mutex<()>,
@@ -61,6 +61,14 @@ struct Inner {
 
 /// A node is set aside for so long, unless that is said again.
 const ASIDE_FOR: Duration = Duration::from_secs(15);
+
+/// A node that a group does without. What was said to a leader of an earlier term is void: another one may have taken the
+/// node in again since.
+struct Aside {
+    node: NodeId,
+    term: u64,
+    until: Instant,
+}
 
 /// What the leader of a group is about, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,17 +145,17 @@ impl ClusterSide {
         }
     }
 
-    /// From now on a group does without a node, for a while.
-    pub(crate) fn set_aside(&self, group: GroupId, node: NodeId) {
-        let mut aside = self.0.aside.lock().unwrap_or_else(PoisonError::into_inner);
-        aside.insert(group, (node, Instant::now() + ASIDE_FOR));
+    /// From now on a group that is led here in this term does without a node, for a while.
+    pub(crate) fn set_aside(&self, group: GroupId, term: u64, node: NodeId) {
+        let mut asides = self.0.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        asides.insert(group, Aside { node, term, until: Instant::now() + ASIDE_FOR });
     }
 
-    /// The node that a group does without now.
-    fn aside(&self, group: GroupId) -> Option<NodeId> {
-        let mut aside = self.0.aside.lock().unwrap_or_else(PoisonError::into_inner);
-        aside.retain(|_, (_, until)| Instant::now() < *until);
-        aside.get(&group).map(|(node, _)| *node)
+    /// The node that a group does without now, if it is led here in this term.
+    fn aside(&self, group: GroupId, term: u64) -> Option<NodeId> {
+        let mut asides = self.0.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        asides.retain(|_, aside| Instant::now() < aside.until);
+        asides.get(&group).filter(|aside| aside.term == term).map(|aside| aside.node)
     }
 
     /// Forgets what is left of a replica that cannot be started, and begins anew.

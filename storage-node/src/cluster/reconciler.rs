@@ -73,10 +73,10 @@ impl Reconciler {
         let leads = hosting.leads().borrow().get(&self.group).is_some_and(|lead| lead.leader == Some(me));
         let Some(cluster) = self.side.cluster().filter(|_| leads) else { return Step::Settled };
         let Some(goal) = Goal::of(&cluster, self.group) else { return Step::Settled };
-        let goal = goal.without(self.side.aside(self.group));
         let Some(status) = hosting.status(self.group).await.filter(|status| status.leads()) else {
             return Step::Settled;
         };
+        let goal = goal.without(self.side.aside(self.group, status.lead.term));
         if cluster.groups.get(&self.group).is_some_and(|record| !record.begun) {
             return match self.side.propose(ClusterChange::Begin([self.group].into())).await {
                 Ok(_) => Step::Wait("the group has begun".to_owned()),

@@ -166,6 +166,25 @@ async fn a_draining_node_leads_nothing() {
     assert!((0..=GROUPS).any(|group| world.group(group).1 == Some(1)));
 }
 
+/// The next leader takes the node in again; a later one was told to do without it, but not since.
+#[tokio::test(start_paused = true)]
+async fn a_node_is_set_aside_by_one_leader_for_its_term() {
+    let world = formed(&[1, 2, 3]).await;
+    let group = 1;
+    let (_, leader, _) = world.group(group);
+    let (leader, others) = (leader.expect("it is led"), [1, 2, 3].map(|id| (Some(id) != leader).then_some(id)));
+    let [heir, aside] = others.into_iter().flatten().collect::<Vec<_>>()[..] else { panic!("two others") };
+    world.admin(leader).set_aside(v1::SetAsideRequest { group, node: aside }).await.expect("it can be done");
+    world.pass(1).await;
+    assert!(!world.group(group).0.contains(&aside));
+    for to in [heir, leader] {
+        let from = world.group(group).1.expect("it is led");
+        world.admin(from).transfer_leader(v1::TransferLeaderRequest { group, to }).await.expect("it can lead");
+        world.pass(3).await;
+        assert_eq!(world.group(group).0, [1, 2, 3], "led by node {to}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn all_nodes_restart_at_once() {
     let world = formed(&[1, 2, 3]).await;

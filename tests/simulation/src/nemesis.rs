@@ -71,6 +71,32 @@ enum Mend {
     OldLeaderReturns(usize, Vec<usize>),
 }
 
+impl Mend {
+    /// Whether it ends a fault: the others begin one.
+    fn is_cure(&self) -> bool {
+        match self {
+            Mend::Start(_)
+            | Mend::StartGateway(_)
+            | Mend::Repair(..)
+            | Mend::Release(..)
+            | Mend::Quicken(..)
+            | Mend::QuickenDisk(_)
+            | Mend::EmptyDisk(_)
+            | Mend::Clock(_)
+            | Mend::GatewayClock(_)
+            | Mend::Disarm(_) => true,
+            Mend::Strand(..)
+            | Mend::Leap(_)
+            | Mend::ProveBytes(..)
+            | Mend::Damage(..)
+            | Mend::CutLeaderOff
+            | Mend::PlanDamage
+            | Mend::TrapForCheckpoint
+            | Mend::OldLeaderReturns(..) => false,
+        }
+    }
+}
+
 /// See the module.
 pub(crate) struct Nemesis {
     plan: Plan,
@@ -164,16 +190,7 @@ impl Nemesis {
             self.later_by(world, Duration::ZERO, Mend::Disarm(trap));
         }
         for (_, mend) in std::mem::take(&mut self.later) {
-            let harms = matches!(
-                mend,
-                Mend::ProveBytes(..)
-                    | Mend::Damage(..)
-                    | Mend::CutLeaderOff
-                    | Mend::OldLeaderReturns(..)
-                    | Mend::Strand(..)
-                    | Mend::Leap(_)
-            );
-            if !harms {
+            if mend.is_cure() {
                 self.repair(world, mend);
             }
         }
