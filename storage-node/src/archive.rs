@@ -139,7 +139,7 @@ impl Archive {
         if let Some(last) = plan.last() {
             journal.readable(last).await?;
         }
-        journal.blocking(move || plan.read(until, bytes_max)).await
+        journal.blocking_read(group, move || plan.read(until, bytes_max)).await
     }
 
     /// Writes the index of the oldest segment without one, if `is_settled` says that nothing in it is still

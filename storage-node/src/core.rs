@@ -175,7 +175,9 @@ impl Core {
         let (hot, log, found) = match disk {
             None => (Hot::new(ring_bytes), None, BTreeMap::new()),
             Some(CoreDisk { dir, found, failed }) => {
-                let journal = Journal::start(dir.runtime().clone(), dir.log().clone(), index as u32, failed)?;
+                let (runtime, log, heard) = (dir.runtime().clone(), dir.log().clone(), notices.clone());
+                let on_damage = Box::new(move |group, what: &std::io::Error| heard.blame(group, what));
+                let journal = Journal::start(runtime, log, index as u32, failed, on_damage)?;
                 let archive = Archive::new(journal.clone());
                 (Hot::evicting(ring_bytes), Some(Log { dir, journal, archive }), found)
             }

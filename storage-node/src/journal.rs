@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{spawn_local, yield_now};
 use tracing::error;
 use ursula_common::{GroupId, Offset, StreamId};
-use ursula_wal::{Appender, Fact, Location, LogDir, SegmentId};
+use ursula_wal::{Appender, Fact, Location, LogDir, ReadError, SegmentId};
 
 use crate::runtime::{LogWriter, Runtime};
 
@@ -37,18 +37,28 @@ struct Inner {
     unmarked: Cell<bool>,
     /// Set once, when a write has failed.
     failed: watch::Sender<bool>,
+    on_damage: OnDamage,
 }
+
+/// Told when something of a group is read that is not what was written.
+pub(crate) type OnDamage = Box<dyn Fn(GroupId, &io::Error)>;
 
 /// Told when everything before it is on disk, or that this will never be.
 type Waiting = Box<dyn FnOnce(io::Result<()>)>;
 
 impl Journal {
-    /// Starts to write for the core `index`; `failed` tells the node that this core's log is done for.
-    /// Needs the local task set of the core.
+    /// Starts to write for the core `index`; `failed` tells the node that this core's log is done for, `on_damage` that a
+    /// group has lost something. Needs the local task set of the core.
     ///
     /// # Errors
     /// If the thread of the writer cannot be started.
-    pub(crate) fn start(runtime: Runtime, dir: LogDir, index: u32, failed: watch::Sender<bool>) -> io::Result<Journal> {
+    pub(crate) fn start(
+        runtime: Runtime,
+        dir: LogDir,
+        index: u32,
+        failed: watch::Sender<bool>,
+        on_damage: OnDamage,
+    ) -> io::Result<Journal> {
         let (appender, writer) = dir.writer(index);
         let writer = runtime.spawn_log_writer(format!("log-{index}"), writer)?;
         let journal = Journal(Rc::new(Inner {
@@ -64,6 +74,7 @@ impl Journal {
             synced: Cell::default(),
             unmarked: Cell::new(false),
             failed,
+            on_damage,
         }));
         spawn_local(journal.clone().run(writer));
         Ok(journal)
@@ -134,15 +145,34 @@ impl Journal {
         if old || synced { Ok(()) } else { self.sync().await }
     }
 
-    /// The payloads of records, which lie there in this order.
+    /// The payloads of records of a group, which lie there in this order.
     ///
     /// # Errors
     /// If one cannot be read, or is damaged.
-    pub(crate) async fn read_all(&self, places: Vec<Location>) -> io::Result<Vec<Bytes>> {
+    pub(crate) async fn read_all(&self, group: GroupId, places: Vec<Location>) -> io::Result<Vec<Bytes>> {
         let Some(last) = places.last() else { return Ok(Vec::new()) };
         self.readable(*last).await?;
         let dir = self.0.dir.clone();
-        self.blocking(move || places.into_iter().map(|at| dir.read(at).map_err(io::Error::other)).collect()).await
+        let read = move || places.into_iter().map(|at| dir.read(at).map_err(io::Error::other)).collect();
+        self.blocking_read(group, read).await
+    }
+
+    /// Reads something of a group outside of the core.
+    ///
+    /// # Errors
+    /// Those of `read`. The node hears of damage.
+    pub(crate) async fn blocking_read<T: Send + 'static>(
+        &self,
+        group: GroupId,
+        read: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let read = self.blocking(read).await;
+        if let Err(error) = &read
+            && is_damage(error)
+        {
+            (self.0.on_damage)(group, error);
+        }
+        read
     }
 
     /// Runs what blocks outside of the core.
@@ -224,6 +254,11 @@ impl Journal {
         let waiting = std::mem::take(&mut *self.0.waiting.borrow_mut());
         waiting.into_iter().for_each(|done| done(Err(failed())));
     }
+}
+
+fn is_damage(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>());
+    error.kind() == io::ErrorKind::InvalidData || matches!(inner, Some(ReadError::Damaged { .. }))
 }
 
 fn failed() -> io::Error {

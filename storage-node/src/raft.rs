@@ -39,6 +39,7 @@ use ursula_wal::{RecoveredGroup, SegmentId};
 #[allow(unused_imports, reason = "what only the log on disk and the cluster use")]
 pub(crate) use {
     config::APPEND_BYTES_MAX,
+    machine::damaged,
     members::Status,
     snapshot::{MemorySink, SnapshotData, SnapshotSink, SnapshotSource},
 };

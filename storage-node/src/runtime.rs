@@ -18,9 +18,21 @@ pub enum Runtime {
     /// By threads of its own: one for each core, one for each log, some for what blocks.
     #[default]
     Threads,
-    /// By tasks of the local task set in which the node is started. A write of the log, and whatever else would
-    /// block, begins after a time that this function tells.
-    Tasks(Arc<dyn Fn() -> Duration + Send + Sync>),
+    /// By tasks of the local task set in which the node is started. What would block begins after a time that this
+    /// function tells.
+    Tasks(Takes),
+}
+
+/// How long something takes that would block.
+pub type Takes = Arc<dyn Fn(Work) -> Duration + Send + Sync>;
+
+/// What would block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A write of the log, with its sync.
+    Log,
+    /// Anything else.
+    Other,
 }
 
 impl fmt::Debug for Runtime {
@@ -95,7 +107,7 @@ impl Runtime {
         match self {
             Runtime::Threads => tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?,
             Runtime::Tasks(takes) => {
-                sleep(takes()).await;
+                sleep(takes(Work::Other)).await;
                 work()
             }
         }
@@ -123,7 +135,7 @@ where
 /// Writes the log of one core.
 pub(crate) enum LogWriter {
     Thread(WriterThread),
-    Task { writer: Writer, takes: Arc<dyn Fn() -> Duration + Send + Sync> },
+    Task { writer: Writer, takes: Takes },
 }
 
 /// Ends with the batch that it writes. Whoever drops it waits for that: the writer holds the lock of the log, which the next
@@ -158,7 +170,7 @@ impl LogWriter {
                 written.await.map_err(|_| gone())?
             }
             LogWriter::Task { writer, takes } => {
-                sleep(takes()).await;
+                sleep(takes(Work::Log)).await;
                 writer.write(batch)
             }
         };

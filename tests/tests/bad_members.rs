@@ -26,7 +26,12 @@ fn stream(index: usize) -> String {
 
 impl World {
     fn new() -> World {
-        let node_flags = SMALL.map(str::to_owned).to_vec();
+        World::with(&[])
+    }
+
+    /// With more flags for nodes.
+    fn with(flags: &[&str]) -> World {
+        let node_flags = SMALL.iter().chain(flags).map(|flag| (*flag).to_owned()).collect();
         let cluster = Cluster::start(Options { gateways: 1, node_flags, ..Options::default() });
         let mut world = World { cluster, expected: String::new() };
         let mut http = world.connect();
@@ -205,6 +210,46 @@ fn one_damaged_group_is_refused_and_repaired() {
     world.until_ready(3);
     world.cluster.kill(Member::Node(2));
     world.append("fifth ");
+    world.assert_all_there();
+}
+
+/// Nobody has noticed until somebody reads it.
+#[test]
+fn what_a_node_has_lost_while_it_runs_is_told_and_repaired() {
+    let mut world = World::with(&["--cores", "1", "--ring-bytes", "33554432"]);
+    let mut http = world.connect();
+    // What came before is not in memory any more.
+    assert_eq!(http.request("PUT", &stream(STREAMS), &[TEXT], "").status, 201);
+    let filler = "x".repeat(1 << 20);
+    for _ in 0..40 {
+        assert_eq!(http.request("POST", &stream(STREAMS), &[TEXT], &filler).status, 204);
+    }
+    let (group, node) = world.cluster.leaders().into_iter().find(|(group, _)| *group > 0).expect("it is led");
+    let records = tree::records(&world.cluster.data_folder(node));
+    let text = records.iter().filter(|record| record.group == Some(group)).find_map(|record| {
+        let segment = std::fs::read(&record.segment).expect("a segment");
+        let (begin, end) = (record.at as usize, (record.at + RECORD_HEADER_BYTES + record.bytes) as usize);
+        let at = segment[begin..end].windows(6).position(|bytes| bytes == b"first ")?;
+        Some((record.segment.clone(), record.at + at as u64))
+    });
+    let (segment, at) = text.expect("a record with text");
+    tree::flip(&segment, at, 2);
+    world.assert_all_there();
+
+    let sentence = format!("group {group} has lost something on this node: bytes of segment ");
+    eventually("the node to say so", || {
+        let ready = world.ready(node);
+        (ready.status == 503 && ready.text().starts_with(&sentence)).then_some(())
+    });
+    assert!(world.ready(node).text().contains("`ursula cluster repair`"));
+    assert!(world.status(1).contains(&format!("node {node} is damaged: {sentence}")), "{}", world.status(1));
+    eventually("another one to lead", || (world.cluster.leaders()[&group] != node).then_some(()));
+    world.append("second ");
+    world.assert_all_there();
+    let done = world.command(&["repair", &node.to_string()], 1);
+    assert!(done.contains(&format!("node {node} has whole replicas of groups {group} again")), "{done}");
+    world.until_ready(node);
+    world.append("third ");
     world.assert_all_there();
 }
 

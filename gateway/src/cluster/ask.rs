@@ -17,8 +17,10 @@ use crate::metrics::Metrics;
 const HEDGE_AFTER: Duration = Duration::from_millis(500);
 /// Nodes that are asked at the same time.
 const ASKED_MAX: usize = 2;
-/// Pause before a question is put again when nobody could answer it.
+/// Pause before a question is put again when nobody could answer it. Twice as long each time that nobody could even be
+/// reached, up to some times: thousands of readers must not keep knocking.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(20)..Duration::from_millis(50);
+const PAUSE_DOUBLINGS_MAX: u32 = 3;
 
 /// One node, asked. It is to answer only if it leads, or with what it has.
 #[derive(Debug, Clone)]
@@ -83,6 +85,7 @@ impl<T> Question<'_, T> {
                         Err(Error::NotLeader { leader, term }) => {
                             self.metrics.reads_not_leader.increment(1);
                             self.views.hear(self.group, node, leader, term);
+                            round.unreached = 0;
                             round.refused(node);
                             Instant::now()
                         }
@@ -99,8 +102,9 @@ impl<T> Question<'_, T> {
                     let view = self.views.get();
                     let Some(asked) = round.next(&view, self.group)? else {
                         // Everybody was asked, or is being asked.
+                        let pause = self.jitter.within(&PAUSE) * (1 << round.unreached.min(PAUSE_DOUBLINGS_MAX));
                         round.begin_again();
-                        next_at = now + if running.is_empty() { self.jitter.within(&PAUSE) } else { HEDGE_AFTER };
+                        next_at = now + if running.is_empty() { pause } else { HEDGE_AFTER };
                         continue;
                     };
                     if !running.is_empty() {
@@ -121,7 +125,10 @@ impl<T> Question<'_, T> {
 struct Round {
     running: Vec<NodeId>,
     refused: Vec<NodeId>,
-    rounds: usize,
+    /// How often everybody was.
+    count: usize,
+    /// How often since somebody was reached.
+    unreached: u32,
 }
 
 impl Round {
@@ -131,13 +138,14 @@ impl Round {
 
     fn begin_again(&mut self) {
         self.refused.clear();
-        self.rounds += 1;
+        self.count += 1;
+        self.unreached += 1;
     }
 
     /// The next node to ask: the leader, or whoever has not refused.
     fn next(&mut self, view: &View, group: GroupId) -> Result<Option<Asked>, Error> {
         let placement = view.placement(group).ok_or(Error::Unavailable)?;
-        let order = placement.in_order(self.rounds).into_iter();
+        let order = placement.in_order(self.count).into_iter();
         let mut left = order.filter(|node| !self.running.contains(node) && !self.refused.contains(node));
         let found = left.find_map(|node| Some((node, view.link(node)?.clone())));
         Ok(found.map(|(node, link)| {

@@ -10,9 +10,9 @@ use ursula_common::{Error, Millis, SagaId, SessionId};
 
 use crate::{Answer, Origin};
 
-/// The time between two commands counts no more than this: a clock that leaps forward must not make a session forgotten
-/// while ops of it are still sent again.
-const SILENCE_COUNTED_MAX: Duration = SESSION_IDLE.checked_div(4).expect("it is not divided by zero");
+/// The time between two commands counts no more than this: clocks that leap forward, however many one after the other, must
+/// not make a session forgotten while ops of it are still sent again. A group that seldom hears anything remembers longer.
+const SILENCE_COUNTED_MAX: Duration = SESSION_IDLE.checked_div(100).expect("it is not divided by zero");
 
 /// The sessions of a group.
 #[derive(Debug, Clone, Default)]

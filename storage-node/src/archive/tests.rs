@@ -17,7 +17,9 @@ fn archive() -> Archive {
     let options = Options { segment_bytes: 64 << 10, record_bytes_max: 8 << 10, groups_max: 4, ..Options::default() };
     let io = Arc::new(FaultIo::new(1 << 30));
     let (dir, _) = LogDir::open(io, Path::new("log"), options).expect("a log");
-    Archive::new(Journal::start(Runtime::Threads, dir, 0, watch::channel(false).0).expect("a journal"))
+    Archive::new(
+        Journal::start(Runtime::Threads, dir, 0, watch::channel(false).0, Box::new(|_, _| ())).expect("a journal"),
+    )
 }
 
 /// Adds a record to a stream.

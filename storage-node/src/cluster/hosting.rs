@@ -80,7 +80,8 @@ pub(crate) struct Lead {
 /// The leaders of groups.
 pub(crate) type Leads = BTreeMap<GroupId, Lead>;
 
-/// Groups that belong here and whose replica cannot be started, each with a sentence that says why and what to do.
+/// Groups that belong here and whose replica cannot be started, or has lost something since, each with a sentence that says
+/// why and what to do.
 pub(crate) type Refusals = BTreeMap<GroupId, Arc<str>>;
 
 /// What a replica can be told to do. All but the first are for the leader, which otherwise answers
@@ -134,7 +135,7 @@ pub(crate) trait Hosting: Send + Sync + 'static {
     /// Groups that the data directory holds something of.
     fn stored(&self) -> BTreeSet<GroupId>;
 
-    /// Groups whose replica could not be started.
+    /// Groups whose replica could not be started, or has lost something.
     fn refused(&self) -> Refusals;
 
     /// Starts the replica of a group, if it is not there. One that cannot be started is noted as refused, and fails

@@ -8,8 +8,8 @@ use ursula_common::cluster::ClusterChange;
 use ursula_common::{GroupId, NodeId};
 
 use super::hosting::ReplicaCommand;
-use super::step::{Goal, Step, next};
-use super::{ClusterSide, Task};
+use super::step::{Goal, Step, heirs, next};
+use super::{ClusterSide, Task, retire};
 
 /// Pause before the next look while there is something to do, and while there is nothing.
 const BUSY_PAUSE: Duration = Duration::from_millis(200);
@@ -76,14 +76,32 @@ impl Reconciler {
         let Some(status) = hosting.status(self.group).await.filter(|status| status.leads()) else {
             return Step::Settled;
         };
-        let goal = goal.without(self.side.aside(self.group, status.lead.term));
         if cluster.groups.get(&self.group).is_some_and(|record| !record.begun) {
             return match self.side.propose(ClusterChange::Begin([self.group].into())).await {
                 Ok(_) => Step::Wait("the group has begun".to_owned()),
                 Err(error) => Step::Wait(format!("the meta group shall know that the group has begun: {error}")),
             };
         }
-        next(&goal, me, &status)
+        if hosting.refused().contains_key(&self.group) {
+            // Others may need from the leader what is lost here: that comes before anything else.
+            for heir in heirs(me, &status) {
+                if !self.has_lost(heir).await {
+                    return Step::Do(ReplicaCommand::TransferLeader(heir));
+                }
+            }
+        }
+        match next(&goal.without(self.side.aside(self.group, status.lead.term)), me, &status) {
+            Step::Do(ReplicaCommand::TransferLeader(heir)) if self.has_lost(heir).await => {
+                Step::Stuck(format!("node {heir} shall lead, but has lost something: repair it"))
+            }
+            step => step,
+        }
+    }
+
+    /// Whether a replica on another node says that it has lost something: it would not keep the lead.
+    async fn has_lost(&self, node: NodeId) -> bool {
+        let answer = retire::ask(&self.side, node).await;
+        answer.is_some_and(|status| status.refused.iter().any(|refused| refused.group == self.group.0))
     }
 
     async fn balance(&mut self, node: NodeId) {
@@ -95,7 +113,9 @@ impl Reconciler {
         self.side.set_task(self.group, None);
         if since.elapsed() >= BALANCE_AFTER {
             self.better = None;
-            self.command(ReplicaCommand::TransferLeader(node)).await;
+            if !self.has_lost(node).await {
+                self.command(ReplicaCommand::TransferLeader(node)).await;
+            }
         }
     }
 

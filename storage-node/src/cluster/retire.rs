@@ -65,7 +65,8 @@ pub(super) async fn cluster_of(side: &ClusterSide, node: NodeId) -> Option<Clust
     ask(side, node).await?.known_cluster().ok().flatten()
 }
 
-async fn ask(side: &ClusterSide, node: NodeId) -> Option<admin::NodeStatus> {
+/// What a node tells of itself; `None` if it does not in time.
+pub(super) async fn ask(side: &ClusterSide, node: NodeId) -> Option<admin::NodeStatus> {
     let mut client = admin_client(side.hosting().channel(node)?);
     let answer = timeout(ANSWER_TIMEOUT, client.describe(admin::DescribeRequest {})).await;
     answer.ok()?.ok().map(tonic::Response::into_inner)

@@ -89,6 +89,13 @@ pub(super) fn next(goal: &Goal, me: NodeId, status: &ReplicaStatus) -> Step {
     lead(goal, &view)
 }
 
+/// Who could take over the lead from `me` at once.
+pub(super) fn heirs(me: NodeId, status: &ReplicaStatus) -> Vec<NodeId> {
+    let view = View { me, status };
+    let [voters] = &status.voters[..] else { return Vec::new() };
+    voters.iter().copied().filter(|node| *node != me && view.has_caught_up(*node)).collect()
+}
+
 /// From `now` to the voters of the goal, all of which are members.
 fn change(goal: &Goal, view: &View<'_>, now: &BTreeSet<NodeId>) -> Step {
     if let Some(node) = goal.voters.difference(now).find(|node| !view.is_within(**node, NEW_VOTER_LAG_MAX)) {

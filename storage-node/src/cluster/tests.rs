@@ -228,6 +228,33 @@ async fn a_damaged_replica_is_told_and_seldom_tried() {
     assert_eq!(world.group(2).0, [1, 2, 3], "its vote is not taken away by itself");
 }
 
+/// A replica that needs a snapshot, or a reader, finds all of it with the next leader.
+#[tokio::test(start_paused = true)]
+async fn who_has_lost_something_leads_no_more() {
+    let world = formed(&[1, 2, 3]).await;
+    let group = 1;
+    let first = world.group(group).1.expect("it is led");
+    world.lose(first, group);
+    for _ in 0..30 {
+        world.pass(2).await;
+        assert_ne!(world.group(group).1, Some(first));
+    }
+    assert_eq!(world.group(group).0, [1, 2, 3], "its vote is not taken away by itself");
+    let second = world.group(group).1.expect("it is led");
+    world.lose(second, group);
+    for _ in 0..30 {
+        world.pass(2).await;
+        let leader = world.group(group).1;
+        assert!(leader.is_some() && ![first, second].map(Some).contains(&leader), "{leader:?}");
+    }
+    let third = world.group(group).1.expect("it is led");
+    world.lose(third, group);
+    world.pass(2).await;
+    let (before, lead) = (world.group(group).1, world.term(group));
+    world.pass(60).await;
+    assert_eq!((world.group(group).1, world.term(group)), (before, lead), "none is better than the others");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_meta_group_is_damaged_does_its_part() {
     let world = formed(&[1, 2, 3]).await;

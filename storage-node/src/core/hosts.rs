@@ -40,7 +40,7 @@ pub(crate) struct Notices {
     pub(crate) cluster: watch::Sender<Option<Arc<Cluster>>>,
     /// Who leads the groups that are hosted here.
     pub(crate) leads: watch::Sender<Leads>,
-    /// Groups whose replica could not be started here.
+    /// Groups whose replica could not be started here, or has lost something.
     pub(crate) refused: watch::Sender<Refusals>,
     hosted: Arc<Mutex<BTreeSet<GroupId>>>,
 }
@@ -64,16 +64,27 @@ impl Notices {
         self.set().insert(group);
     }
 
-    /// Notes why a group cannot be started. The same again is no news.
+    /// Notes why a group cannot be started.
     fn refuse(&self, group: GroupId, why: &io::Error) -> Error {
         let sentence: Arc<str> = format!("group {group} is not served by this node: {why}").into();
+        self.note(group, sentence.clone());
+        Error::ClusterRefused { reason: sentence }
+    }
+
+    /// Notes that a group has lost something here. It goes on with what it has, but should not lead.
+    pub(super) fn blame(&self, group: GroupId, what: &io::Error) {
+        let what = crate::raft::damaged(&what.to_string());
+        self.note(group, format!("group {group} has lost something on this node: {what}").into());
+    }
+
+    /// The same again is no news.
+    fn note(&self, group: GroupId, sentence: Arc<str>) {
         let is_news = self.refused.send_if_modified(|refused| {
             refused.insert(group, sentence.clone()).is_none_or(|before| before != sentence)
         });
         if is_news {
             error!("{sentence}");
         }
-        Error::ClusterRefused { reason: sentence }
     }
 
     fn refuse_no_more(&self, group: GroupId) {

@@ -82,7 +82,7 @@ impl DiskLog {
         inner.appended_bytes = inner.places.iter().map(|place| u64::from(place.len)).sum();
         inner.last = match inner.places.back() {
             Some(place) => {
-                let last = journal.read_all(vec![*place]).await?.into_iter().next();
+                let last = journal.read_all(group, vec![*place]).await?.into_iter().next();
                 last.map(codec::decode_entry).transpose()?.map(|entry| entry.log_id)
             }
             None => inner.purged,
@@ -166,7 +166,7 @@ impl DiskLog {
             }
         }
         let missing = wanted.iter().filter(|(_, recent)| recent.is_none()).map(|(place, _)| *place).collect();
-        let mut read = self.journal.read_all(missing).await?.into_iter();
+        let mut read = self.journal.read_all(self.group, missing).await?.into_iter();
         let entry = |(_, recent): (Location, Option<EntryOf<TypeConfig>>)| match recent {
             Some(entry) => Ok(entry),
             None => codec::decode_entry(read.next().expect("invariant: what was missing was read")),

@@ -219,7 +219,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 }
 
 /// What is wrong with what is kept of a group, and what can be done.
-pub(super) fn damaged(what: &str) -> io::Error {
+pub(crate) fn damaged(what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         format!(

@@ -50,7 +50,7 @@ impl Outgoing {
             let state = State::decode(bytes.clone()).map_err(io::Error::other)?;
             Ok((bytes, state.stored_ranges().collect()))
         };
-        (self.state, self.streams) = self.archive.journal().blocking(read).await?;
+        (self.state, self.streams) = self.archive.journal().blocking_read(self.group, read).await?;
         Ok(())
     }
 

@@ -35,7 +35,8 @@ fn node() -> Node {
     let platform = Platform::system(Arc::new(SystemClock));
     let (dir, _) =
         DataDir::open(&platform, path.path(), &config, crate::Formation::Member, || 7).expect("a data directory");
-    let journal = Journal::start(Runtime::Threads, dir.log().clone(), 0, watch::channel(false).0).expect("a log");
+    let failed = watch::channel(false).0;
+    let journal = Journal::start(Runtime::Threads, dir.log().clone(), 0, failed, Box::new(|_, _| ())).expect("a log");
     Node { _path: path, dir, archive: Archive::new(journal) }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ursula_storage_node::{Formation, Node, NodeConfig, Platform, Runtime, Sizes, serve_on};
+use ursula_storage_node::{Formation, Node, NodeConfig, Platform, Runtime, Sizes, Work, serve_on};
 use ursula_wal::io::FaultIo;
 
 use crate::clock::SimulatedClock;
@@ -24,6 +24,7 @@ pub(crate) struct Machine {
     pub(crate) disk: FaultIo,
     pub(crate) clock: Arc<SimulatedClock>,
     disk_max_us: Arc<AtomicU64>,
+    log_us: Arc<AtomicU64>,
     config: NodeConfig,
     sizes: Sizes,
     ended: Mutex<Option<io::Result<()>>>,
@@ -52,6 +53,7 @@ impl Machine {
             disk: FaultIo::new(DISK_BYTES),
             clock: Arc::default(),
             disk_max_us: Arc::default(),
+            log_us: Arc::default(),
             config,
             sizes,
             ended: Mutex::default(),
@@ -63,6 +65,12 @@ impl Machine {
     /// How long calls of the disk take from now on, at most.
     pub(crate) fn set_disk_max(&self, time: Duration) {
         self.disk_max_us.store(time.as_micros() as u64, Ordering::Relaxed);
+        self.log_us.store(0, Ordering::Relaxed);
+    }
+
+    /// How long writes of the log take from now on, while other calls are as fast as they were.
+    pub(crate) fn set_log(&self, time: Duration) {
+        self.log_us.store(time.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// How much fits on the disk from now on; all of it, or nothing more.
@@ -86,8 +94,12 @@ impl Machine {
     }
 
     async fn serve(&self) -> io::Result<()> {
-        let disk_max_us = self.disk_max_us.clone();
-        let takes = move || Duration::from_micros(rand::random_range(50..=disk_max_us.load(Ordering::Relaxed).max(51)));
+        let (disk_max_us, log_us) = (self.disk_max_us.clone(), self.log_us.clone());
+        let takes = move |work| {
+            let time = rand::random_range(50..=disk_max_us.load(Ordering::Relaxed).max(51));
+            let log = if work == Work::Log { log_us.load(Ordering::Relaxed) } else { 0 };
+            Duration::from_micros(time.max(log))
+        };
         let platform = Platform {
             clock: self.clock.clone(),
             io: Arc::new(self.disk.clone()),

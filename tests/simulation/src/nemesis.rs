@@ -4,6 +4,7 @@ mod disk;
 mod election;
 mod island;
 mod kind;
+mod laggard;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -62,6 +63,8 @@ enum Mend {
     /// No cure: bits of a file from there on are to change, and then some of them do.
     ProveBytes(usize, PathBuf, u64),
     Damage(usize, PathBuf, Range<u64>),
+    /// See [`Nemesis::island`].
+    Island,
     /// See [`Nemesis::cut_leader_off`].
     CutLeaderOff,
     /// See [`Nemesis::plan_damage`].
@@ -89,6 +92,7 @@ impl Mend {
             | Mend::Leap(_)
             | Mend::ProveBytes(..)
             | Mend::Damage(..)
+            | Mend::Island
             | Mend::CutLeaderOff
             | Mend::PlanDamage
             | Mend::TrapForCheckpoint
@@ -119,6 +123,8 @@ pub(crate) struct Nemesis {
     damaged: bool,
     members: Vec<u64>,
     changed_members: bool,
+    /// See [`Nemesis::cut_laggard_off`].
+    laggard: Option<usize>,
     faults: Vec<String>,
 }
 
@@ -143,6 +149,7 @@ impl Nemesis {
             damaged: false,
             members: (1..=plan.nodes).collect(),
             changed_members: false,
+            laggard: None,
             faults: Vec::new(),
         }
     }
@@ -167,6 +174,7 @@ impl Nemesis {
     /// Mends what is due, and looks after machines that have ended.
     pub(crate) fn keep_up(&mut self, world: &mut World) {
         self.look_after_machines(world);
+        self.look_after_laggard(world);
         let now = world.sim.elapsed();
         while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= now) {
             let mend = first.remove();
@@ -182,6 +190,7 @@ impl Nemesis {
     /// The power goes once more, for all; then everything is mended at once.
     pub(crate) fn end(&mut self, world: &mut World) {
         tracing::info!("everything is mended");
+        self.laggard = None;
         for index in (0..self.down.len()).filter(|index| !self.down[*index]).collect::<Vec<_>>() {
             self.stop(world, index, true);
             self.later_by(world, Duration::ZERO, Mend::Start(index));
@@ -285,9 +294,10 @@ impl Nemesis {
                 pairs(&one, &other, |one, other| world.sim.partition_oneway(one, other));
                 self.later(world, HOLD_MS, Mend::Repair(one, other));
             }
-            Kind::OldLeader | Kind::CrashAfterCheckpoint | Kind::Damage if self.desk.is_idle() => {
+            Kind::Island | Kind::OldLeader | Kind::CrashAfterCheckpoint | Kind::Damage if self.desk.is_idle() => {
                 self.desk.order(Order::Look);
                 let harm = match kind {
+                    Kind::Island => Mend::Island,
                     Kind::OldLeader => Mend::CutLeaderOff,
                     Kind::Damage => Mend::PlanDamage,
                     _ => Mend::TrapForCheckpoint,
@@ -331,7 +341,6 @@ impl Nemesis {
                     self.later(world, HOLD_MS, Mend::GatewayClock(index));
                 }
             }
-            Kind::Island => self.island(world),
             Kind::LeapUnheard => self.leap_unheard(world),
             Kind::KillGateway => {
                 let index = self.random.random_range(0..self.plan.gateways);
@@ -347,7 +356,12 @@ impl Nemesis {
                 self.desk.order(Order::Drain(node));
             }
             Kind::Members if self.desk.is_idle() && !self.changed_members => self.change_members(world),
-            Kind::OldLeader | Kind::CrashAfterCheckpoint | Kind::Damage | Kind::Drain | Kind::Members => {}
+            Kind::Island
+            | Kind::OldLeader
+            | Kind::CrashAfterCheckpoint
+            | Kind::Damage
+            | Kind::Drain
+            | Kind::Members => {}
         }
     }
 
@@ -365,6 +379,9 @@ impl Nemesis {
         if replaces {
             self.desk.order(Order::Remove(old));
             self.members.retain(|member| *member != old);
+        }
+        if self.random.random_ratio(3, 4) {
+            self.cut_laggard_off(world);
         }
         self.members.push(new);
     }
@@ -434,6 +451,7 @@ impl Nemesis {
             Mend::Strand(node, gateway, late) => self.strand(world, node, gateway, Some(late)),
             Mend::Leap(indexes) => self.leap(world, &indexes),
             Mend::Disarm(index) => self.traps[index].disarm(&world.machines[index].disk),
+            Mend::Island => self.island(world),
             Mend::CutLeaderOff => self.cut_leader_off(world),
             Mend::PlanDamage => self.plan_damage(world),
             Mend::TrapForCheckpoint => self.set_trap_for_checkpoint(world),

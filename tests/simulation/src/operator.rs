@@ -291,11 +291,10 @@ impl Operator {
                         record.replicas.iter().filter(|node| due(node)).all(|node| hosts(node.0, *id))
                     })
             });
-            match whole {
-                // What a damaged leader cannot read, a replica that lags cannot get.
-                true if except.is_some() || self.is_same_everywhere(&all).await => return,
-                _ => sleep(PAUSE).await,
+            if whole && self.is_same_everywhere(&all, except).await {
+                return;
             }
+            sleep(PAUSE).await;
         }
     }
 
@@ -304,12 +303,12 @@ impl Operator {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
     }
 
-    /// Whether all replicas of all groups have the same bytes.
-    async fn is_same_everywhere(&self, all: &[NodeStatus]) -> bool {
+    /// Whether all replicas of all groups have the same bytes; but see [`replicas::difference`].
+    async fn is_same_everywhere(&self, all: &[NodeStatus], damaged: Option<u64>) -> bool {
         let Some(cluster) = Self::newest(all) else { return false };
         for (group, record) in cluster.groups.iter().filter(|(group, _)| **group != GroupId::META) {
             let addresses = record.replicas.iter().map(|node| (*node, self.address(node.0))).collect();
-            if let Some(difference) = replicas::difference(*group, &addresses).await {
+            if let Some(difference) = replicas::difference(*group, &addresses, damaged.map(NodeId)).await {
                 self.tell(difference);
                 return false;
             }

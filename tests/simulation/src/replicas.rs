@@ -21,8 +21,14 @@ struct Listed {
     tail: Offset,
 }
 
-/// What is missing or different; `addresses` are those of all replicas of `group`.
-pub(crate) async fn difference(group: GroupId, addresses: &BTreeMap<NodeId, String>) -> Option<String> {
+/// What is missing or different; `addresses` are those of all replicas of `group`. Where files were changed, that node may
+/// have lost anything, and what its leader cannot read, a replica that lags cannot get: only bytes that others have and
+/// that are different count then.
+pub(crate) async fn difference(
+    group: GroupId,
+    addresses: &BTreeMap<NodeId, String>,
+    damaged: Option<NodeId>,
+) -> Option<String> {
     let client = |address: &String| node_client(network::connect(address).expect("an address"));
     let clients: BTreeMap<NodeId, NodeClient> = addresses.iter().map(|(id, at)| (*id, client(at))).collect();
     let mut streams = None;
@@ -31,14 +37,16 @@ pub(crate) async fn difference(group: GroupId, addresses: &BTreeMap<NodeId, Stri
             streams = Some(listed);
         }
     }
-    let Some(streams) = streams else { return Some(format!("nobody lists group {group}")) };
+    let whole = damaged.is_none();
+    let Some(streams) = streams else { return whole.then(|| format!("nobody lists group {group}")) };
     for listed in streams {
         let key = &listed.key;
         let mut known: Option<Vec<u8>> = None;
-        for (node, client) in &clients {
+        for (node, client) in clients.iter().filter(|(node, _)| Some(**node) != damaged) {
             let read = timeout(PATIENCE, bytes(client.clone(), group, &listed)).await;
             let bytes = match read {
                 Ok(Ok(bytes)) => bytes,
+                _ if !whole => continue,
                 Ok(Err(status)) => return Some(format!("{key} until {} at node {node}: {status}", listed.tail.0)),
                 Err(_) => return Some(format!("{key} at node {node}: no answer")),
             };

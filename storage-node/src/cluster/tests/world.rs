@@ -140,6 +140,10 @@ impl World {
         (ids(&group.voters), group.lead.leader.map(|id| id.0), ids(&group.learners))
     }
 
+    pub(super) fn term(&self, group: u32) -> u64 {
+        self.lock().groups[&GroupId(group)].lead.term
+    }
+
     pub(super) fn hosted(&self, id: u64) -> Vec<u32> {
         self.lock().nodes[&NodeId(id)].hosted.iter().map(|group| group.0).collect()
     }
@@ -151,6 +155,13 @@ impl World {
         member.hosted.remove(&GroupId(group));
         member.refused.insert(GroupId(group), "it is damaged".into());
         member.asked_to_host = 0;
+    }
+
+    /// From now on the replica of a group on a node cannot read all that it had.
+    pub(super) fn lose(&self, id: u64, group: u32) {
+        let mut inner = self.lock();
+        let member = inner.nodes.get_mut(&NodeId(id)).expect("a node");
+        member.refused.insert(GroupId(group), "it has lost something".into());
     }
 
     /// How often a node was asked to start a replica.

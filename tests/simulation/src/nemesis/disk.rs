@@ -12,7 +12,7 @@ use rand::seq::IndexedRandom as _;
 use ursula_wal::io::FaultIo;
 use ursula_wal::io::fault::{Call, Fault};
 
-use super::{DOWN_MS, HOLD_MS, Mend, Nemesis, pairs};
+use super::{DOWN_MS, HOLD_MS, Mend, Nemesis, SLOW_DISK_MS, pairs};
 use crate::simulation::World;
 
 /// What was done to a disk.
@@ -76,8 +76,10 @@ impl Nemesis {
     /// Stops a machine, rather the one that leads, when its next checkpoint is in its place while its log takes its time.
     pub(super) fn set_trap_for_checkpoint(&mut self, world: &mut World) {
         let Some(index) = self.leader_or_any() else { return };
-        self.note(world, format!("node {} stops after a checkpoint", index + 1));
-        self.slow_disk(world, index);
+        let time = self.time(SLOW_DISK_MS);
+        self.note(world, format!("node {} stops after a checkpoint, and its log takes {time:?}", index + 1));
+        world.machines[index].set_log(time);
+        self.later(world, HOLD_MS, Mend::QuickenDisk(index));
         self.arm(world, index, true, true, 0, |made, path| made == Call::SyncDir && !path.ends_with(LOG));
     }
 

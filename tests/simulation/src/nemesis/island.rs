@@ -23,10 +23,10 @@ const LEAP_AFTER_MS: std::ops::Range<u64> = 10..150;
 const LEAP_MS: i64 = 25 * 3_600_000;
 
 impl Nemesis {
-    /// One node and one gateway reach nobody but each other. What the node sends to the others and they to it is lost,
+    /// One node, rather the one that leads, and one gateway reach nobody but each other. What the node sends to the others and they to it is lost,
     /// or comes when it is over, or so late that there may be another leader.
     pub(super) fn island(&mut self, world: &World) {
-        let node = self.random.random_range(0..world.machines.len());
+        let Some(node) = self.leader_or_any() else { return };
         let gateway = gateway::host(self.random.random_range(0..self.plan.gateways));
         if self.random.random_ratio(1, 4) {
             return self.strand(world, node, gateway, None);
@@ -49,7 +49,10 @@ impl Nemesis {
         pairs(&gateway, &others, |one, other| world.sim.partition(one, other));
         let (time, mend) = if let Some(late) = late {
             pairs(&node, &others, |one, other| world.sim.set_link_latency(one, other, late));
-            (late + self.time(AFTER_LATE_MS), Mend::Quicken(node, others.clone()))
+            let time = late + self.time(AFTER_LATE_MS);
+            // Nothing else comes between: the others are to have a leader by then.
+            self.next = world.sim.elapsed() + time;
+            (time, Mend::Quicken(node, others.clone()))
         } else if self.random.random_ratio(1, 2) {
             pairs(&node, &others, |one, other| world.sim.hold(one, other));
             (self.time(ISLAND_MS), Mend::Release(node, others.clone()))

@@ -2,6 +2,10 @@
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+
+/// That many are few.
+const FEW: usize = 4;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 37] = [
+    pub(super) const ALL: [Kind; 38] = [
         Kind::Kill,
         Kind::PowerLoss,
         Kind::PowerLoss,
@@ -66,17 +70,21 @@ impl Kind {
         Kind::KillGateway,
         Kind::Drain,
         Kind::Members,
+        Kind::Members,
         Kind::Damage,
         Kind::Damage,
         Kind::Damage,
     ];
 
-    /// Those of one simulation: all of them in one of four, else about half, which then meet more often (Groce and
-    /// others: Swarm Testing).
+    /// Those of one simulation: all of them in one of four, about half in another, else a few. The fewer they are, the
+    /// more often they meet each other (Groce and others: Swarm Testing).
     pub(super) fn some(random: &mut StdRng) -> Vec<Kind> {
-        let all = random.random_ratio(1, 4);
-        let kinds = Kind::ALL.chunk_by(PartialEq::eq).filter(|_| all || random.random_ratio(1, 2));
-        let some = kinds.flatten().copied().collect::<Vec<_>>();
-        if some.is_empty() { Kind::ALL.to_vec() } else { some }
+        let kinds: Vec<&[Kind]> = Kind::ALL.chunk_by(PartialEq::eq).collect();
+        let count = match random.random_range(0..4) {
+            0 => kinds.len(),
+            1 => kinds.len() / 2,
+            _ => random.random_range(1..=FEW),
+        };
+        kinds.choose_multiple(random, count).copied().flatten().copied().collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Short lives: streams that are created, forked, closed, deleted and created again under the same name, each by one
 //! task, which knows at every moment what must be there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -57,11 +58,12 @@ impl Life {
         self.clean = true;
         // A stream that has forks stays hidden under its name for as long as they live.
         let forks = self.random.random_ratio(1, 3);
+        let mut numbers = BTreeSet::new();
         for incarnation in 0..INCARNATIONS {
             let tag = Tag { stream: self.stream, incarnation };
             let format = [Format::Text, Format::Json][self.random.random_range(0..2)];
             let stream = Stream::new(self.shared.path(self.stream, 0), Ledger::new(tag, format));
-            let result = self.live_once(&stream, forks).await;
+            let result = self.live_once(&stream, forks, &mut numbers).await;
             let good = self.shared.findings.check(&stream.path, result);
             if forks || !good || !self.clean || self.shared.stops() {
                 break;
@@ -72,9 +74,20 @@ impl Life {
         self.stream += 2;
     }
 
-    async fn live_once(&mut self, stream: &Arc<Stream>, forks: bool) -> Result<(), Violation> {
+    /// One life; `numbers` are those in the offsets of the lives before.
+    async fn live_once(
+        &mut self,
+        stream: &Arc<Stream>,
+        forks: bool,
+        numbers: &mut BTreeSet<u64>,
+    ) -> Result<(), Violation> {
         if !self.shared.create(&mut self.client, stream).await {
             return Ok(());
+        }
+        let number = stream.number.load(Ordering::SeqCst);
+        if !numbers.insert(number) {
+            let text = format!("offsets with the number {number}, which an earlier stream of that name had");
+            return Err(Violation::new(Lie::Stale, text));
         }
         let records = self.random.random_range(1..=RECORDS_MAX);
         for seq in 0..records {
