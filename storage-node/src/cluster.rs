@@ -168,10 +168,10 @@ impl ClusterSide {
         if !hosting.refused().contains_key(&group) {
             return refuse(format!("node {me} does not refuse group {group}: there is nothing to repair"));
         }
-        let Some(forgotten) = retire::let_go(self, group).await else {
+        let Some(forgotten) = retire::held(self, group, retire::let_go(self, group)).await else {
             return refuse(format!("the leader of group {group} has not let node {me} go yet: try again"));
         };
-        hosting.forget(forgotten).await?;
+        retire::forget(self, forgotten).await?;
         hosting.host(group).await
     }
 

@@ -153,6 +153,10 @@ impl Hosting for Engine {
         self.order(group, Order::Host).await
     }
 
+    async fn hold(&self, group: GroupId, held: bool) -> Result<(), Error> {
+        self.order(group, |reply| Order::Hold(held, reply)).await
+    }
+
     async fn forget(&self, forgotten: Forgotten) -> Result<(), Error> {
         self.order(GroupId(forgotten.group), |reply| Order::Forget(forgotten, reply)).await
     }

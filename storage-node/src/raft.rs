@@ -83,6 +83,8 @@ pub(crate) struct Replica<M: StateMachine> {
     silent_until: Option<Instant>,
     /// What its log must have before it votes, until it has that.
     forgotten: Rc<Cell<Option<Forgotten>>>,
+    /// It answers no question of others: it may be forgotten.
+    held: Cell<bool>,
     /// Its references count the questions of others that are under way, and itself.
     questions: Rc<()>,
     /// Its references count the snapshots that arrive, and itself.
@@ -176,7 +178,8 @@ impl<M: StateMachine> Replica<M> {
         if forgotten.get().is_some() {
             spawn_local(remember(raft.clone(), forgotten.clone()));
         }
-        Ok(Replica { raft, log, acks, silent_until, forgotten, questions, installing })
+        let held = Cell::new(false);
+        Ok(Replica { raft, log, acks, silent_until, forgotten, held, questions, installing })
     }
 
     /// Waits until this replica leads its group.

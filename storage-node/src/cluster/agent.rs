@@ -211,7 +211,13 @@ impl Agent {
 
     /// Lets a group go that belongs elsewhere, when its leader has let this node go.
     async fn retire(&mut self, cluster: &Cluster, group: GroupId) {
-        let Some(forgotten) = retire::dismissed(&self.side, cluster, group).await else { return };
+        if retire::dismissed(&self.side, cluster, group).await.is_none() {
+            return;
+        }
+        let Some(forgotten) = retire::held(&self.side, group, retire::dismissed(&self.side, cluster, group)).await
+        else {
+            return;
+        };
         if let Some(reconciler) = self.groups.remove(&group) {
             reconciler.abort();
         }
@@ -222,7 +228,7 @@ impl Agent {
         {
             return warn!(%error, "that this node was removed could not be kept; tried again");
         }
-        match self.side.hosting().forget(forgotten).await {
+        match retire::forget(&self.side, forgotten).await {
             Ok(()) => info!(%group, "group is elsewhere now; its replica here is forgotten"),
             Err(error) => warn!(%group, %error, "a replica cannot be forgotten; tried again"),
         }

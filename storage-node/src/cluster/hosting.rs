@@ -142,6 +142,10 @@ pub(crate) trait Hosting: Send + Sync + 'static {
     /// with the sentence.
     async fn host(&self, group: GroupId) -> Result<(), Error>;
 
+    /// Lets the replica of a group, if it is there, answer no other replica any more, or again. What it has answered before
+    /// was asked before this returns.
+    async fn hold(&self, group: GroupId, held: bool) -> Result<(), Error>;
+
     /// Stops the replica of a group, if it is there, and forgets everything about it but what a new one must have before
     /// it votes.
     async fn forget(&self, forgotten: Forgotten) -> Result<(), Error>;

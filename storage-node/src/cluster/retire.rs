@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use ursula_common::cluster::Cluster;
-use ursula_common::{GroupId, NodeId};
+use ursula_common::{Error, GroupId, NodeId};
 use ursula_proto::{admin::v1 as admin, admin_client};
 
 use super::ClusterSide;
@@ -15,6 +15,34 @@ use crate::data_dir::Forgotten;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A voter that answered its leader so long ago follows it: less than a vote for another one takes.
 const FOLLOWED_MS: u64 = 1000;
+
+/// Asks whether the replica may be forgotten while it answers nobody: else it could be taken in again after the answer was
+/// given, and have acknowledged something before the answer was here. Returns with a replica that answers nobody if it may.
+pub(super) async fn held(
+    side: &ClusterSide,
+    group: GroupId,
+    may: impl Future<Output = Option<Forgotten>>,
+) -> Option<Forgotten> {
+    side.hosting().hold(group, true).await.ok()?;
+    let forgotten = may.await;
+    if forgotten.is_none() {
+        // Whoever stops the core meanwhile needs no replica any more.
+        let _ = side.hosting().hold(group, false).await;
+    }
+    forgotten
+}
+
+/// Forgets a replica that [`held`] has let go.
+///
+/// # Errors
+/// If something of it is left; it takes part in its group again then, if it still can.
+pub(super) async fn forget(side: &ClusterSide, forgotten: Forgotten) -> Result<(), Error> {
+    let done = side.hosting().forget(forgotten).await;
+    if done.is_err() {
+        let _ = side.hosting().hold(GroupId(forgotten.group), false).await;
+    }
+    done
+}
 
 /// Asks the nodes where the group belongs, until one that leads it says that this node is no member; returns how far its
 /// log goes.
@@ -32,12 +60,13 @@ pub(super) async fn dismissed(side: &ClusterSide, cluster: &Cluster, group: Grou
 }
 
 /// Whether the leader of a group, which a majority of its voters has answered just now, says that this node is no
-/// member; returns how far its log goes. Without a replica of its own that could tell, this node believes no leader that may
-/// have been deposed.
+/// member; returns how far its log goes. What a replica of its own could tell may be lost, so this node believes no leader
+/// that may have been deposed.
 pub(super) async fn let_go(side: &ClusterSide, group: GroupId) -> Option<Forgotten> {
+    let own = side.hosting().status(group).await.map_or(0, |own| own.lead.term);
     for peer in side.hosting().remembered() {
         let Some(answer) = ask(side, peer.node).await else { continue };
-        let says_so = |status: &&admin::GroupStatus| says_so(status, group, 0, side.me());
+        let says_so = |status: &&admin::GroupStatus| says_so(status, group, own, side.me());
         if let Some(status) = answer.hosted.iter().filter(says_so).find(|status| is_followed(status, peer.node)) {
             return Some(forgotten(status));
         }

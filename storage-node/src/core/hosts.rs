@@ -25,6 +25,8 @@ use crate::raft::{Replica, Storage};
 pub(crate) enum Order {
     /// Start it, if it is not there.
     Host(oneshot::Sender<Result<(), Error>>),
+    /// Let it take part no more, if it is there, or again.
+    Hold(bool, oneshot::Sender<Result<(), Error>>),
     /// Stop it, if it is there, and forget everything else about it.
     Forget(Forgotten, oneshot::Sender<Result<(), Error>>),
     /// Tell how it stands.
@@ -102,6 +104,12 @@ impl Core {
         let core = self.clone();
         match order {
             Order::Host(reply) => drop(spawn_local(async move { reply.send(core.host(group).await) })),
+            Order::Hold(held, reply) => {
+                if let Some(hosted) = self.group(group) {
+                    hosted.replica.hold(held);
+                }
+                drop(reply.send(Ok(())));
+            }
             Order::Forget(forgotten, reply) => {
                 drop(spawn_local(async move { reply.send(core.forget(group, forgotten).await) }));
             }

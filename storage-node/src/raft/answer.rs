@@ -26,6 +26,9 @@ impl<M: StateMachine> Replica<M> {
     /// Answers a question of another replica. Those of one asker are taken in the order of these calls.
     pub(crate) fn answer(&self, question: Inbound) {
         let Inbound { body, reply, .. } = question;
+        if self.held.get() {
+            return reply.refuse(Reason::Unavailable, "the replica may be about to be forgotten");
+        }
         if Rc::strong_count(&self.questions) > QUESTIONS_MAX {
             return reply.refuse(Reason::Busy, "too many questions wait for this replica");
         }
@@ -47,6 +50,11 @@ impl<M: StateMachine> Replica<M> {
                 reply.refuse(Reason::Unknown, "an answer came where a question was expected");
             }
         }
+    }
+
+    /// Answers no question from now on, or again.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.set(held);
     }
 
     /// Whether this replica may have promised something that it does not remember.
@@ -116,7 +124,7 @@ impl<M: StateMachine> Replica<M> {
 
     /// Takes a snapshot of another replica, one at a time.
     pub(crate) fn install(&self, snapshot: InboundSnapshot) {
-        let busy = Rc::strong_count(&self.installing) > 1;
+        let busy = self.held.get() || Rc::strong_count(&self.installing) > 1;
         let sink = if busy { Err(io::Error::other("a snapshot is being taken already")) } else { self.sink() };
         let (raft, counted) = (self.raft.clone(), self.installing.clone());
         spawn_local(async move {

@@ -255,9 +255,13 @@ impl Nemesis {
 
     fn strike(&mut self, world: &mut World) {
         let mut kind = *self.kinds.choose(&mut self.random).expect("there are faults");
-        if self.faults.is_empty() && self.random.random_ratio(1, 5) {
-            // It needs a cluster that is well.
-            kind = Kind::OldLeader;
+        if self.faults.is_empty() {
+            // These need a cluster that is well, and time.
+            kind = match self.random.random_range(0..10) {
+                0 | 1 => Kind::OldLeader,
+                2 | 3 => Kind::Members,
+                _ => kind,
+            };
         }
         match kind {
             Kind::Kill => self.stop_one(world, false),

@@ -12,7 +12,9 @@ use tokio::time::{sleep, timeout};
 use ursula_common::cluster::{Cluster, ClusterChange, ClusterOp, Form, NewNode, NodeState, Placement};
 use ursula_common::placement::{SlotTable, plan::plan};
 use ursula_common::{ClusterId, GroupId, NodeId};
-use ursula_proto::admin::v1::{DescribeRequest, GroupStatus, JoinRequest, NodeStatus, Peer, Role};
+use ursula_proto::admin::v1::{
+    DescribeRequest, ForgetRequest, GroupStatus, JoinRequest, NodeStatus, Peer, Role, SetAsideRequest,
+};
 use ursula_proto::{AdminClient, admin_client, cluster_id_bytes};
 
 use crate::{network, replicas};
@@ -294,6 +296,7 @@ impl Operator {
             if whole && self.is_same_everywhere(&all, except).await {
                 return;
             }
+            self.repair(&all).await;
             sleep(PAUSE).await;
         }
     }
@@ -316,6 +319,24 @@ impl Operator {
         true
     }
 
+    /// Lets nodes make those replicas anew that they refuse, as `ursula cluster repair` does; a step of each.
+    async fn repair(&self, all: &[NodeStatus]) {
+        let refusals = all.iter().flat_map(|status| status.refused.iter().map(|refused| (status.node, refused.group)));
+        for (node, group) in refusals {
+            let Some((leader, led)) = leader_of(all, group) else { continue };
+            let request = SetAsideRequest { group, node };
+            let aside = timeout(PATIENCE, self.client(leader).set_aside(request)).await;
+            let is_member = match &led.voters[..] {
+                [only] => only.nodes.contains(&node) || led.learners.contains(&node),
+                _ => true,
+            };
+            if matches!(aside, Ok(Ok(_))) && !is_member {
+                // What it says is seen at the next look.
+                drop(timeout(PATIENCE, self.client(node).forget(ForgetRequest { group })).await);
+            }
+        }
+    }
+
     /// Waits until every group has its voters where they should be, and a leader.
     async fn in_place(&self) {
         loop {
@@ -324,17 +345,23 @@ impl Operator {
                 return;
             }
             self.tell("a group is not where it should be".to_owned());
+            self.repair(&all).await;
             sleep(PAUSE).await;
         }
     }
 }
 
+/// Who leads a group now, and how it stands there.
+fn leader_of(all: &[NodeStatus], group: u32) -> Option<(u64, &GroupStatus)> {
+    let hosted = all.iter().flat_map(|status| status.hosted.iter().map(|hosted| (status.node, hosted)));
+    let leads = hosted.filter(|(_, hosted)| hosted.group == group && hosted.role() == Role::Leader);
+    leads.max_by_key(|(_, hosted)| hosted.term)
+}
+
 fn is_in_place(cluster: &Cluster, all: &[NodeStatus]) -> bool {
     cluster.groups.iter().all(|(id, record)| {
         let goal: BTreeSet<u64> = record.replicas.iter().map(|node| node.0).collect();
-        let leads = all.iter().flat_map(|status| &status.hosted).filter(|group| group.group == id.0);
-        let leads = leads.filter(|group| group.role() == Role::Leader).max_by_key(|group| group.term);
-        leads.is_some_and(|group| match &group.voters[..] {
+        leader_of(all, id.0).is_some_and(|(_, group)| match &group.voters[..] {
             [only] => only.nodes.iter().copied().collect::<BTreeSet<_>>() == goal,
             _ => false,
         })

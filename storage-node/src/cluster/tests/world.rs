@@ -43,6 +43,7 @@ struct Member {
     peers: Vec<Peer>,
     connected: BTreeSet<NodeId>,
     hosted: BTreeSet<GroupId>,
+    held: BTreeSet<GroupId>,
     refused: Refusals,
     standing: Standing,
     asked_to_host: u32,
@@ -77,6 +78,7 @@ impl World {
             peers: Vec::new(),
             connected: BTreeSet::new(),
             hosted: BTreeSet::new(),
+            held: BTreeSet::new(),
             refused: Refusals::new(),
             standing: Standing::Unclaimed,
             asked_to_host: 0,
@@ -304,8 +306,14 @@ impl Hosting for Engine {
         })
     }
 
+    async fn hold(&self, group: GroupId, held: bool) -> Result<(), Error> {
+        self.with(|member| if held { member.held.insert(group) } else { member.held.remove(&group) });
+        Ok(())
+    }
+
     async fn forget(&self, forgotten: Forgotten) -> Result<(), Error> {
         let group = GroupId(forgotten.group);
+        assert!(self.with(|member| member.held.remove(&group)), "it may have acknowledged something meanwhile");
         self.with(|member| member.hosted.remove(&group));
         let mut inner = self.world.lock();
         let forgotten = inner.groups.entry(group).or_default();

@@ -12,6 +12,8 @@ use crate::simulation::World;
 
 /// How long it is cut off at most.
 const LAG: Duration = Duration::from_secs(8);
+/// Changes of members take about so long.
+const QUIET: Duration = Duration::from_secs(3);
 /// What messages of the others take then, in milliseconds...
 const LATE_MS: Range<u64> = 1500..2500;
 /// ...and for how long: until the new replica is there, and has nothing.
@@ -28,6 +30,8 @@ impl Nemesis {
         self.note(world, format!("{alone:?} misses changes of the members"));
         pairs(&alone, &others, |one, other| world.sim.partition(one, other));
         self.later_by(world, LAG, Mend::Repair(alone, others));
+        // Nothing else comes between: the members are to change.
+        self.next = world.sim.elapsed() + QUIET;
         self.laggard = Some(laggard);
     }
 
