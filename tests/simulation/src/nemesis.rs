@@ -125,6 +125,7 @@ pub(crate) struct Nemesis {
     changed_members: bool,
     /// See [`Nemesis::cut_laggard_off`].
     laggard: Option<usize>,
+    busy_until: Duration,
     faults: Vec<String>,
 }
 
@@ -150,6 +151,7 @@ impl Nemesis {
             members: (1..=plan.nodes).collect(),
             changed_members: false,
             laggard: None,
+            busy_until: Duration::ZERO,
             faults: Vec::new(),
         }
     }
@@ -185,6 +187,11 @@ impl Nemesis {
     /// The node of which a file was changed.
     pub(crate) fn damaged(&self) -> Option<u64> {
         self.victim.filter(|_| self.damaged).map(|index| index as u64 + 1)
+    }
+
+    /// What has begun is over then.
+    pub(crate) fn busy_until(&self) -> Duration {
+        self.busy_until
     }
 
     /// The power goes once more, for all; then everything is mended at once.

@@ -120,7 +120,7 @@ fn run(plan: &Plan) -> Outcome {
     let is_good = |world: &World| world.violations.is_empty() && desk.found.get().is_none_or(Found::is_good);
     world.step_until(Duration::MAX, |world, _| {
         nemesis.act(world);
-        world.sim.elapsed() >= end || !is_good(world)
+        world.sim.elapsed() >= end.max(nemesis.busy_until()) || !is_good(world)
     });
     nemesis.end(&mut world);
     orders.order(Order::Inspect { except: nemesis.damaged() });

@@ -10,10 +10,8 @@ use rand::seq::IndexedRandom as _;
 use super::{Mend, Nemesis, pairs};
 use crate::simulation::World;
 
-/// How long it is cut off at most.
+/// How long it is cut off at most, without other faults.
 const LAG: Duration = Duration::from_secs(8);
-/// Changes of members take about so long.
-const QUIET: Duration = Duration::from_secs(3);
 /// What messages of the others take then, in milliseconds...
 const LATE_MS: Range<u64> = 1500..2500;
 /// ...and for how long: until the new replica is there, and has nothing.
@@ -31,7 +29,8 @@ impl Nemesis {
         pairs(&alone, &others, |one, other| world.sim.partition(one, other));
         self.later_by(world, LAG, Mend::Repair(alone, others));
         // Nothing else comes between: the members are to change.
-        self.next = world.sim.elapsed() + QUIET;
+        self.next = world.sim.elapsed() + LAG;
+        self.busy_until = world.sim.elapsed() + LAG;
         self.laggard = Some(laggard);
     }
 
@@ -45,10 +44,12 @@ impl Nemesis {
         };
         let Some(found) = (0..world.machines.len()).find(has_forgotten) else { return };
         self.laggard = None;
+        self.busy_until = world.sim.elapsed() + ALONE;
         let (fresh, mut others) = self.alone(world, found);
         let laggard = vec![world.machines[laggard].host.clone()];
         others.retain(|host| *host != laggard[0]);
         let late = self.time(LATE_MS);
+        self.next = self.busy_until;
         self.note(world, format!("{laggard:?} reaches {fresh:?}, which hears late of the others"));
         pairs(&fresh, &others, |one, other| world.sim.set_link_latency(one, other, late));
         pairs(&laggard, &fresh, |one, other| world.sim.repair(one, other));
