@@ -80,7 +80,10 @@ impl v1::admin_server::Admin for AdminService {
 
     async fn forget(&self, request: Request<v1::ForgetRequest>) -> Result<Response<v1::ForgetReply>, Status> {
         let group = GroupId(request.into_inner().group);
-        self.0.begin_anew(group).await.map_err(to_status)?;
+        // Goes on if the asker leaves: a replica that answers nobody meanwhile must not stay so.
+        let side = self.0.clone();
+        let done = tokio::spawn(async move { side.begin_anew(group).await }).await;
+        done.unwrap_or(Err(Error::Unavailable)).map_err(to_status)?;
         Ok(Response::new(v1::ForgetReply {}))
     }
 }
