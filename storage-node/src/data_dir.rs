@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ursula_common::GroupId;
 use ursula_wal::io::Lock;
@@ -48,7 +48,7 @@ struct Inner {
     /// Of each core, once it has told.
     needs: Mutex<Vec<Option<Needs>>>,
     full: AtomicBool,
-    _lock: Box<dyn Lock>,
+    lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
 /// Why a directory cannot be used.
@@ -114,6 +114,12 @@ pub(crate) enum DataDirError {
 }
 
 impl DataDir {
+    /// Lets others have the directory. Whoever calls this knows that nobody uses it any more.
+    pub(crate) fn release(&self) {
+        drop(self.0.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.0.log.release();
+    }
+
     /// Opens the directory of `config`, making it if it is not there, and what its log has of each group.
     ///
     /// # Errors
@@ -172,7 +178,7 @@ impl DataDir {
         let needs = Mutex::new(vec![None; config.cores]);
         let (runtime, sizes) = (platform.runtime.clone(), platform.sizes);
         let (path, identity, full) = (path.to_owned(), Mutex::new(identity), AtomicBool::new(false));
-        let inner = Inner { io, runtime, sizes, path, identity, log, needs, full, _lock: lock };
+        let inner = Inner { io, runtime, sizes, path, identity, log, needs, full, lock: Mutex::new(Some(lock)) };
         Ok((DataDir(Arc::new(inner)), recovered.groups))
     }
 

@@ -35,5 +35,5 @@ pub use config::{NodeConfig, NodeFlags};
 pub use node::{Formation, Node};
 pub use ops::serve as serve_operations;
 pub use platform::{Connect, Platform, Sizes};
-pub use runtime::{Runtime, Takes, Work};
+pub use runtime::{Blocking, Runtime, Takes, Work};
 pub use server::{serve, serve_on};

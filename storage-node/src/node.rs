@@ -23,7 +23,7 @@ use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::peers::{PeerService, Peers};
 use crate::platform::Platform;
-use crate::runtime::{self, Ended};
+use crate::runtime::{self, Ended, Runtime};
 use crate::service::{NodeService, of_this_cluster};
 
 /// A running storage node. Cheap to clone; every clone is the same node.
@@ -39,6 +39,8 @@ struct Inner {
     stop: watch::Sender<bool>,
     log_failed: watch::Sender<bool>,
     cores: Mutex<Vec<Ended>>,
+    runtime: Runtime,
+    dir: Option<DataDir>,
 }
 
 /// How a node comes to belong to a cluster.
@@ -108,12 +110,30 @@ impl Node {
         for reported in started {
             reported.await.unwrap_or_else(|_| Err(io::Error::other("a core ended while it started")))?;
         }
-        let engine =
-            Engine::new(identity, dir, stored, directory.clone(), peers.clone(), notices.clone(), platform.connect)?;
+        let engine = Engine::new(
+            identity,
+            dir.clone(),
+            stored,
+            directory.clone(),
+            peers.clone(),
+            notices.clone(),
+            platform.connect,
+        )?;
         let cluster = ClusterSide::start(Arc::new(engine));
         directory.connect(Elsewhere::new(peers.clone(), cluster.downgrade()));
         let cores = Mutex::new(cores);
-        let node = Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, cores }));
+        let node = Node(Arc::new(Inner {
+            directory,
+            metrics,
+            peers,
+            notices,
+            cluster,
+            stop,
+            log_failed,
+            cores,
+            runtime: platform.runtime,
+            dir,
+        }));
         if formation == Formation::Alone {
             node.be_alone().await?;
         }
@@ -186,7 +206,7 @@ impl Node {
         }
     }
 
-    /// Stops the cores; requests under way are dropped.
+    /// Stops the cores, and leaves the data directory to others; requests under way are dropped.
     ///
     /// # Errors
     /// If the log had failed.
@@ -197,6 +217,11 @@ impl Node {
         for ended in cores {
             // Nothing is ever sent; and a core that panicked has said so already.
             drop(ended.await);
+        }
+        // What nobody waits for any more may still be writing.
+        self.0.runtime.finish().await;
+        if let Some(dir) = &self.0.dir {
+            dir.release();
         }
         match *self.0.log_failed.borrow() {
             true => Err(io::Error::other("the log could not be written any more")),

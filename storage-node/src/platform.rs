@@ -50,7 +50,7 @@ impl Platform {
     /// The machine that the process runs on, with another clock if need be.
     pub fn system(clock: Arc<dyn Clock>) -> Platform {
         let (io, connect) = (Arc::new(SystemIo), Arc::new(ursula_proto::remote));
-        Platform { clock, io, runtime: Runtime::Threads, connect, sizes: Sizes::default() }
+        Platform { clock, io, runtime: Runtime::default(), connect, sizes: Sizes::default() }
     }
 }
 

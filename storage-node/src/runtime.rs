@@ -7,20 +7,29 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{RwLock, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 use ursula_wal::{Batch, Poisoned, Writer};
 
 /// How a node runs. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub enum Runtime {
     /// By threads of its own: one for each core, one for each log, some for what blocks.
-    #[default]
-    Threads,
+    Threads(Blocking),
     /// By tasks of the local task set in which the node is started. What would block begins after a time that this
     /// function tells.
     Tasks(Takes),
+}
+
+/// What blocks on threads of its own, to wait for its end: each reads this lock meanwhile.
+#[derive(Debug, Clone, Default)]
+pub struct Blocking(Arc<RwLock<()>>);
+
+impl Default for Runtime {
+    fn default() -> Runtime {
+        Runtime::Threads(Blocking::default())
+    }
 }
 
 /// How long something takes that would block.
@@ -38,7 +47,7 @@ pub enum Work {
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Runtime::Threads => "Threads",
+            Runtime::Threads(_) => "Threads",
             Runtime::Tasks(_) => "Tasks",
         })
     }
@@ -60,7 +69,7 @@ impl Runtime {
     {
         let (ends, ended) = oneshot::channel();
         match self {
-            Runtime::Threads => {
+            Runtime::Threads(_) => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
                 std::thread::Builder::new().name(name).spawn(move || {
                     slice::ask_for_short();
@@ -96,6 +105,13 @@ impl Runtime {
         Ok(LogWriter::Thread(WriterThread { orders: Some(orders), thread: Some(thread) }))
     }
 
+    /// Returns when nothing blocks any more, also of what nobody waits for.
+    pub(crate) async fn finish(&self) {
+        if let Runtime::Threads(blocking) = self {
+            drop(blocking.0.write().await);
+        }
+    }
+
     /// Runs what blocks outside of the core that asks.
     ///
     /// # Errors
@@ -105,7 +121,15 @@ impl Runtime {
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         match self {
-            Runtime::Threads => tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?,
+            Runtime::Threads(blocking) => {
+                let busy = blocking.0.clone().read_owned().await;
+                let work = move || {
+                    let done = work();
+                    drop(busy);
+                    done
+                };
+                tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+            }
             Runtime::Tasks(takes) => {
                 sleep(takes(Work::Other)).await;
                 work()

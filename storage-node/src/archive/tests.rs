@@ -18,7 +18,7 @@ fn archive() -> Archive {
     let io = Arc::new(FaultIo::new(1 << 30));
     let (dir, _) = LogDir::open(io, Path::new("log"), options).expect("a log");
     Archive::new(
-        Journal::start(Runtime::Threads, dir, 0, watch::channel(false).0, Box::new(|_, _| ())).expect("a journal"),
+        Journal::start(Runtime::default(), dir, 0, watch::channel(false).0, Box::new(|_, _| ())).expect("a journal"),
     )
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Mutex<Pool>,
     pub(crate) files: Mutex<Recent<Arc<dyn File>>>,
     pub(crate) claims: Mutex<BTreeMap<GroupId, Claim>>,
-    pub(crate) _lock: Box<dyn Lock>,
+    pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
 /// Who has a group, and what is known of it until somebody has.
@@ -72,6 +72,11 @@ impl Claim {
 }
 
 impl LogDir {
+    /// Lets others have the log. Whoever calls this knows that nobody uses it any more.
+    pub fn release(&self) {
+        drop(self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     /// Opens the log in `dir`, making it if need be: reads all segments, judges them, and only then writes.
     ///
     /// # Errors

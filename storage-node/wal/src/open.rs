@@ -183,7 +183,7 @@ pub(crate) fn open(
         pool: Mutex::new(pool),
         files: Mutex::default(),
         claims: Mutex::new(claims),
-        _lock: lock,
+        lock: Mutex::new(Some(lock)),
     };
     Ok((shared, recovered))
 }

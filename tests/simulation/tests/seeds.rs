@@ -10,6 +10,8 @@ use ursula_simulation::{Seeds, run_seeds_with};
 const JOBS: usize = 2;
 /// What a change must pass.
 const COUNT: u64 = 300;
+/// Each is a test.
+const PARTS: u64 = 4;
 
 fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_ursula-simulate").into()
@@ -24,12 +26,33 @@ fn fail(seeds: &Seeds) -> Vec<u64> {
     run_seeds_with(&program(), seeds, &mut |line| println!("{line}"))
 }
 
-#[test]
-fn no_seed_finds_anything() {
-    let first = from_environment("URSULA_SIMULATION_SEED", 1);
+/// Simulates one of the parts of the seeds.
+fn pass(part: u64) {
     let count = from_environment("URSULA_SIMULATION_COUNT", COUNT);
-    let failed = fail(&Seeds { first, count, jobs: JOBS, stop_at_first: false });
+    let first = from_environment("URSULA_SIMULATION_SEED", 1);
+    let (begin, end) = (first + count * part / PARTS, first + count * (part + 1) / PARTS);
+    let failed = fail(&Seeds { first: begin, count: end - begin, jobs: JOBS, stop_at_first: false });
     assert_eq!(failed, [0; 0], "see one of them with: ursula-simulate --verbose --seed {:?}", failed.first());
+}
+
+#[test]
+fn no_seed_of_the_first_part_finds_anything() {
+    pass(0);
+}
+
+#[test]
+fn no_seed_of_the_second_part_finds_anything() {
+    pass(1);
+}
+
+#[test]
+fn no_seed_of_the_third_part_finds_anything() {
+    pass(2);
+}
+
+#[test]
+fn no_seed_of_the_fourth_part_finds_anything() {
+    pass(3);
 }
 
 /// The fingerprint of every message of a seed, and how often something happened.
