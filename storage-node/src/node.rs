@@ -23,7 +23,7 @@ use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::peers::{PeerService, Peers};
 use crate::platform::Platform;
-use crate::runtime::{self, Ended, Runtime};
+use crate::runtime::{self, Ended};
 use crate::service::{NodeService, of_this_cluster};
 
 /// A running storage node. Cheap to clone; every clone is the same node.
@@ -39,7 +39,6 @@ struct Inner {
     stop: watch::Sender<bool>,
     log_failed: watch::Sender<bool>,
     cores: Mutex<Vec<Ended>>,
-    runtime: Runtime,
     dir: Option<DataDir>,
 }
 
@@ -122,18 +121,7 @@ impl Node {
         let cluster = ClusterSide::start(Arc::new(engine));
         directory.connect(Elsewhere::new(peers.clone(), cluster.downgrade()));
         let cores = Mutex::new(cores);
-        let node = Node(Arc::new(Inner {
-            directory,
-            metrics,
-            peers,
-            notices,
-            cluster,
-            stop,
-            log_failed,
-            cores,
-            runtime: platform.runtime,
-            dir,
-        }));
+        let node = Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, cores, dir }));
         if formation == Formation::Alone {
             node.be_alone().await?;
         }
@@ -218,9 +206,9 @@ impl Node {
             // Nothing is ever sent; and a core that panicked has said so already.
             drop(ended.await);
         }
-        // What nobody waits for any more may still be writing.
-        self.0.runtime.finish().await;
         if let Some(dir) = &self.0.dir {
+            // What nobody waits for any more may still be writing.
+            dir.runtime().finish().await;
             dir.release();
         }
         match *self.0.log_failed.borrow() {
