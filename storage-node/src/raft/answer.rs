@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use openraft::Snapshot;
+use openraft::alias::VoteOf;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 use ursula_proto::peer::v1::message::Body;
@@ -15,12 +16,14 @@ use ursula_proto::raft::v1::Vote;
 use super::codec::{snapshot_meta_from_wire, vote_from_wire, vote_to_wire};
 use super::messages::{append_from_wire, appended_to_wire, ballot_from_wire, transfer_from_wire, voted_to_wire};
 use super::snapshot::{MemorySink, SnapshotSink};
-use super::{Log, Replica, StateMachine, compact};
+use super::{Log, Replica, StateMachine, TypeConfig, compact};
 use crate::peers::{Inbound, InboundSnapshot, Part, Reply};
 use crate::transfer::IncomingFile;
 
 /// Questions of one group that may wait for its log; the asker tries again.
 const QUESTIONS_MAX: usize = 256;
+/// What a leader hears that is none any more.
+const OUTDATED: &str = "a later leader has let a replica here go since";
 
 impl<M: StateMachine> Replica<M> {
     /// Answers a question of another replica. Those of one asker are taken in the order of these calls.
@@ -62,11 +65,20 @@ impl<M: StateMachine> Replica<M> {
         self.silent_until.is_some_and(|until| Instant::now() < until)
     }
 
+    /// Whether this is a leader from before the one that let a replica here be forgotten. It may count this one among its
+    /// members still, which has forgotten that it follows another one.
+    fn is_outdated(&self, leader: &VoteOf<TypeConfig>) -> bool {
+        self.forgotten.get().is_some_and(|forgotten| leader.leader_id.term < forgotten.term)
+    }
+
     fn append(&self, append: Append, reply: Reply) {
         let request = match append_from_wire(append) {
             Ok(request) => request,
             Err(error) => return reply.refuse(Reason::Unknown, error.to_string()),
         };
+        if self.is_outdated(&request.vote) {
+            return reply.refuse(Reason::Unavailable, OUTDATED);
+        }
         let (raft, log) = (self.raft.clone(), self.log.clone());
         self.begin(async move {
             match raft.append_entries(request).await {
@@ -124,14 +136,22 @@ impl<M: StateMachine> Replica<M> {
 
     /// Takes a snapshot of another replica, one at a time.
     pub(crate) fn install(&self, snapshot: InboundSnapshot) {
-        let busy = self.held.get() || Rc::strong_count(&self.installing) > 1;
-        let sink = if busy { Err(io::Error::other("a snapshot is being taken already")) } else { self.sink() };
+        let vote = snapshot.head.vote.map(vote_from_wire);
+        let sink = if self.held.get() {
+            Err(io::Error::other("the node asks whether it may forget this replica"))
+        } else if vote.as_ref().is_some_and(|leader| self.is_outdated(leader)) {
+            Err(io::Error::other(OUTDATED))
+        } else if Rc::strong_count(&self.installing) > 1 {
+            Err(io::Error::other("a snapshot is being taken already"))
+        } else {
+            self.sink()
+        };
         let (raft, counted) = (self.raft.clone(), self.installing.clone());
         spawn_local(async move {
             let InboundSnapshot { head, mut parts, reply, .. } = snapshot;
             let taken = async {
                 let sink = sink?;
-                let vote = vote_from_wire(head.vote.ok_or(io::ErrorKind::InvalidData)?);
+                let vote = vote.ok_or(io::ErrorKind::InvalidData)?;
                 let meta = snapshot_meta_from_wire(head.meta.ok_or(io::ErrorKind::InvalidData)?)?;
                 let snapshot = Snapshot { meta, snapshot: receive(&mut parts, sink).await? };
                 let installed = raft.install_full_snapshot(vote, snapshot).await;

@@ -253,6 +253,12 @@ impl Nemesis {
         world.machines.iter().map(|machine| machine.host.clone()).collect()
     }
 
+    /// One host, and the others.
+    fn alone(&self, world: &World, index: usize) -> (Vec<String>, Vec<String>) {
+        let mut others = self.hosts(world);
+        (vec![others.remove(index)], others)
+    }
+
     /// Some part of the hosts, and the others; never empty.
     fn split(&mut self, mut hosts: Vec<String>) -> (Vec<String>, Vec<String>) {
         hosts.shuffle(&mut self.random);

@@ -42,8 +42,7 @@ impl Nemesis {
 
     /// Begins it.
     pub(super) fn strand(&mut self, world: &World, node: usize, gateway: String, late: Option<Duration>) {
-        let mut others = self.hosts(world);
-        let node = vec![others.remove(node)];
+        let (node, others) = self.alone(world, node);
         self.note(world, format!("{node:?} and {gateway} are an island; messages are late by {late:?}"));
         let gateway = vec![gateway];
         pairs(&gateway, &others, |one, other| world.sim.partition(one, other));

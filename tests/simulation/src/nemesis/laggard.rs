@@ -55,9 +55,4 @@ impl Nemesis {
         pairs(&laggard, &fresh, |one, other| world.sim.repair(one, other));
         self.later_by(world, ALONE, Mend::Quicken(fresh, others));
     }
-
-    fn alone(&self, world: &World, index: usize) -> (Vec<String>, Vec<String>) {
-        let mut others = self.hosts(world);
-        (vec![others.remove(index)], others)
-    }
 }
