@@ -7,14 +7,17 @@ use ursula_common::clock::ManualClock;
 use ursula_common::verb::{Create, Lifetime, Op, ReadFrom};
 use ursula_common::{Clock, Error, Millis, StreamKey};
 
-use super::world::{BINARY, Range, World, append, appended, create, created, eventually, fork};
+use super::world::{BINARY, GROUPS, Range, World, append, appended, create, created, eventually, fork};
 
 const TTL: Duration = Duration::from_secs(100);
 const MOST: Duration = Duration::from_secs(60);
 
 async fn world() -> (World, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(Millis(1_000_000)));
-    (World::with_clock(clock.clone()).await, clock)
+    let world = World::with_clock(clock.clone()).await;
+    // The cluster is formed, and knows of each group that it has begun: from now on there are the ops of the test alone.
+    eventually("groups that have begun", async || ops(&world) == f64::from(1 + GROUPS)).await;
+    (world, clock)
 }
 
 fn with_lifetime(key: &StreamKey, lifetime: Lifetime) -> Op {
