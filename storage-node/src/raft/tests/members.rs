@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use ursula_common::NodeId;
 
 use super::super::{Error, LOG_BYTES_MAX, LOG_PATIENCE};
@@ -90,6 +90,27 @@ async fn a_leader_that_loses_its_vote_leads_until_it_hands_over() {
         assert_eq!(world.agreed(&stay, 3).await, [1, 2, 3]);
         let status = world.replica(stay[0]).status();
         assert_eq!((status.voters, status.learners), (vec![set(&stay)], set(&[])));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_may_be_forgotten_acknowledges_nothing() {
+    with_voters(3, 1, async |world| {
+        world.append(1).await;
+        let leader = world.leader().await;
+        let [held, dies] = [leader % 3 + 1, (leader + 1) % 3 + 1];
+        world.agreed(&[leader, held], 1).await;
+        world.kill(dies).await;
+        world.replica(held).hold(true);
+        let replica = world.replica(leader).clone();
+        let proposed = replica.propose(vec![command(2)]);
+        tokio::pin!(proposed);
+        assert!(timeout(Duration::from_secs(1), &mut proposed).await.is_err(), "it is not on a majority that stays");
+        assert_eq!(world.journal(held), [1]);
+        world.replica(held).hold(false);
+        world.append(3).await;
+        assert_eq!(world.agreed(&[leader, held], 3).await.last(), Some(&3));
     })
     .await;
 }
