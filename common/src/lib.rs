@@ -18,6 +18,7 @@ pub mod limits;
 pub mod metrics;
 pub mod name;
 pub mod offset;
+pub mod packs;
 pub mod pieces;
 pub mod placement;
 pub mod verb;

@@ -42,6 +42,9 @@ pub const SESSION_RESULTS_MAX: usize = 8192;
 /// A session that was silent for so long is forgotten; a leap of the clock counts for a quarter of it at most.
 pub const SESSION_IDLE: Duration = Duration::from_secs(15 * 60);
 
+/// Streams in one pack, with those that it says were removed.
+pub const PACK_STREAMS_MAX: usize = 65_536;
+
 /// Nodes that one cluster may ever have had.
 pub const NODES_MAX: usize = 1024;
 /// Voting replicas of one group.

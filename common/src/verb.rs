@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::cluster::ClusterOp;
+use crate::packs::{ColdEnd, PackRef};
 use crate::{BucketName, ContentType, Error, Millis, Offset, SagaId, StreamId, StreamKey};
 
 /// A change of state.
@@ -39,6 +40,33 @@ pub enum Op {
     SagaStep(SagaStep),
     /// Changes the cluster (meta group).
     Cluster(Box<ClusterOp>),
+    /// Begins to keep account of what is not in packs yet. Proposed by the leader of a group to itself.
+    BeginPacks,
+    /// A pack is stored, and counts from now on. Proposed by the leader of a group to itself.
+    CommitPack(Box<CommitPack>),
+}
+
+/// A pack that is stored, and what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitPack {
+    /// The object; it must be the next one of its group.
+    pub pack: PackRef,
+    /// Changes of the group up to this one are in the pack: see [`PackedStream`].
+    pub as_of: u64,
+    /// What it has of streams, in ascending order of turns.
+    pub streams: Vec<PackedStream>,
+}
+
+/// What a pack has of one stream, also of one that was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedStream {
+    /// The stream's turn among those that wait for a pack. It has a new one whenever it begins to wait, so this also says
+    /// that no other pack came between.
+    pub turn: u64,
+    /// The stream, which may have been removed while the pack was made: packs must then say so.
+    pub stream: StreamId,
+    /// Bytes that follow those in the packs before.
+    pub bytes: u64,
 }
 
 /// One step of creating or removing a bucket, from the meta group to another.
@@ -284,6 +312,8 @@ pub struct StreamInfo {
     pub lifetime: Lifetime,
     /// Where bytes before `fork.at` are to be read, if this is a fork.
     pub fork: Option<ForkLink>,
+    /// What packs have of its own bytes, if any. Nobody but the nodes of its group is told.
+    pub cold: Option<ColdEnd>,
 }
 
 /// Where the inherited bytes of a fork are.

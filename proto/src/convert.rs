@@ -88,6 +88,7 @@ impl TryFrom<v1::StreamInfo> for StreamInfo {
             closed: info.closed,
             lifetime,
             fork: info.fork.map(fork_link).transpose()?,
+            cold: None,
         })
     }
 }

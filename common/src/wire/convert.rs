@@ -27,6 +27,8 @@ impl From<verb::Op> for Op {
                 Kind::SagaStep(SagaStep { saga: step.saga.0, message: step.message, outcome: step.outcome.into() })
             }
             verb::Op::Cluster(op) => Kind::Cluster((*op).into()),
+            verb::Op::BeginPacks => Kind::BeginPacks(Empty {}),
+            verb::Op::CommitPack(commit) => Kind::CommitPack((*commit).into()),
         };
         Op { kind: Some(kind) }
     }
@@ -54,6 +56,8 @@ impl TryFrom<Op> for verb::Op {
                 outcome: step.outcome.try_into()?,
             }),
             Kind::Cluster(op) => verb::Op::Cluster(Box::new(op.try_into()?)),
+            Kind::BeginPacks(Empty {}) => verb::Op::BeginPacks,
+            Kind::CommitPack(commit) => verb::Op::CommitPack(Box::new(commit.try_into()?)),
         })
     }
 }

@@ -5,10 +5,11 @@ use std::fmt::Write;
 
 use super::*;
 use crate::cluster::{Cluster, ClusterChange, ClusterOp, Form, GroupRecord, NewNode, NodeRecord, NodeState};
+use crate::packs::PackRef;
 use crate::placement::SlotTable;
 use crate::verb::{
-    AcquireFork, Append, Appended, BucketStep, Create, Created, ForkCut, ForkFrom, ForkPoint, ForkRef, Lifetime, Op,
-    Producer, Reply, SagaStep,
+    AcquireFork, Append, Appended, BucketStep, CommitPack, Create, Created, ForkCut, ForkFrom, ForkPoint, ForkRef,
+    Lifetime, Op, PackedStream, Producer, Reply, SagaStep,
 };
 use crate::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SagaId, StreamId, StreamKey};
 
@@ -85,7 +86,15 @@ fn ops() -> Vec<Op> {
     ]
     .into_iter()
     .chain(cluster_ops())
+    .chain([Op::BeginPacks, Op::CommitPack(Box::new(commit()))])
     .collect()
+}
+
+fn commit() -> CommitPack {
+    let pack = PackRef { first: 4, last: 4, maker: 0x0102_0304_0506_0708, bytes: 300, hash: [0xab; 32] };
+    let packed = |turn, stream, bytes| PackedStream { turn, stream: StreamId(stream), bytes };
+    let streams = vec![packed(300, 9, 1000), packed(301, 7, 0), packed(305, 200, 5)];
+    CommitPack { pack, as_of: 310, streams }
 }
 
 fn cluster_ops() -> impl Iterator<Item = Op> {
@@ -272,6 +281,48 @@ fn what_breaks_a_promise_of_the_vocabulary_is_refused() {
         assert_eq!(decode_op(Bytes::from_static(bytes)), Err(Error::Malformed));
         assert_eq!(reply::decode(bytes), Err(Error::Malformed));
     }
+}
+
+#[test]
+fn what_no_pack_can_have_is_refused() {
+    let change = |change: &dyn Fn(&mut packs::CommitPack)| {
+        let mut wire = packs::CommitPack::from(commit());
+        change(&mut wire);
+        let encoded = super::Op { kind: Some(op::Kind::CommitPack(wire)) }.encode_to_vec();
+        decode_op(encoded.into())
+    };
+    assert!(change(&|_| {}).is_ok());
+    let wrong: [&dyn Fn(&mut packs::CommitPack); 9] = [
+        &|commit| commit.turns[0] = 0,
+        &|commit| commit.turns[1] = 0,
+        &|commit| commit.turns[2] = u64::MAX,
+        &|commit| commit.turns.truncate(2),
+        &|commit| commit.streams.truncate(2),
+        &|commit| commit.bytes.push(0),
+        &|commit| commit.pack.first = 0,
+        &|commit| commit.pack.last = 3,
+        &|commit| commit.pack.hash.truncate(31),
+    ];
+    for (place, wrong) in wrong.iter().enumerate() {
+        assert_eq!(change(wrong), Err(Error::Malformed), "{place}");
+    }
+    for (more, fits) in [(0, true), (1, false)] {
+        let count = crate::limits::PACK_STREAMS_MAX + more;
+        let many = |commit: &mut packs::CommitPack| {
+            (commit.turns, commit.streams, commit.bytes) = (vec![1; count], vec![-1; count], vec![0; count]);
+        };
+        assert_eq!(change(&many).is_ok(), fits, "{count} streams");
+    }
+}
+
+/// A stream costs a few bytes of a command, for a pack has very many.
+#[test]
+fn a_commit_is_compact() {
+    let packed = |n: u64| PackedStream { turn: 1_000_000 + 2 * n, stream: StreamId(5_000_000 + n), bytes: 100 };
+    let streams = (0..60_000).map(packed).collect();
+    let op = Op::CommitPack(Box::new(CommitPack { streams, ..commit() }));
+    let len = encode_op(&op).len();
+    assert!(len < 60_000 * 3 + 100, "{len} bytes");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{Effect, State};
 /// Appends, closes, or both.
 pub(crate) fn append(state: &mut State, append: Append, effects: &mut Vec<Effect>) -> Result<Reply, Error> {
     let now = state.now;
-    let stream = state.live(&append.key, effects)?;
+    let (stream, packs) = state.live_beside_packs(&append.key, effects)?;
     if stream.closed {
         return on_closed(stream, &append).map(Reply::Appended);
     }
@@ -30,6 +30,9 @@ pub(crate) fn append(state: &mut State, append: Append, effects: &mut Vec<Effect
     let tail = at.checked_add(append.body.len() as u64).ok_or(Error::StreamFull)?;
 
     (stream.tail, stream.touched) = (tail, now);
+    if let Some(packs) = packs {
+        packs.mark(&append.key, stream, append.body.len() as u64);
+    }
     let producer = append.producer.as_ref().map(|producer| (producer.epoch, producer.seq));
     if let (Some(place), Some(producer)) = (place, &append.producer) {
         commit_producer(stream.rare_mut(), place, producer, now);

@@ -98,6 +98,7 @@ pub(crate) fn install(state: &mut State, step: BucketStep) -> Result<Reply, Erro
     if !late {
         let bucket = state.buckets.entry(step.bucket).or_default();
         bucket.order = bucket.order.max(step.order);
+        state.mark_group();
     }
     Ok(Reply::Done)
 }
@@ -119,6 +120,7 @@ pub(crate) fn drop(state: &mut State, step: BucketStep, effects: &mut Vec<Effect
     if state.dropped.len() > DROPPED_MAX {
         state.dropped.pop_first();
     }
+    state.mark_group();
     Ok(Reply::Done)
 }
 

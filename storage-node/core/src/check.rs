@@ -1,13 +1,15 @@
 //! Every invariant of the state in one place, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ursula_common::limits::{FORKS_MAX, PRODUCERS_MAX, SESSION_RESULTS_MAX, SESSIONS_MAX};
-use ursula_common::{GroupId, Offset, StreamKey};
+use ursula_common::{GroupId, Offset, StreamKey, StreamName};
 
 use crate::bucket::DROPPED_MAX;
 use crate::cluster::is_sound;
 use crate::fork::RELEASED_MAX;
+use crate::packing::Waiting;
 use crate::saga::{Phase, Saga};
 use crate::stream::{Presence, Stream};
 use crate::{Answer, State};
@@ -24,27 +26,61 @@ impl State {
         if let Some(cluster) = &self.cluster {
             assert!(is_sound(cluster) && self.group == GroupId::META, "the cluster is sound");
         }
+        self.check_packs();
         assert!(self.dropped.len() <= DROPPED_MAX, "too many dropped buckets are remembered");
         assert!(self.released.len() <= RELEASED_MAX, "too many released forks are remembered");
     }
 
+    /// All streams with their names.
+    pub(crate) fn all_streams(&self) -> impl Iterator<Item = (StreamKey, &Arc<Stream>)> {
+        self.buckets.iter().flat_map(|(bucket, known)| {
+            let key = |name: &StreamName| StreamKey { bucket: bucket.clone(), name: name.clone() };
+            known.streams.iter().map(move |(name, stream)| (key(name), stream))
+        })
+    }
+
     fn check_streams(&self) {
         let (mut ids, mut indexed) = (BTreeSet::new(), BTreeMap::new());
-        for (bucket, name, stream) in self
-            .buckets
-            .iter()
-            .flat_map(|(bucket, known)| known.streams.iter().map(move |(name, stream)| (bucket, name, stream)))
-        {
+        for (key, stream) in self.all_streams() {
             assert!(self.group != GroupId::META, "the meta group holds no streams");
-            assert!(ids.insert(stream.id) && stream.id.0 < self.next_stream, "the id of {name} is its own");
+            assert!(ids.insert(stream.id) && stream.id.0 < self.next_stream, "the id of {key} is its own");
             check_stream(stream);
             if stream.presence == Presence::Live && stream.deadline().is_some() {
-                let key = StreamKey { bucket: bucket.clone(), name: name.clone() };
                 indexed.insert((stream.indexed, stream.id), key);
             }
         }
         assert_eq!(ids.len(), self.streams, "the streams are counted");
         assert_eq!(indexed, self.deadlines, "the index holds exactly the live streams that can expire");
+    }
+
+    fn check_packs(&self) {
+        let Some(packs) = &self.packs else {
+            assert!(self.all_streams().all(|(_, stream)| stream.cold.is_none()), "packs have not begun");
+            return;
+        };
+        let (mut waiting, mut bytes, mut ids) = (BTreeMap::new(), 0, BTreeSet::new());
+        for (key, stream) in self.all_streams() {
+            let cold = stream.cold.as_ref().expect("packs have begun");
+            assert!(stream.own_start() <= cold.end && cold.end <= stream.tail, "start <= packed end <= tail");
+            assert_eq!(cold.pack > 0, cold.end > stream.own_start(), "what is packed is in a pack");
+            assert!(cold.pack < packs.catalogue.next(), "the newest pack of a stream counts");
+            assert!(cold.turn.max(cold.changed) <= packs.changes, "changes and turns have numbers that were given out");
+            assert_eq!(cold.turn == 0, cold.changed == 0, "what has changed waits");
+            assert!(cold.turn > 0 || (cold.recorded && cold.end == stream.tail), "what does not wait is in packs");
+            if cold.turn > 0 {
+                waiting.insert(cold.turn, Waiting::Stream(key));
+            }
+            bytes += stream.tail.0 - cold.end.0;
+            ids.insert(stream.id);
+        }
+        for (turn, gone) in &packs.waiting {
+            let Waiting::Removed(id) = gone else { continue };
+            assert!(*turn <= packs.changes && !ids.contains(id), "what was removed is not there");
+            waiting.insert(*turn, gone.clone());
+        }
+        assert_eq!(waiting, packs.waiting, "every stream that waits has its turn");
+        assert_eq!(bytes, packs.bytes, "bytes that wait are counted");
+        assert!(packs.group_changed <= packs.changes, "a change has a number that was given out");
     }
 
     fn check_sessions(&self) {

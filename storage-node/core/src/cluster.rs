@@ -65,6 +65,7 @@ pub(crate) fn apply(state: &mut State, op: ClusterOp) -> Result<Reply, Error> {
     if let Some(new) = new {
         state.data_groups = new.data_groups();
         state.cluster = Some(Arc::new(new));
+        state.mark_group();
     }
     Ok(Reply::Done)
 }

@@ -39,7 +39,9 @@ pub(crate) fn acquire(state: &mut State, acquire: AcquireFork, effects: &mut Vec
         return Err(Error::TooManyForks);
     }
     stream.rare_mut().forks.insert(id, start);
-    Ok(Reply::ForkAcquired(point(stream, start)))
+    let point = point(stream, start);
+    state.mark(source);
+    Ok(Reply::ForkAcquired(point))
 }
 
 /// Where the fork begins.
@@ -76,11 +78,13 @@ fn point(stream: &Stream, start: ForkStart) -> ForkPoint {
 pub(crate) fn release(state: &mut State, fork_ref: ForkRef, effects: &mut Vec<Effect>) -> Result<Reply, Error> {
     let ForkRef { source, fork, fork_id } = fork_ref;
     let id = (fork, fork_id);
-    if let Some(rare) = state.stream_mut(&source).and_then(|stream| stream.rare.as_mut()) {
-        rare.forks.remove(&id);
+    let rare = state.stream_mut(&source).and_then(|stream| stream.rare.as_mut());
+    if rare.is_some_and(|rare| rare.forks.remove(&id).is_some()) {
+        state.mark(&source);
     }
     if !was_released(state, &id) {
         state.released.push_back(id);
+        state.mark_group();
     }
     if state.released.len() > RELEASED_MAX {
         state.released.pop_front();

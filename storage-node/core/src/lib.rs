@@ -14,6 +14,7 @@ mod command;
 mod create;
 mod expire;
 mod fork;
+mod packing;
 mod query;
 mod saga;
 mod session;
@@ -25,6 +26,7 @@ pub use batch::{Proposed, decode_batch, encode_batch, seal_batch};
 pub use cluster::change_cluster;
 pub use codec::CodecError;
 pub use command::{Answer, Command, Destination, Effect, Message, Origin};
+pub use packing::{PackPlan, Packing, PlannedStream};
 pub use query::{Stats, StoredRange};
 pub use state::State;
 

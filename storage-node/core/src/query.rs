@@ -107,13 +107,12 @@ impl State {
         Ok(live.take(limit).map(|(name, stream)| (name.clone(), stream.info())).collect())
     }
 
-    /// The bytes that streams have of their own, also those that only forks need.
+    /// The bytes that streams have of their own and packs do not have, also those that only forks need.
     pub fn stored_ranges(&self) -> impl Iterator<Item = StoredRange> {
         let streams = self.buckets.values().flat_map(|bucket| bucket.streams.values());
         let ranges = streams.map(|stream| {
-            let info = stream.info();
-            let start = info.fork.as_ref().map_or(info.earliest, |fork| info.earliest.max(fork.at));
-            StoredRange { stream: info.id, start, end: info.tail }
+            let start = stream.cold.as_ref().map_or_else(|| stream.own_start(), |cold| cold.end);
+            StoredRange { stream: stream.id, start, end: stream.tail }
         });
         ranges.filter(|range| range.start < range.end)
     }

@@ -188,7 +188,8 @@ pub(crate) fn step(state: &mut State, step: SagaStep, effects: &mut Vec<Effect>)
         Some(Saga::Fork(_)) if decided && message == 0 => fork::answered(state, saga, outcome, effects),
         Some(Saga::Release(_)) if decided && message == 0 => drop(state.sagas.end(saga)),
         Some(Saga::Bucket(_)) if decided => bucket::answered(state, saga, message, outcome, effects),
-        _ => {}
+        _ => return Ok(Reply::Done),
     }
+    state.mark_group();
     Ok(Reply::Done)
 }

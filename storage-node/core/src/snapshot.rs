@@ -1,7 +1,7 @@
 //! The state as bytes, and back; `docs/formats/snapshot.md` describes them. Must not change the meaning
 //! of a number that was ever written.
 //!
-//! A version byte, then records one after the other, each with its length before it: the head, every
+//! A version byte, then records one after the other, each with its length before it: the head, packs, every
 //! bucket followed by its streams, sessions, sagas, what was removed lately, the
 //! cluster (meta group), and the end.
 
@@ -19,7 +19,7 @@ use prost::Message;
 
 use self::record::{Kind, Record};
 use crate::stream::ContentTypes;
-use crate::{CodecError, State};
+use crate::{CodecError, PackPlan, State};
 
 /// Persisted: the first byte of every snapshot.
 const VERSION: u8 = 1;
@@ -54,6 +54,7 @@ impl State {
             sessions: self.sessions.clone(),
             sagas: self.sagas.clone(),
             cluster: self.cluster.clone(),
+            packs: self.packs.as_ref().map(|packs| Box::new(packs.without_streams())),
             // Made again from the streams by whoever decodes.
             deadlines: BTreeMap::new(),
             content_types: ContentTypes::default(),
@@ -73,10 +74,7 @@ impl State {
             while chunk.len() < CHUNK_BYTES
                 && let Some(kind) = records.next()
             {
-                let record = Record { kind: Some(kind) };
-                chunk.reserve(record.encoded_len() + prost::length_delimiter_len(record.encoded_len()));
-                // A vector grows as needed, so there is no way to fail.
-                let _ = record.encode_length_delimited(&mut chunk);
+                put(&mut chunk, kind);
             }
             (!chunk.is_empty()).then(|| std::mem::take(&mut chunk))
         })
@@ -101,6 +99,21 @@ impl State {
             }
         }
     }
+}
+
+/// The records of a pack: a snapshot without the streams that are not whole in it. What it has of packs is what is true
+/// once the pack counts.
+pub(crate) fn encode_pack(state: &State, plan: &PackPlan) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    encode::pack_records(state, plan).for_each(|kind| put(&mut bytes, kind));
+    bytes
+}
+
+fn put(bytes: &mut Vec<u8>, kind: Kind) {
+    let record = Record { kind: Some(kind) };
+    bytes.reserve(record.encoded_len() + prost::length_delimiter_len(record.encoded_len()));
+    // A vector grows as needed, so there is no way to fail.
+    let _ = record.encode_length_delimited(bytes);
 }
 
 fn next_record(bytes: &mut Bytes) -> Result<Kind, CodecError> {

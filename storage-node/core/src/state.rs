@@ -8,10 +8,11 @@ use ursula_common::cluster::Cluster;
 use ursula_common::verb::{ForkRef, Op, Reply};
 use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey, StreamName};
 
+use crate::packing::Packs;
 use crate::saga::{Saga, Sagas};
 use crate::session::Sessions;
 use crate::stream::{ContentTypes, ForkId, Presence, Stream};
-use crate::{Answer, Command, Effect, append, bucket, cluster, create, expire, fork, saga};
+use crate::{Answer, Command, Effect, append, bucket, cluster, create, expire, fork, packing, saga};
 
 /// The most groups that one meta group can serve.
 pub(crate) const DATA_GROUPS_MAX: u32 = 1 << 16;
@@ -39,6 +40,8 @@ pub struct State {
     pub(crate) content_types: ContentTypes,
     /// Nodes and places of groups, once the cluster was formed; only in the meta group. Shared with whoever looks.
     pub(crate) cluster: Option<Arc<Cluster>>,
+    /// Once packs have begun.
+    pub(crate) packs: Option<Box<Packs>>,
 }
 
 /// A bucket. In the meta group it has no streams.
@@ -78,6 +81,7 @@ impl State {
             sagas: Sagas::default(),
             content_types: ContentTypes::default(),
             cluster: None,
+            packs: None,
         }
     }
 
@@ -111,6 +115,8 @@ impl State {
             Op::Cluster(op) if meta => cluster::apply(self, *op),
             Op::SagaStep(step) => saga::step(self, step, effects),
             Op::Expire => expire::expire(self, effects),
+            Op::BeginPacks => packing::begin(self),
+            Op::CommitPack(commit) => packing::commit(self, *commit),
             _ if meta => Err(Error::Malformed),
             Op::Create(create) => return create::create(self, create, caller, effects),
             Op::Append(append) => append::append(self, append, effects),
@@ -137,10 +143,22 @@ impl State {
 
     /// The stream that a client means by this name.
     pub(crate) fn live(&mut self, key: &StreamKey, effects: &mut Vec<Effect>) -> Result<&mut Stream, Error> {
+        self.live_beside_packs(key, effects).map(|(stream, _)| stream)
+    }
+
+    /// The same, and where to mark it: to look for it twice would be dear.
+    pub(crate) fn live_beside_packs(
+        &mut self,
+        key: &StreamKey,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(&mut Stream, Option<&mut Packs>), Error> {
         self.expire_if_due(key, effects);
         let bucket = self.buckets.get_mut(&key.bucket).ok_or(Error::BucketNotFound)?;
         let stream = bucket.streams.get_mut(&key.name).ok_or(Error::StreamNotFound)?;
-        if stream.presence == Presence::Live { Ok(Arc::make_mut(stream)) } else { Err(Error::StreamGone) }
+        match stream.presence {
+            Presence::Live => Ok((Arc::make_mut(stream), self.packs.as_deref_mut())),
+            Presence::Deleted | Presence::Expired => Err(Error::StreamGone),
+        }
     }
 
     /// Lets a stream end whose time is over, so that what a command means does not depend on when the
@@ -154,6 +172,9 @@ impl State {
     /// Adds a stream; its bucket exists and its name is free.
     pub(crate) fn insert(&mut self, key: &StreamKey, mut stream: Stream) {
         stream.indexed = stream.deadline().unwrap_or_default();
+        if let Some(packs) = &mut self.packs {
+            packs.add(key, &mut stream);
+        }
         self.restore(key, stream);
     }
 
@@ -178,6 +199,7 @@ impl State {
         stream.detach(presence);
         let (id, indexed) = (stream.id, stream.indexed);
         self.deadlines.remove(&(indexed, id));
+        self.mark(key);
         effects.push(Effect::Detached { stream: id });
     }
 
@@ -187,6 +209,9 @@ impl State {
         let Some(stream) = streams.and_then(|streams| streams.remove(&key.name)) else { return };
         self.streams -= 1;
         self.deadlines.remove(&(stream.indexed, stream.id));
+        if let Some(packs) = &mut self.packs {
+            packs.remove(&stream);
+        }
         effects.push(Effect::Removed { stream: stream.id });
         if let Some(link) = stream.fork() {
             let fork_ref = ForkRef { source: link.source.clone(), fork: key.clone(), fork_id: stream.id };
@@ -212,6 +237,7 @@ impl State {
     /// Starts a saga and sends its first messages.
     pub(crate) fn send(&mut self, saga: Saga, effects: &mut Vec<Effect>) -> SagaId {
         let id = self.sagas.start(saga);
+        self.mark_group();
         effects.extend(self.sagas.messages(id).map(Effect::Send));
         id
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use ursula_common::verb::{ForkLink, Lifetime, Producer, StreamInfo};
 use ursula_common::{ContentType, Millis, Offset, StreamId, StreamKey, limits};
 
+use crate::packing::Cold;
+
 /// A stream that exists, or that is kept for the sake of its forks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stream {
@@ -19,6 +21,8 @@ pub(crate) struct Stream {
     pub(crate) indexed: Millis,
     pub(crate) content_type: ContentType,
     pub(crate) rare: Option<Box<Rare>>,
+    /// Once packs have begun.
+    pub(crate) cold: Option<Box<Cold>>,
     pub(crate) life: Life,
     pub(crate) closed: bool,
     pub(crate) presence: Presence,
@@ -28,9 +32,23 @@ pub(crate) struct Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     Forever,
-    /// Seconds.
-    Ttl(u32),
+    Ttl(Seconds),
     Until,
+}
+
+/// A number that lies at any place: aligned, it would make every stream larger by a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seconds([u8; 4]);
+
+impl Seconds {
+    fn new(seconds: u64) -> Seconds {
+        const _: () = assert!(limits::TTL_SECONDS_MAX <= u32::MAX as u64);
+        Seconds((seconds.min(limits::TTL_SECONDS_MAX) as u32).to_ne_bytes())
+    }
+
+    fn get(self) -> u64 {
+        u32::from_ne_bytes(self.0).into()
+    }
 }
 
 /// Whether clients can see a stream.
@@ -83,7 +101,7 @@ impl Stream {
     pub(crate) fn new(id: StreamId, content_type: ContentType, lifetime: Lifetime, now: Millis) -> Stream {
         let (life, expires_at) = match lifetime {
             Lifetime::Forever => (Life::Forever, None),
-            Lifetime::Ttl(seconds) => (Life::Ttl(ttl(seconds)), None),
+            Lifetime::Ttl(seconds) => (Life::Ttl(Seconds::new(seconds)), None),
             Lifetime::ExpiresAt { text, at } => (Life::Until, Some((text, at))),
         };
         let mut stream = Stream {
@@ -93,6 +111,7 @@ impl Stream {
             indexed: Millis::default(),
             content_type,
             rare: None,
+            cold: None,
             life,
             closed: false,
             presence: Presence::Live,
@@ -113,6 +132,12 @@ impl Stream {
         self.rare.as_ref()?.fork.as_deref()
     }
 
+    /// Where its own bytes begin: those before are of its source.
+    pub(crate) fn own_start(&self) -> Offset {
+        let first = self.tail.first();
+        self.fork().map_or(first, |link| first.max(link.at).min(self.tail))
+    }
+
     /// Whether forks hold references.
     pub(crate) fn has_forks(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| !rare.forks.is_empty())
@@ -122,7 +147,7 @@ impl Stream {
     pub(crate) fn deadline(&self) -> Option<Millis> {
         match self.life {
             Life::Forever => None,
-            Life::Ttl(seconds) => Some(Millis(self.touched.0.saturating_add(u64::from(seconds) * 1000))),
+            Life::Ttl(seconds) => Some(Millis(self.touched.0.saturating_add(seconds.get() * 1000))),
             Life::Until => self.rare.as_ref()?.expires_at.as_ref().map(|(_, at)| *at),
         }
     }
@@ -137,7 +162,7 @@ impl Stream {
         let expires_at = || self.rare.as_ref()?.expires_at.clone();
         match self.life {
             Life::Forever => Lifetime::Forever,
-            Life::Ttl(seconds) => Lifetime::Ttl(seconds.into()),
+            Life::Ttl(seconds) => Lifetime::Ttl(seconds.get()),
             Life::Until => expires_at().map_or(Lifetime::Forever, |(text, at)| Lifetime::ExpiresAt { text, at }),
         }
     }
@@ -146,7 +171,7 @@ impl Stream {
     pub(crate) fn has_lifetime(&self, wanted: &Lifetime) -> bool {
         match (self.life, wanted) {
             (Life::Forever, Lifetime::Forever) => true,
-            (Life::Ttl(seconds), Lifetime::Ttl(wanted)) => seconds == ttl(*wanted),
+            (Life::Ttl(seconds), Lifetime::Ttl(wanted)) => seconds == Seconds::new(*wanted),
             (Life::Until, Lifetime::ExpiresAt { text: wanted, .. }) => {
                 self.rare.as_ref().and_then(|rare| rare.expires_at.as_ref()).is_some_and(|(text, _)| text == wanted)
             }
@@ -164,6 +189,7 @@ impl Stream {
             closed: self.closed,
             lifetime: self.lifetime(),
             fork: self.fork().cloned(),
+            cold: self.cold.as_ref().and_then(|cold| cold.end()),
         }
     }
 
@@ -174,11 +200,6 @@ impl Stream {
             (rare.producers, rare.stream_seq, rare.closed_by) = (Vec::new(), None, None);
         }
     }
-}
-
-fn ttl(seconds: u64) -> u32 {
-    const _: () = assert!(limits::TTL_SECONDS_MAX <= u32::MAX as u64);
-    seconds.min(limits::TTL_SECONDS_MAX) as u32
 }
 
 /// Content types in use, so that streams share the text. No part of the state: which streams share is

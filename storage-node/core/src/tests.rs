@@ -7,6 +7,7 @@ mod dice;
 mod fork;
 mod lifetime;
 mod model;
+mod packing;
 mod query;
 mod random;
 mod session;

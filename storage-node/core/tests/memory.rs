@@ -6,6 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use ursula_common::packs::PackRef;
 use ursula_common::verb::{Append, Create, Lifetime, Op, Producer};
 use ursula_common::{ContentType, GroupId, Millis, StreamKey};
 use ursula_stream_core::{Command, State};
@@ -70,6 +71,11 @@ fn append(n: usize, producer: Option<Producer>) -> Op {
 
 /// Bytes per stream after these ops on each.
 fn per_stream(ops: impl Fn(usize) -> Vec<Op>) -> usize {
+    per_stream_after(ops, |_| ())
+}
+
+/// The same after something with them all.
+fn per_stream_after(ops: impl Fn(usize) -> Vec<Op>, after: impl Fn(&mut State)) -> usize {
     let mut effects = Vec::new();
     let mut state = State::new(GroupId(1), 1);
     let before = IN_USE.load(Ordering::Relaxed);
@@ -77,8 +83,21 @@ fn per_stream(ops: impl Fn(usize) -> Vec<Op>) -> usize {
         state.apply(Command { at: Millis(1), origin: None, op }, &mut effects);
         effects = Vec::new();
     }
+    drop(effects);
+    after(&mut state);
     assert_eq!(state.stats().streams, STREAMS);
     (IN_USE.load(Ordering::Relaxed) - before) / STREAMS
+}
+
+/// Puts all streams into packs.
+fn pack(state: &mut State) {
+    let apply = |state: &mut State, op| state.apply(Command { at: Millis(1), origin: None, op }, &mut Vec::new());
+    apply(state, Op::BeginPacks);
+    while let Some(plan) = state.plan_pack(u64::MAX, usize::MAX) {
+        let ends: Vec<_> = plan.streams.iter().map(|planned| planned.end).collect();
+        let pack = PackRef { first: plan.pack, last: plan.pack, maker: 1, bytes: 1, hash: [0; 32] };
+        apply(state, Op::CommitPack(Box::new(plan.commit(pack, &ends))));
+    }
 }
 
 #[test]
@@ -87,7 +106,9 @@ fn an_idle_stream_is_small() {
     let expiring = per_stream(|n| vec![create(n, Lifetime::Ttl(60))]);
     let producer = || Some(Producer { id: "a-producer".into(), epoch: 0, seq: 0 });
     let produced = per_stream(|n| vec![create(n, Lifetime::Forever), append(n, producer())]);
+    let packed = per_stream_after(|n| vec![create(n, Lifetime::Forever), append(n, None)], pack);
     assert!(idle < 200, "{idle} bytes");
     assert!(expiring < 320, "{expiring} bytes");
     assert!(produced < 450, "{produced} bytes");
+    assert!(packed < 250, "{packed} bytes");
 }

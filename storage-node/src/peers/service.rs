@@ -108,7 +108,9 @@ fn from_group(op: Bytes) -> Result<Op, Error> {
         | Op::DeleteBucket(_)
         | Op::Expire
         | Op::SagaStep(_)
-        | Op::Cluster(_) => Err(Error::Malformed),
+        | Op::Cluster(_)
+        | Op::BeginPacks
+        | Op::CommitPack(_) => Err(Error::Malformed),
     }
 }
 

@@ -85,6 +85,7 @@ fn heads() {
         closed,
         lifetime,
         fork: None,
+        cold: None,
     };
     let expected = |more: &[&str]| {
         let mut all = vec!["cache-control: no-store".into(), "content-type: text/plain".into()];

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use ursula_common::cluster::Cluster;
+use ursula_common::packs::PackRef;
 use ursula_common::verb::{ForkLink, Lifetime, Producer};
 use ursula_common::{BucketName, ContentType, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey};
 use ursula_common::{StreamName, wire};
 
 use super::record::{self, Kind};
+use crate::packing::{Cold, Packs, Waiting};
 use crate::saga::{BucketSaga, ForkSaga, Phase, Saga};
 use crate::session::Session;
 use crate::state::{Bucket, Caller, DATA_GROUPS_MAX};
@@ -51,6 +53,13 @@ impl Decoder {
             Kind::Released(fork) => state.released.push_back(fork_in(fork)?.0),
             Kind::Dropped(step) => drop(state.dropped.insert(step.order, bucket_name(&step.bucket)?)),
             Kind::Cluster(cluster) => self.add_cluster(cluster)?,
+            Kind::Packs(packs) => self.add_packs(&packs)?,
+            Kind::Pack(pack) => {
+                let pack = PackRef::try_from(pack)?;
+                let packs = state.packs.as_mut().ok_or(CodecError::Damaged)?;
+                check(pack.last < 1 << 62 && Arc::make_mut(&mut packs.catalogue).push(pack))?;
+            }
+            Kind::Removed(gone) => self.add_waiting(gone.turn, Waiting::Removed(StreamId(gone.stream)))?,
             Kind::Head(_) | Kind::End(_) => return Err(CodecError::Damaged),
         }
         Ok(())
@@ -77,6 +86,33 @@ impl Decoder {
         Ok(())
     }
 
+    fn add_packs(&mut self, record: &record::Packs) -> Result<(), CodecError> {
+        let record::Packs { changes, group_changed } = *record;
+        check(self.state.packs.is_none() && self.bucket.is_none())?;
+        check(group_changed <= changes && changes < 1 << 62)?;
+        self.state.packs = Some(Box::new(Packs { changes, group_changed, ..Packs::default() }));
+        Ok(())
+    }
+
+    fn add_waiting(&mut self, turn: u64, waiting: Waiting) -> Result<(), CodecError> {
+        let packs = self.state.packs.as_mut().ok_or(CodecError::Damaged)?;
+        check((1..=packs.changes).contains(&turn) && packs.waiting.insert(turn, waiting).is_none())
+    }
+
+    /// What packs have of a stream.
+    fn add_cold(&mut self, key: &StreamKey, stream: &Stream) -> Result<(), CodecError> {
+        let (cold, packs) = match (&stream.cold, &mut self.state.packs) {
+            (None, None) => return Ok(()),
+            (Some(cold), Some(packs)) => (cold, packs),
+            (Some(_), None) | (None, Some(_)) => return Err(CodecError::Damaged),
+        };
+        check(stream.own_start() <= cold.end && cold.end <= stream.tail)?;
+        check(cold.changed <= packs.changes && (cold.changed == 0) == (cold.turn == 0))?;
+        packs.bytes = packs.bytes.saturating_add(stream.tail.0 - cold.end.0);
+        check(packs.bytes < 1 << 62)?;
+        if cold.turn == 0 { Ok(()) } else { self.add_waiting(cold.turn, Waiting::Stream(key.clone())) }
+    }
+
     fn add_stream(&mut self, record: record::Stream) -> Result<(), CodecError> {
         let bucket = self.bucket.clone().ok_or(CodecError::Damaged)?;
         let name = StreamName::parse(&record.name).map_err(|_| CodecError::Damaged)?;
@@ -85,6 +121,7 @@ impl Decoder {
         let stream = stream_in(record)?;
         check(stream.deadline().is_none_or(|deadline| stream.indexed <= deadline))?;
         check(stream.presence == Presence::Live || stream.has_forks())?;
+        self.add_cold(&key, &stream)?;
         self.state.restore(&key, stream);
         Ok(())
     }
@@ -128,6 +165,9 @@ fn stream_in(record: record::Stream) -> Result<Stream, CodecError> {
     for fork in record.forks {
         let (id, start) = fork_in(fork)?;
         stream.rare_mut().forks.insert(id, start);
+    }
+    if let Some(record::Cold { end, pack, turn, changed, recorded }) = record.cold {
+        stream.cold = Some(Box::new(Cold { end: offset(end)?, pack, turn, changed, recorded }));
     }
     Ok(stream)
 }

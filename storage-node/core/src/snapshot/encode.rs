@@ -1,24 +1,81 @@
 //! From the state to records.
 
 use ursula_common::verb::{Lifetime, Producer};
-use ursula_common::{BucketName, StreamName, wire};
+use ursula_common::{BucketName, StreamId, StreamName, wire};
 
 use super::record::{self, Kind};
+use crate::packing::{Packs, Waiting};
 use crate::saga::{Phase, Saga};
 use crate::session::Session;
 use crate::state::{Bucket, Caller};
 use crate::stream::{ForkId, ForkStart, Presence, Stream};
-use crate::{Answer, State};
+use crate::{Answer, PackPlan, PlannedStream, State};
 
 /// All records of a state, in the order of the file.
 pub(super) fn records(state: &State) -> impl Iterator<Item = Kind> {
-    let head = record::Head {
+    let buckets = state.buckets.iter().flat_map(|(name, known)| {
+        let streams = known.streams.iter().map(|(name, known)| Kind::Stream(stream(name, known)));
+        std::iter::once(bucket(name, known)).chain(streams)
+    });
+    std::iter::once(head(state))
+        .chain(state.packs.iter().flat_map(|known| packs(known)))
+        .chain(buckets)
+        .chain(others(state))
+        .chain(std::iter::once(end(state.stats().streams)))
+}
+
+/// The records of a pack: of streams only those that are whole in it, as they are once it counts.
+pub(super) fn pack_records<'a>(state: &'a State, plan: &'a PackPlan) -> impl Iterator<Item = Kind> + 'a {
+    let mut whole: Vec<_> = plan.streams.iter().filter(|planned| planned.whole).collect();
+    whole.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let count = whole.len();
+    let mut whole = whole.into_iter().peekable();
+    let buckets = state.buckets.iter().flat_map(move |(name, known)| {
+        let here = std::iter::from_fn(|| whole.next_if(|planned| planned.key.bucket == *name));
+        let streams = here.filter_map(|planned| packed(known, planned, plan.pack));
+        std::iter::once(bucket(name, known)).chain(streams).collect::<Vec<_>>()
+    });
+    let removed = plan.removed.iter().map(|gone| removed(gone.turn, gone.stream));
+    std::iter::once(head(state))
+        .chain(std::iter::once(Kind::Packs(record::Packs { changes: plan.as_of, group_changed: 0 })))
+        .chain(removed)
+        .chain(buckets)
+        .chain(others(state))
+        .chain(std::iter::once(end(count)))
+}
+
+fn head(state: &State) -> Kind {
+    Kind::Head(record::Head {
         group: state.group.0,
         data_groups: state.data_groups,
         now: state.now.0,
         next_stream: state.next_stream,
         last_saga: state.sagas.last,
-    };
+    })
+}
+
+fn packs(packs: &Packs) -> impl Iterator<Item = Kind> {
+    let Packs { changes, group_changed, .. } = *packs;
+    let removed = packs.waiting.iter().filter_map(|(turn, waiting)| match waiting {
+        Waiting::Removed(stream) => Some(removed(*turn, *stream)),
+        // Its own record has its turn.
+        Waiting::Stream(_) => None,
+    });
+    std::iter::once(Kind::Packs(record::Packs { changes, group_changed }))
+        .chain(packs.catalogue.iter().map(|object| Kind::Pack((*object).into())))
+        .chain(removed)
+}
+
+fn removed(turn: u64, stream: StreamId) -> Kind {
+    Kind::Removed(record::Removed { turn, stream: stream.0 })
+}
+
+fn bucket(name: &BucketName, bucket: &Bucket) -> Kind {
+    Kind::Bucket(record::Bucket { name: name.to_string(), order: bucket.order, busy: bucket.busy })
+}
+
+/// What is not of streams.
+fn others(state: &State) -> impl Iterator<Item = Kind> {
     let sessions = state.sessions.known.iter().map(|(id, known)| Kind::Session(session(id.0, known)));
     let sagas = state.sagas.running.iter().map(|(id, running)| Kind::Saga(saga(id.0, running)));
     let released = state.released.iter().map(|id| Kind::Released(fork(id, None)));
@@ -27,21 +84,19 @@ pub(super) fn records(state: &State) -> impl Iterator<Item = Kind> {
         .iter()
         .map(|(order, bucket)| Kind::Dropped(wire::BucketStep { bucket: bucket.to_string(), order: *order }));
     let cluster = state.cluster.iter().map(|cluster| Kind::Cluster((&**cluster).into()));
-    let end = record::End { streams: state.stats().streams as u64 };
-    std::iter::once(Kind::Head(head))
-        .chain(state.buckets.iter().flat_map(|(name, known)| bucket(name, known)))
-        .chain(sessions)
-        .chain(sagas)
-        .chain(released)
-        .chain(dropped)
-        .chain(cluster)
-        .chain(std::iter::once(Kind::End(end)))
+    sessions.chain(sagas).chain(released).chain(dropped).chain(cluster)
 }
 
-fn bucket<'a>(name: &'a BucketName, bucket: &'a Bucket) -> impl Iterator<Item = Kind> + 'a {
-    let head = record::Bucket { name: name.to_string(), order: bucket.order, busy: bucket.busy };
-    let streams = bucket.streams.iter().map(|(name, known)| Kind::Stream(stream(name, known)));
-    std::iter::once(Kind::Bucket(head)).chain(streams)
+fn end(streams: usize) -> Kind {
+    Kind::End(record::End { streams: streams as u64 })
+}
+
+/// A stream that is whole in a pack.
+fn packed(bucket: &Bucket, planned: &PlannedStream, pack: u64) -> Option<Kind> {
+    let known = bucket.streams.get(&planned.key.name)?;
+    let pack = if planned.start < planned.end { pack } else { planned.prev };
+    let cold = record::Cold { end: planned.end.0, pack, recorded: true, ..record::Cold::default() };
+    Some(Kind::Stream(record::Stream { cold: Some(cold), ..stream(&planned.key.name, known) }))
 }
 
 fn stream(name: &StreamName, stream: &Stream) -> record::Stream {
@@ -59,6 +114,13 @@ fn stream(name: &StreamName, stream: &Stream) -> record::Stream {
             Presence::Deleted => 1,
             Presence::Expired => 2,
         },
+        cold: stream.cold.as_ref().map(|cold| record::Cold {
+            end: cold.end.0,
+            pack: cold.pack,
+            turn: cold.turn,
+            changed: cold.changed,
+            recorded: cold.recorded,
+        }),
         ..record::Stream::default()
     };
     if let Some(rare) = &stream.rare {

@@ -6,7 +6,7 @@ use ursula_common::wire;
 /// One record.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Record {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 15")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -29,6 +29,12 @@ pub(super) enum Kind {
     Dropped(wire::BucketStep),
     #[prost(message, tag = "8")]
     Cluster(wire::cluster::Cluster),
+    #[prost(message, tag = "9")]
+    Packs(Packs),
+    #[prost(message, tag = "10")]
+    Pack(wire::packs::Pack),
+    #[prost(message, tag = "11")]
+    Removed(Removed),
     #[prost(message, tag = "15")]
     End(End),
 }
@@ -91,6 +97,23 @@ pub(super) struct Stream {
     pub(super) fork: Option<ForkLink>,
     #[prost(message, repeated, tag = "14")]
     pub(super) forks: Vec<Fork>,
+    #[prost(message, optional, tag = "15")]
+    pub(super) cold: Option<Cold>,
+}
+
+/// What packs have of a stream; there once packs have begun.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Cold {
+    #[prost(uint64, tag = "1")]
+    pub(super) end: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) pack: u64,
+    #[prost(uint64, tag = "3")]
+    pub(super) turn: u64,
+    #[prost(uint64, tag = "4")]
+    pub(super) changed: u64,
+    #[prost(bool, tag = "5")]
+    pub(super) recorded: bool,
 }
 
 /// An idempotent producer.
@@ -204,6 +227,24 @@ pub(super) struct BucketSaga {
     pub(super) waiting: Vec<u32>,
     #[prost(bool, tag = "5")]
     pub(super) refused: bool,
+}
+
+/// Packs have begun.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Packs {
+    #[prost(uint64, tag = "1")]
+    pub(super) changes: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) group_changed: u64,
+}
+
+/// A stream that was removed, which packs have yet to say.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Removed {
+    #[prost(uint64, tag = "1")]
+    pub(super) turn: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) stream: u64,
 }
 
 /// The last record.

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use ursula_common::cluster::{ClusterChange, ClusterOp, Form, NewNode};
+use ursula_common::packs::PackRef;
 use ursula_common::placement::SlotTable;
 use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer};
 use ursula_common::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SessionId, StreamKey};
@@ -85,6 +86,25 @@ fn rich() -> State {
     state
 }
 
+/// The same with packs: a stream that one has, one that two have, one that is new, one that is gone.
+fn packed() -> State {
+    let mut state = rich();
+    let mut effects = Vec::new();
+    let mut apply = |state: &mut State, op| state.apply(Command { at: NOW, origin: None, op }, &mut effects);
+    apply(&mut state, Op::BeginPacks);
+    for (number, after) in [(1, Op::Append(append("c"))), (2, Op::Delete(key("b")))] {
+        let plan = state.plan_pack(1 << 20, 100).expect("something waits");
+        let ends: Vec<_> = plan.streams.iter().map(|planned| planned.end).collect();
+        let pack = PackRef { first: number, last: number, maker: 5, bytes: 77, hash: [0xcd; 32] };
+        apply(&mut state, Op::CommitPack(Box::new(plan.commit(pack, &ends))));
+        apply(&mut state, after);
+    }
+    apply(&mut state, Op::Create(create("e")));
+    apply(&mut state, Op::Append(append("e")));
+    state.check();
+    state
+}
+
 fn bucket(name: &str) -> BucketName {
     BucketName::parse(name).expect(name)
 }
@@ -100,6 +120,9 @@ fn golden_bytes() {
     apply(&mut small, [Op::Create(create("a"))]);
     assert_eq!(hex(&small.encode()), SMALL.concat());
     assert_eq!(hex(&rich().encode()), RICH.concat());
+    assert_eq!(hex(&packed().encode()), PACKED.concat());
+    let plan = packed().plan_pack(1 << 20, 100).expect("something waits");
+    assert_eq!(hex(&plan.records), PACK.concat());
 }
 
 fn meta_group() -> State {
@@ -123,7 +146,7 @@ fn a_cluster_is_golden() {
 
 #[test]
 fn a_snapshot_comes_back() {
-    for state in [State::new(GroupId::META, 3), meta_group(), rich()] {
+    for state in [State::new(GroupId::META, 3), meta_group(), rich(), packed()] {
         let read = State::decode(state.encode().into()).expect("read");
         read.check();
         assert!(read.encode() == state.encode());
@@ -131,6 +154,8 @@ fn a_snapshot_comes_back() {
         assert!(read.outbox().eq(state.outbox()));
         assert_eq!(read.stats(), state.stats());
         assert_eq!(read.cluster(), state.cluster());
+        assert_eq!((read.packing(), read.catalogue()), (state.packing(), state.catalogue()));
+        assert_eq!(read.plan_pack(1 << 20, 100), state.plan_pack(1 << 20, 100));
         assert_eq!(read.info(&key("b"), NOW), state.info(&key("b"), NOW));
         assert_eq!(read.info(&key("c"), NOW).map(|info| info.tail), state.info(&key("c"), NOW).map(|info| info.tail));
     }
@@ -164,7 +189,7 @@ fn chunks_are_the_snapshot() {
 
 #[test]
 fn other_versions_and_missing_ends_are_refused() {
-    let bytes = Bytes::from(rich().encode());
+    let bytes = Bytes::from(packed().encode());
     let decode = |bytes: Bytes| State::decode(bytes).map(|_| ());
     assert_eq!(decode(Bytes::new()), Err(CodecError::Damaged));
     assert_eq!(decode(Bytes::from_static(&[9])), Err(CodecError::UnknownVersion(9)));
@@ -183,14 +208,19 @@ proptest! {
     /// What is accepted in spite of the damage can be worked with.
     #[test]
     fn damage_never_panics(at in 0..10_000usize, flip in 1..=255u8) {
-        let mut bytes = rich().encode();
+        let mut bytes = packed().encode();
         let at = at % bytes.len();
         bytes[at] ^= flip;
         if let Ok(mut state) = State::decode(bytes.into()) {
             let _ = state.encode();
             let later = Millis(NOW.0 + 100_000);
-            let ops = [Op::Append(append("c")), Op::Delete(key("c")), Op::Create(create("e")), Op::Expire];
-            for op in ops {
+            let commit = state.plan_pack(1 << 20, 100).map(|plan| {
+                let ends: Vec<_> = plan.streams.iter().map(|planned| planned.end).collect();
+                let pack = PackRef { first: plan.pack, last: plan.pack, maker: 5, bytes: 77, hash: [0; 32] };
+                Op::CommitPack(Box::new(plan.commit(pack, &ends)))
+            });
+            let ops = [Op::BeginPacks, Op::Append(append("c")), Op::Delete(key("c")), Op::Create(create("f")), Op::Expire];
+            for op in ops.into_iter().chain(commit) {
                 state.apply(Command { at: later, origin: None, op }, &mut Vec::new());
             }
         }
@@ -238,17 +268,61 @@ const RICH: &[&str] = &[
     "047a020803",
 ];
 
+/// The same with packs.
+const PACKED: &[&str] = &[
+    "01",
+    "110a0f080110021880d095ffbc3120062802",
+    "044a020808",
+    "33523108011001190500000000000000204d2a20cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+    "33523108021002190500000000000000204d2a20cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+    "065a0408061002",
+    "0b12090a0764656661756c74",
+    "471a450a0161100118062080d095ffbc3128e0a499ffbc31320a746578742f706c61696e3a02083c480172140a0c0a0764656661",
+    "756c741201631003180620067a06080610012801",
+    "5a1a580a01631003180c2080d095ffbc3128e0a499ffbc31320a746578742f706c61696e3a02083c520173620e0a050a01701001",
+    "1080d095ffbc316a160a0c0a0764656661756c7412016110011806280630017a06080c10022801",
+    "401a3e0a0165100518062080d095ffbc3128e0a499ffbc31320a746578742f706c61696e3a02083c520173620e0a050a01701001",
+    "1080d095ffbc317a0418072008",
+    "89012286010907000000000000001880d095ffbc3122141212121008011005220a746578742f706c61696e221608011212121008",
+    "011005220a746578742f706c61696e220a080212061a0408062001220c080312081a060806100120012216080412121210080110",
+    "0b220a746578742f706c61696e2204080518022206080612022a002206080712022a00",
+    "442a420802120b09070000000000000010051a310a2d0a0c0a0764656661756c741201642a05666972737432160a140a07646566",
+    "61756c741209656c736577686572651004",
+    "1532130a0f0a0764656661756c741204676f6e651009",
+    "0b3a090a056f746865721005",
+    "047a020803",
+];
+
+/// The records of its next pack.
+const PACK: &[&str] = &[
+    "01",
+    "110a0f080110021880d095ffbc3120062802",
+    "044a020808",
+    "065a0408061002",
+    "0b12090a0764656661756c74",
+    "421a400a0165100518062080d095ffbc3128e0a499ffbc31320a746578742f706c61696e3a02083c520173620e0a050a01701001",
+    "1080d095ffbc317a06080610032801",
+    "89012286010907000000000000001880d095ffbc3122141212121008011005220a746578742f706c61696e221608011212121008",
+    "011005220a746578742f706c61696e220a080212061a0408062001220c080312081a060806100120012216080412121210080110",
+    "0b220a746578742f706c61696e2204080518022206080612022a002206080712022a00",
+    "442a420802120b09070000000000000010051a310a2d0a0c0a0764656661756c741201642a05666972737432160a140a07646566",
+    "61756c741209656c736577686572651004",
+    "1532130a0f0a0764656661756c741204676f6e651009",
+    "0b3a090a056f746865721005",
+    "047a020801",
+];
+
 /// What comes after is not in it, and does not notice it.
 #[test]
 fn a_frozen_state_stays_as_it_was() {
-    let mut state = rich();
+    let mut state = packed();
     let before = state.encode();
     let frozen = state.freeze();
     let mut untouched = State::decode(before.clone().into()).expect("read");
     let later = [
         Op::Append(Append { stream_seq: Some("t".into()), ..append("c") }),
         Op::Create(create("new")),
-        Op::Delete(key("b")),
+        Op::Delete(key("e")),
     ];
     for op in later {
         let after = [&mut state, &mut untouched].map(|state| {

@@ -2,6 +2,8 @@
 //! messages that are lost, late, doubled and out of order, snapshots in between. Every answer is
 //! compared, every invariant is checked after every command, and in the end nothing may be left over.
 
+mod packs;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ursula_common::error::{Outcome, Retry};
@@ -32,6 +34,7 @@ struct Walk {
     asked: BTreeMap<(GroupId, u64), (Op, Answer)>,
     seq: u64,
     acked: u64,
+    store: packs::Store,
 }
 
 const SESSION: SessionId = SessionId(0xfeed_beef_feed_beef);
@@ -51,18 +54,20 @@ impl Walk {
             asked: BTreeMap::new(),
             seq: 0,
             acked: 0,
+            store: packs::Store::default(),
         }
     }
 
     fn step(&mut self) {
-        match self.dice.below(100) {
+        match self.dice.below(105) {
             0..50 => self.client(),
             50..55 => self.repeat(),
             55..88 => self.deliver(),
             88..91 => self.resend(),
             91..94 => self.pass(),
             94..98 => self.expire(),
-            _ => self.restart(),
+            98..100 => self.restart(),
+            _ => self.packs(),
         }
         assert!(self.model.to_release.is_empty(), "a reference that nobody gave back");
     }
@@ -135,6 +140,7 @@ impl Walk {
             Op::Create(create) => {
                 // Time may have to pass first.
                 let mut state = self.world.state(group_of(op)).clone();
+                state.now = self.world.now;
                 state.expire_if_due(&create.key, &mut Vec::new());
                 let first = if create.numbered { state.first_offset() } else { Offset::ZERO };
                 self.model.create(create, first)
@@ -411,6 +417,7 @@ impl Walk {
         }
         let left: usize = self.world.groups.iter().map(|group| group.stats().streams).sum();
         assert_eq!((left, self.world.rings.len()), (0, 0), "a reference that is never given back");
+        (0..3).for_each(|group| self.settle(GroupId(group)));
     }
 
     fn outbox(&self, from: GroupId) -> Vec<Flight> {
