@@ -1,0 +1,102 @@
+//! Reads ahead for whoever reads on: the next blocks are in the cache before they are asked for. Must not read ahead for
+//! those who look here and there, and must not take all GETs.
+
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use ursula_common::{GroupId, Offset, StreamId};
+
+use super::{Inner, Page, Reader, ReaderOptions, Wanted};
+use crate::store::StoreError;
+
+/// Reads that are remembered in case somebody reads on.
+const RUNS_MAX: usize = 4096;
+/// How often somebody has to read on.
+const HITS: u32 = 2;
+/// What is read ahead for one must not take more than this part of the cache, or it is gone before it is asked for.
+const CACHE_SHARE: usize = 8;
+
+/// Somebody who may read on.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    /// How often the last read went on where the one before ended.
+    hits: u32,
+    /// To where it was read ahead.
+    ahead: Offset,
+}
+
+type Place = (GroupId, StreamId, Offset);
+
+#[derive(Debug)]
+pub(super) struct Ahead {
+    bytes: u64,
+    /// One for each task.
+    permits: Arc<Semaphore>,
+    /// Under the place where each has to read on.
+    runs: Cache<Place, Run, UnitWeighter, BuildHasherDefault<DefaultHasher>>,
+}
+
+impl Ahead {
+    pub(super) fn new(options: &ReaderOptions) -> Ahead {
+        let permits = (options.gets_max / 2).clamp(1, Semaphore::MAX_PERMITS);
+        Ahead {
+            bytes: options.ahead_bytes.min(options.cache_bytes / CACHE_SHARE) as u64,
+            permits: Arc::new(Semaphore::new(permits)),
+            runs: Cache::with(
+                RUNS_MAX,
+                RUNS_MAX as u64,
+                UnitWeighter,
+                BuildHasherDefault::default(),
+                DefaultLifecycle::default(),
+            ),
+        }
+    }
+
+    /// Remembers a read that ended at `end`. Returns what is to be read ahead now.
+    pub(super) fn note(&self, wanted: &Wanted, end: Offset) -> Option<(Wanted, OwnedSemaphorePermit)> {
+        let before = self.runs.remove(&(wanted.group, wanted.stream, wanted.from)).map(|(_, run)| run);
+        let mut run = before.map_or(Run { hits: 0, ahead: end }, |run| Run { hits: run.hits.saturating_add(1), ..run });
+        run.ahead = run.ahead.max(end);
+        let goal = Offset(end.0.saturating_add(self.bytes)).min(wanted.until);
+        // Not for every page a little: half of it at a time, or all that is left.
+        let is_due = goal.0.saturating_sub(run.ahead.0) >= self.bytes.div_ceil(2).max(1) || goal == wanted.until;
+        let permit = (run.hits >= HITS && is_due && run.ahead < goal).then(|| self.permits.clone().try_acquire_owned());
+        let task = permit.and_then(Result::ok).map(|permit| {
+            let task = Wanted { from: run.ahead, until: goal, ..wanted.clone() };
+            run.ahead = goal;
+            (task, permit)
+        });
+        if end < wanted.until {
+            self.runs.insert((wanted.group, wanted.stream, end), run);
+        }
+        task
+    }
+}
+
+impl Reader {
+    /// Reads ahead of a read that ended at `end`, if somebody reads on.
+    pub(super) fn read_ahead(&self, wanted: &Wanted, end: Offset) {
+        let Some((task, permit)) = self.0.ahead.note(wanted, end) else { return };
+        let inner = self.0.clone();
+        tokio::spawn(async move {
+            // Whoever comes there meets the same error, and is told.
+            drop(inner.fetch_ahead(&task).await);
+            drop(permit);
+        });
+    }
+}
+
+impl Inner {
+    /// Has the cache fetch what lies in a range.
+    async fn fetch_ahead(&self, task: &Wanted) -> Result<(), StoreError> {
+        let mut page = Page { start: None, end: task.from, records: Vec::new() };
+        while page.end < task.until {
+            self.take(task, task.until, &mut page).await?;
+            page.records.clear();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! Objects as files of a directory, for a single node without S3. Whoever has the directory has the objects, and
+//! whoever loses its disk loses them.
+//!
+//! A file is written under a name of its own, synced, and then linked to the name of the object, which
+//! fails if there is one: an object is there whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::memory::ends_early;
+use super::{Answer, LISTED_MAX, Listed, Name, Put, Store, StoreError};
+
+/// Below the directory: files that are being written.
+const UNFINISHED: &str = ".unfinished";
+
+/// A store in a directory. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct DirectoryStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    unfinished: AtomicU64,
+}
+
+impl DirectoryStore {
+    /// The store in a directory that one process has for itself; it is made if need be.
+    ///
+    /// # Errors
+    /// If the directory cannot be used.
+    pub fn open(root: impl Into<PathBuf>) -> io::Result<DirectoryStore> {
+        let root = root.into();
+        let unfinished = root.join(UNFINISHED);
+        match fs::remove_dir_all(&unfinished) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::create_dir_all(&unfinished)?;
+        sync_dir(&root)?;
+        Ok(DirectoryStore(Arc::new(Inner { root, unfinished: AtomicU64::new(0) })))
+    }
+
+    fn path(&self, name: &Name) -> PathBuf {
+        self.0.root.join(name.as_str())
+    }
+
+    /// Runs what blocks outside of the thread that asks.
+    fn blocking<'a, T: Send + 'static>(
+        &self,
+        name: &'a Name,
+        work: impl FnOnce(&DirectoryStore, &Name) -> io::Result<T> + Send + 'static,
+    ) -> Answer<'a, T> {
+        let store = self.clone();
+        Box::pin(async move {
+            let own = name.clone();
+            let done = tokio::task::spawn_blocking(move || work(&store, &own)).await;
+            done.map_err(io::Error::other).flatten().map_err(|error| explain(name, &error))
+        })
+    }
+
+    fn write(&self, name: &Name, body: &[u8]) -> io::Result<Put> {
+        let path = self.path(name);
+        let number = self.0.unfinished.fetch_add(1, Ordering::Relaxed);
+        let unfinished = self.0.root.join(UNFINISHED).join(number.to_string());
+        let outcome = write_synced(&unfinished, body).and_then(|()| self.link(&unfinished, &path));
+        // What is left after an error goes when the store is opened again.
+        drop(fs::remove_file(&unfinished));
+        outcome
+    }
+
+    fn link(&self, unfinished: &Path, path: &Path) -> io::Result<Put> {
+        let folder = path.parent().unwrap_or(&self.0.root);
+        self.make_folder(folder)?;
+        match fs::hard_link(unfinished, path) {
+            Ok(()) => sync_dir(folder).map(|()| Put::Stored),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Put::Exists),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a folder and those above it, so that none of them is lost with the power.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        if folder.is_dir() {
+            return Ok(());
+        }
+        let above = folder.parent().unwrap_or(&self.0.root);
+        self.make_folder(above)?;
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => sync_dir(above),
+        }
+    }
+
+    fn list_below(&self, folder: &Name, after: Option<&Name>) -> io::Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        collect(&self.path(folder), folder, &mut found)?;
+        found.retain(|listed| after.is_none_or(|after| listed.name > *after));
+        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        found.truncate(LISTED_MAX);
+        Ok(found)
+    }
+}
+
+impl Store for DirectoryStore {
+    fn put<'a>(&'a self, name: &'a Name, body: Bytes) -> Answer<'a, Put> {
+        self.blocking(name, move |store, name| store.write(name, &body))
+    }
+
+    fn get<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Bytes> {
+        let wanted = range.clone();
+        let read = self.blocking(name, move |store, name| {
+            let file = File::open(store.path(name))?;
+            let bytes = file.metadata()?.len();
+            if wanted.end > bytes {
+                return Ok(Err(bytes));
+            }
+            let mut body = vec![0; (wanted.end - wanted.start) as usize];
+            file.read_exact_at(&mut body, wanted.start)?;
+            Ok(Ok(Bytes::from(body)))
+        });
+        Box::pin(async move { read.await?.map_err(|bytes| ends_early(name, bytes, &range)) })
+    }
+
+    fn size<'a>(&'a self, name: &'a Name) -> Answer<'a, u64> {
+        self.blocking(name, |store, name| Ok(fs::metadata(store.path(name))?.len()))
+    }
+
+    fn delete<'a>(&'a self, name: &'a Name) -> Answer<'a, ()> {
+        self.blocking(name, |store, name| {
+            let path = store.path(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error),
+                Ok(()) => sync_dir(path.parent().unwrap_or(&store.0.root)),
+            }
+        })
+    }
+
+    fn list<'a>(&'a self, folder: &'a Name, after: Option<&'a Name>) -> Answer<'a, Vec<Listed>> {
+        let after = after.cloned();
+        self.blocking(folder, move |store, folder| store.list_below(folder, after.as_ref()))
+    }
+}
+
+fn write_synced(path: &Path, body: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(body)?;
+    file.sync_all()
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// All objects below a folder. What is no object is left out.
+fn collect(path: &Path, folder: &Name, found: &mut Vec<Listed>) -> io::Result<()> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Some(Ok(name)) = entry.file_name().to_str().map(|part| Name::parse(format!("{folder}/{part}"))) else {
+            continue;
+        };
+        match entry.metadata() {
+            Ok(data) if data.is_dir() => collect(&entry.path(), &name, found)?,
+            Ok(data) => found.push(Listed { name, bytes: data.len() }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn explain(name: &Name, error: &io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::NotFound => StoreError::NotFound(name.clone()),
+        ErrorKind::PermissionDenied => StoreError::Denied(error.to_string()),
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}
