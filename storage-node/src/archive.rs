@@ -31,7 +31,12 @@ struct Inner {
     indexing: Cell<bool>,
     /// See [`Archive::aside`].
     asides: RefCell<Vec<Weak<Inner>>>,
+    /// See [`Archive::hold`].
+    holds: RefCell<Vec<Weak<GroupId>>>,
 }
+
+/// Keeps the bytes of a group where they are.
+pub(crate) struct Hold(#[expect(dead_code, reason = "it is there, or it is not")] Rc<GroupId>);
 
 /// An entry of a log that is being applied, and where its bytes lie.
 #[derive(Debug)]
@@ -44,8 +49,8 @@ pub(crate) struct Stored {
 
 impl Archive {
     pub(crate) fn new(journal: Journal) -> Archive {
-        let (table, indexing, asides) = (RefCell::default(), Cell::new(false), RefCell::default());
-        Archive(Rc::new(Inner { journal, table, indexing, asides }))
+        let (table, indexing, asides, holds) = Default::default();
+        Archive(Rc::new(Inner { journal, table, indexing, asides, holds }))
     }
 
     /// An empty archive for bytes that do not count yet. As long as it is there, [`Archive::oldest`] of this one
@@ -103,6 +108,29 @@ impl Archive {
             }
         }
         all
+    }
+
+    /// Lets nothing of a group be released as long as the hold is there: a checkpoint is being read that speaks of it.
+    pub(crate) fn hold(&self, group: GroupId) -> Hold {
+        let hold = Rc::new(group);
+        let mut holds = self.0.holds.borrow_mut();
+        holds.retain(|hold| hold.strong_count() > 0);
+        holds.push(Rc::downgrade(&hold));
+        Hold(hold)
+    }
+
+    /// Forgets the bytes of a group up to a segment: they are elsewhere, too. Returns `false` if they are held.
+    pub(crate) fn release(&self, group: GroupId, upto: SegmentId) -> bool {
+        let is_held = self.0.holds.borrow().iter().filter_map(Weak::upgrade).any(|held| *held == group);
+        if !is_held {
+            self.0.table.borrow_mut().release(group, upto);
+        }
+        !is_held
+    }
+
+    /// The groups that have records in a segment of which it has no index.
+    pub(crate) fn unindexed_groups(&self, segment: SegmentId) -> BTreeSet<GroupId> {
+        self.0.table.borrow().unindexed_groups(segment)
     }
 
     /// Records whose place is held in memory.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use ursula_common::config::Settings;
 
+use crate::cold::Place;
 use crate::platform::Sizes;
 
 /// The settings of a storage node. Every key can stand in a TOML file, in the environment as
@@ -36,6 +37,31 @@ pub struct NodeConfig {
     pub groups: u32,
     /// Memory for the bytes of streams, on all cores together.
     pub ring_bytes: usize,
+    /// Where the history of streams goes: `s3://BUCKET` or `s3://BUCKET/PREFIX`; `file:///DIRECTORY` for a node that is
+    /// alone. Without it everything stays in `data_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// The address of the server of S3's protocol, if it is not that of AWS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_endpoint: Option<String>,
+    /// The region of the bucket, if the environment does not name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_region: Option<String>,
+    /// Whether the bucket stands in the path of requests and not in the name of the host.
+    pub store_path_style: bool,
+    /// How the server keeps objects secret: `sse-s3`, `sse-kms` or `sse-kms:KEY`. Without it as the bucket says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_encryption: Option<String>,
+    /// Log that is kept in `data_dir` although `store` has its bytes, so that they need not be fetched.
+    pub log_bytes: u64,
+    /// A group stores a pack when so many bytes wait for one...
+    pub pack_bytes: u64,
+    /// ...or so long after the one before.
+    pub pack_interval_ms: u64,
+    /// Memory for packs on their way to the store, of all groups together.
+    pub pack_memory_bytes: usize,
+    /// Memory for what was fetched from the store.
+    pub cache_bytes: usize,
 }
 
 /// Settings that were given on the command line.
@@ -85,6 +111,46 @@ pub struct NodeFlags {
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     ring_bytes: Option<usize>,
+    /// Where the history of streams goes: s3://BUCKET or s3://BUCKET/PREFIX; file:///DIRECTORY for a node that is alone.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
+    /// The address of the server of S3's protocol, if it is not that of AWS.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_endpoint: Option<String>,
+    /// The region of the bucket, if the environment does not name it.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_region: Option<String>,
+    /// Whether the bucket stands in the path of requests and not in the name of the host.
+    #[arg(long, value_name = "BOOLEAN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_path_style: Option<bool>,
+    /// How the server keeps objects secret: sse-s3, sse-kms or sse-kms:KEY. Without it as the bucket says.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_encryption: Option<String>,
+    /// Log that is kept although the store has its bytes, so that they need not be fetched.
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_bytes: Option<u64>,
+    /// A group stores a pack when so many bytes wait for one...
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pack_bytes: Option<u64>,
+    /// ...or so long after the one before.
+    #[arg(long, value_name = "MILLISECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pack_interval_ms: Option<u64>,
+    /// Memory for packs on their way to the store, of all groups together.
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pack_memory_bytes: Option<usize>,
+    /// Memory for what was fetched from the store.
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_bytes: Option<usize>,
 }
 
 /// More groups cost throughput: each has its own log entries and timers.
@@ -95,6 +161,13 @@ const RING_BYTES_MIN: usize = 32 << 20;
 /// A file of the log must hold an entry of the largest size, and its places are numbers of 32 bits.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 24 << 20..=1 << 30;
 
+/// Most bytes that wait for a pack before it is stored.
+const PACK_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
+/// A pack lies in memory twice while it is made, and the largest record comes on top.
+const PACK_MEMORY_FACTOR: u64 = 3;
+const CACHE_BYTES_MIN: usize = 16 << 20;
+/// Files of the log are removed whole, and some are always in use.
+const LOG_SEGMENTS_MIN: u64 = 4;
 /// Checkpoints cost writes as well.
 const CHECKPOINT_BYTES_MIN: u64 = 64 << 10;
 
@@ -113,6 +186,16 @@ impl Default for NodeConfig {
             cores: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             groups: 8,
             ring_bytes: 2 << 30,
+            store: None,
+            store_endpoint: None,
+            store_region: None,
+            store_path_style: false,
+            store_encryption: None,
+            log_bytes: 4 << 30,
+            pack_bytes: 8 << 20,
+            pack_interval_ms: 5000,
+            pack_memory_bytes: 64 << 20,
+            cache_bytes: 256 << 20,
         }
     }
 }
@@ -138,7 +221,23 @@ impl Settings for NodeConfig {
                 self.ring_bytes / self.cores.max(1) >= RING_BYTES_MIN,
                 format!("ring_bytes must be at least {RING_BYTES_MIN} (32 MiB) for each core"),
             ),
+            (self.store.is_none() || self.data_dir.is_some(), "store needs data_dir".to_owned()),
+            (
+                self.log_bytes >= LOG_SEGMENTS_MIN * self.segment_bytes,
+                format!("log_bytes must be at least {LOG_SEGMENTS_MIN} times segment_bytes"),
+            ),
+            (
+                PACK_BYTES.contains(&self.pack_bytes),
+                format!("pack_bytes must be {} (64 KiB) to {} (64 MiB)", PACK_BYTES.start(), PACK_BYTES.end()),
+            ),
+            (self.pack_interval_ms >= 1, "pack_interval_ms must be at least 1".to_owned()),
+            (
+                self.pack_memory_bytes as u64 >= PACK_MEMORY_FACTOR * self.pack_bytes,
+                format!("pack_memory_bytes must be at least {PACK_MEMORY_FACTOR} times pack_bytes"),
+            ),
+            (self.cache_bytes >= CACHE_BYTES_MIN, format!("cache_bytes must be at least {CACHE_BYTES_MIN} (16 MiB)")),
         ];
-        rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))
+        rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))?;
+        Place::of(self).map(drop)
     }
 }

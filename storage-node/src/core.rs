@@ -2,6 +2,7 @@
 //! way in, and nothing is shared with other cores on the way of an append.
 
 mod hosts;
+mod trim;
 mod upkeep;
 
 use std::cell::RefCell;
@@ -19,6 +20,7 @@ use ursula_proto::peer::v1::refused::Reason;
 use ursula_wal::RecoveredGroup;
 
 use crate::archive::Archive;
+use crate::cold::Cold;
 use crate::data_dir::DataDir;
 use crate::directory::Directory;
 use crate::group::courier::Courier;
@@ -120,6 +122,8 @@ pub(crate) struct CoreConfig {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) peers: Peers,
     pub(crate) notices: Notices,
+    /// Where the history of its groups goes, if the node has a place for it.
+    pub(crate) cold: Option<Cold>,
 }
 
 /// What a core keeps on disk, if it does.
@@ -147,6 +151,7 @@ pub(crate) struct Core {
     metrics: Arc<Metrics>,
     peers: Peers,
     notices: Notices,
+    cold: Option<Cold>,
 }
 
 /// A group that has a replica on this core.
@@ -171,7 +176,7 @@ impl Core {
     /// # Errors
     /// If the thread of its log cannot be started.
     pub(crate) fn start(config: CoreConfig, directory: Directory) -> std::io::Result<Rc<Core>> {
-        let CoreConfig { index, data_groups, ring_bytes, disk, clock, metrics, peers, notices } = config;
+        let CoreConfig { index, data_groups, ring_bytes, disk, clock, metrics, peers, notices, cold } = config;
         let (hot, log, found) = match disk {
             None => (Hot::new(ring_bytes), None, BTreeMap::new()),
             Some(CoreDisk { dir, found, failed }) => {
@@ -196,6 +201,7 @@ impl Core {
             metrics,
             peers,
             notices,
+            cold,
         });
         spawn_local(core.clone().keep_log());
         Ok(core)

@@ -5,6 +5,7 @@
 
 pub(crate) mod courier;
 mod cut;
+pub(crate) mod packer;
 pub(crate) mod state;
 mod stored;
 
@@ -19,6 +20,7 @@ use ursula_common::verb::{Op, OpResult};
 use ursula_common::{Clock, Error, GroupId, SagaId, SessionId, StreamKey};
 use ursula_stream_core::{Answer, Command, Origin, Proposed};
 
+use crate::cold::Cold;
 use crate::data_dir::DataDir;
 use crate::metrics::Metrics;
 use crate::raft::Replica;
@@ -88,6 +90,8 @@ pub(crate) struct Group {
     waiting: RefCell<BTreeMap<SagaId, Vec<ReplyTo>>>,
     /// Where its log lies, if it does.
     dir: Option<DataDir>,
+    /// Where its history lies, if it leaves the node.
+    cold: Option<Cold>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -104,6 +108,7 @@ impl Group {
         state: Rc<RefCell<GroupState>>,
         replica: Replica<GroupState>,
         dir: Option<DataDir>,
+        cold: Option<Cold>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Group {
@@ -117,6 +122,7 @@ impl Group {
             expiring: Cell::new(false),
             waiting: RefCell::default(),
             dir,
+            cold,
             clock,
             metrics,
         }

@@ -156,6 +156,16 @@ impl Hot {
         Range { pieces: log.slices(from.0, next), next: Offset(next) }
     }
 
+    /// The records from the one on that begins at `from`, up to the first that ends at or after `until`; none if the first
+    /// is not here.
+    pub(crate) fn records(&self, group: GroupId, stream: StreamId, from: Offset, until: Offset) -> Vec<Bytes> {
+        let log = self.streams.get(&(group, stream)).filter(|log| (log.start..log.end).contains(&from.0));
+        let Some(log) = log else { return Vec::new() };
+        let next = log.boundary_at_or_after(until.0.min(log.end));
+        let covering = log.chunks.range(log.chunk_of(from.0)..).take_while(|chunk| chunk.start() < next);
+        covering.flat_map(|chunk| chunk.records(from.0, next)).collect()
+    }
+
     /// The record that `at` lies in: where it begins, and where it ends.
     pub(crate) fn record_at(&self, group: GroupId, stream: StreamId, at: Offset) -> Option<(Offset, Offset)> {
         let log = self.streams.get(&(group, stream))?;

@@ -6,6 +6,7 @@ mod admin;
 mod archive;
 mod checkpoint;
 mod cluster;
+mod cold;
 mod config;
 mod core;
 mod data_dir;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use metrics::{Counter, Gauge, Histogram};
 use ursula_common::metrics::Registry;
 
+use crate::cold::ColdMetrics;
+
 /// Handles to every metric of one node.
 pub(crate) struct Metrics {
     pub(crate) registry: Registry,
@@ -13,6 +15,7 @@ pub(crate) struct Metrics {
     pub(crate) refused_overloaded: Counter,
     pub(crate) refused_memory: Counter,
     pub(crate) refused_disk: Counter,
+    pub(crate) cold: ColdMetrics,
     pub(crate) lanes: Gauge,
     pub(crate) tails: Gauge,
     pub(crate) peer_links: Gauge,
@@ -32,6 +35,8 @@ pub(crate) struct CoreGauges {
     pub(crate) sessions: Gauge,
     pub(crate) log_pending_bytes: Gauge,
     pub(crate) log_unindexed_records: Gauge,
+    pub(crate) unpacked_bytes: Gauge,
+    pub(crate) unpacked_streams: Gauge,
 }
 
 impl Metrics {
@@ -56,6 +61,8 @@ impl Metrics {
                     "ursula_node_log_unindexed_records",
                     "records whose place in the log is held in memory",
                 ),
+                unpacked_bytes: gauge("ursula_node_unpacked_bytes", "stream bytes of led groups that no pack has"),
+                unpacked_streams: gauge("ursula_node_unpacked_streams", "streams of led groups that wait for a pack"),
             }
         };
         let metrics = Metrics {
@@ -67,6 +74,7 @@ impl Metrics {
                 .counter("ursula_node_refused_memory_total", "ops refused because the ring was full"),
             refused_disk: registry
                 .counter("ursula_node_refused_disk_total", "ops refused because the disk was nearly full"),
+            cold: ColdMetrics::new(&registry),
             lanes: registry.gauge("ursula_node_lanes", "open lanes from gateways"),
             tails: registry.gauge("ursula_node_tails", "open tails of gateways"),
             peer_links: registry.gauge("ursula_node_peer_links", "open links to other nodes, two for each"),

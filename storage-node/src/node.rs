@@ -14,6 +14,7 @@ use ursula_wal::RecoveredGroup;
 
 use crate::admin::AdminService;
 use crate::cluster::{ClusterSide, Identity, Leads};
+use crate::cold::{Cold, Place};
 use crate::config::NodeConfig;
 use crate::core::{Core, CoreConfig, CoreDisk, MAILBOX_REQUESTS_MAX, Notices, Request};
 use crate::data_dir::DataDir;
@@ -63,6 +64,7 @@ impl Node {
         let mut platform = Platform::system(clock);
         platform.sizes.checkpoint_log_bytes = config.checkpoint_bytes;
         platform.sizes.entries_kept = config.entries_kept;
+        platform.store = Place::open(config, formation).await.map_err(io::Error::other)?;
         Node::start_on(config, formation, platform).await
     }
 
@@ -81,6 +83,8 @@ impl Node {
         let cluster = identity.cluster.map(|cluster| cluster.0);
         let peers = Peers::new(identity.node, identity.incarnation, cluster, metrics.clone());
         let notices = Notices::new();
+        let outside = platform.runtime.outside();
+        let cold = platform.store.map(|store| Cold::new(store, config, notices.cluster.subscribe(), outside));
         let (stop, log_failed) = (watch::channel(false).0, watch::channel(false).0);
         let mut cores = Vec::with_capacity(config.cores);
         let mut started = Vec::with_capacity(config.cores);
@@ -99,6 +103,7 @@ impl Node {
                 metrics: metrics.clone(),
                 peers: peers.clone(),
                 notices: notices.clone(),
+                cold: cold.clone(),
             };
             let (report, reported) = oneshot::channel();
             let (directory, stop) = (directory.clone(), stop.subscribe());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ursula_cold::store::Store;
 use ursula_common::Clock;
 use ursula_proto::{ChannelError, NodeChannel};
 use ursula_wal::{Io, SystemIo};
@@ -44,24 +45,27 @@ pub struct Platform {
     pub connect: Arc<Connect>,
     /// How much of the log is kept where.
     pub sizes: Sizes,
+    /// Where the history of streams goes, if it leaves the node.
+    pub store: Option<Arc<dyn Store>>,
 }
 
 impl Platform {
     /// The machine that the process runs on, with another clock if need be.
     pub fn system(clock: Arc<dyn Clock>) -> Platform {
         let (io, connect) = (Arc::new(SystemIo), Arc::new(ursula_proto::remote));
-        Platform { clock, io, runtime: Runtime::default(), connect, sizes: Sizes::default() }
+        Platform { clock, io, runtime: Runtime::default(), connect, sizes: Sizes::default(), store: None }
     }
 }
 
 impl fmt::Debug for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Platform { clock, io, runtime, sizes, connect: _ } = self;
+        let Platform { clock, io, runtime, sizes, store, connect: _ } = self;
         f.debug_struct("Platform")
             .field("clock", clock)
             .field("io", io)
             .field("runtime", runtime)
             .field("sizes", sizes)
+            .field("store", store)
             .finish_non_exhaustive()
     }
 }

@@ -334,20 +334,51 @@ impl<M: StateMachine> Replica<M> {
     /// Does nothing in memory.
     pub(crate) async fn keep_house(&self) {
         let Log::Disk(Disk { log, .. }) = &self.log else { return };
-        let snapshot = self.raft.metrics().borrow_watched().snapshot.map(|id| id.index);
-        // A replica that has stopped has nothing to keep.
+        let checkpointed = self.checkpointed();
         if log.checkpoint_due() {
-            let _ = self.raft.trigger().snapshot().await;
+            self.checkpoint().await;
         }
-        if let Some(upto) = snapshot.and_then(|index| log.purgeable(index)) {
+        // A replica that has stopped has nothing to keep.
+        if let Some(upto) = checkpointed.and_then(|index| log.purgeable(index)) {
             let _ = self.raft.trigger().purge_log(upto).await;
         }
+    }
+
+    /// The last entry that was applied.
+    pub(crate) fn applied(&self) -> Option<u64> {
+        self.raft.metrics().borrow_watched().last_applied.map(|id| id.index)
+    }
+
+    /// The last entry that a checkpoint has.
+    pub(crate) fn checkpointed(&self) -> Option<u64> {
+        self.raft.metrics().borrow_watched().snapshot.map(|id| id.index)
+    }
+
+    /// Asks for a checkpoint, due or not.
+    pub(crate) async fn checkpoint(&self) {
+        // A replica that has stopped has nothing to keep.
+        let _ = self.raft.trigger().snapshot().await;
+    }
+
+    /// Asks for the entries up to a segment to be purged that a checkpoint has, whoever may want them.
+    pub(crate) async fn purge(&self, segment: SegmentId) {
+        let Log::Disk(Disk { log, .. }) = &self.log else { return };
+        let last = log.last_in(segment).zip(self.checkpointed()).map(|(last, covered)| last.min(covered));
+        if let Some(upto) = last {
+            let _ = self.raft.trigger().purge_log(upto).await;
+        }
+    }
+
+    /// Where the oldest entry lies, if there is one.
+    pub(crate) fn oldest_entry(&self) -> Option<SegmentId> {
+        let Log::Disk(Disk { log, .. }) = &self.log else { return None };
+        log.oldest()
     }
 
     /// Whether everything of this group in the segment is applied, and in all before it.
     pub(crate) fn is_settled(&self, segment: SegmentId) -> bool {
         let Log::Disk(Disk { log, .. }) = &self.log else { return true };
-        let next = self.raft.metrics().borrow_watched().last_applied.map_or(0, |id| id.index + 1);
+        let next = self.applied().map_or(0, |index| index + 1);
         log.place(next).is_none_or(|place| place.segment > segment)
     }
 }

@@ -105,6 +105,14 @@ impl Runtime {
         Ok(LogWriter::Thread(WriterThread { orders: Some(orders), thread: Some(thread) }))
     }
 
+    /// What runs outside of cores; called where the node is started.
+    pub(crate) fn outside(&self) -> Outside {
+        match self {
+            Runtime::Threads(_) => Outside(Some(tokio::runtime::Handle::current())),
+            Runtime::Tasks(_) => Outside(None),
+        }
+    }
+
     /// Returns when nothing blocks any more, also of what nobody waits for.
     pub(crate) async fn finish(&self) {
         if let Runtime::Threads(blocking) = self {
@@ -135,6 +143,35 @@ impl Runtime {
                 work()
             }
         }
+    }
+}
+
+/// Runs what waits for the network: where the node was started, or by the task that asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Outside(Option<tokio::runtime::Handle>);
+
+impl Outside {
+    /// Runs `work` to its end, or until nobody waits for it any more.
+    ///
+    /// # Errors
+    /// If it panicked.
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+        match &self.0 {
+            None => Ok(work.await),
+            Some(handle) => {
+                let task = handle.spawn(work);
+                let _ends = AbortOnDrop(task.abort_handle());
+                task.await.map_err(io::Error::other)
+            }
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -52,6 +52,9 @@ pub(crate) struct Flags {
     /// Keep everything in this directory, across restarts and crashes. Without it everything is in memory.
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
+    /// Where the history of streams goes: file:///DIRECTORY, s3://BUCKET or s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
     /// Threads that own groups of streams.
     #[arg(long)]
     cores: Option<usize>,
@@ -78,6 +81,7 @@ fn settings(flags: &Flags, file: Option<&Path>) -> Result<DevConfig, config::Con
     set(&mut gateway.long_poll_timeout_ms, flags.long_poll_timeout_ms);
     set(&mut node.operations_listen, flags.node_operations_listen);
     set(&mut node.data_dir, flags.data_dir.clone().map(Some));
+    set(&mut node.store, flags.store.clone().map(Some));
     set(&mut node.cores, flags.cores);
     set(&mut node.ring_bytes, flags.ring_bytes);
     settings.check().map_err(config::ConfigError::Rule)?;

@@ -1,6 +1,6 @@
 //! What memory knows of the places of bytes in the log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ursula_common::{GroupId, Offset, StreamId};
 use ursula_wal::{Extent, LogDir, NewRow, RowRef, SegmentId};
@@ -90,6 +90,32 @@ impl Table {
     pub(super) fn oldest(&self) -> impl Iterator<Item = (GroupId, SegmentId)> {
         let oldest = |(group, chains): (&GroupId, &Chains)| Some((*group, *chains.begins.first_key_value()?.0));
         self.groups.iter().filter_map(oldest)
+    }
+
+    /// Forgets what a group has up to a segment. What is in it without an index is not asked for.
+    pub(super) fn release(&mut self, group: GroupId, upto: SegmentId) {
+        let Some(chains) = self.groups.get_mut(&group) else { return };
+        let later: BTreeSet<StreamId> = self
+            .unindexed
+            .range(SegmentId(upto.0 + 1)..)
+            .flat_map(|(_, streams)| streams.range((group, StreamId(0))..=(group, StreamId(u64::MAX))))
+            .map(|((_, stream), _)| *stream)
+            .collect();
+        chains.begins = BTreeMap::new();
+        let begins = &mut chains.begins;
+        chains.streams.retain(|stream, chain| {
+            let goes_on = chain.newest.is_some_and(|newest| newest.segment > upto) || later.contains(stream);
+            if goes_on || chain.oldest > upto {
+                chain.oldest = chain.oldest.max(SegmentId(upto.0 + 1));
+                *begins.entry(chain.oldest).or_default() += 1;
+                return true;
+            }
+            false
+        });
+    }
+
+    pub(super) fn unindexed_groups(&self, segment: SegmentId) -> BTreeSet<GroupId> {
+        self.unindexed.get(&segment).into_iter().flat_map(BTreeMap::keys).map(|(group, _)| *group).collect()
     }
 
     fn chain(&self, (group, stream): &Key) -> Option<&Chain> {

@@ -17,6 +17,7 @@ use crate::cluster::{Leads, Refusals, ReplicaCommand, ReplicaStatus};
 use crate::data_dir::Forgotten;
 use crate::group::Group;
 use crate::group::courier::Courier;
+use crate::group::packer::Packer;
 use crate::group::state::GroupState;
 use crate::raft::{Replica, Storage};
 
@@ -179,14 +180,20 @@ impl Core {
         let replica = Replica::start(id, state.clone(), storage, self.peers.clone()).await?;
         state.borrow_mut().prove_with(replica.prover());
         let dir = self.log.as_ref().map(|log| log.dir.clone());
-        let group = Rc::new(Group::new(id, state, replica, dir, self.clock.clone(), self.metrics.clone()));
+        let cold = self.cold.clone().filter(|_| dir.is_some());
+        let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        let group = Rc::new(Group::new(id, state, replica, dir, cold.clone(), clock, metrics));
         let courier = Courier::new(group.clone(), self.directory.clone());
         let proposes = {
             let (group, courier) = (group.clone(), courier.clone());
             spawn_local(async move { group.run(|| courier.send_new()).await }).abort_handle()
         };
         let tells = spawn_local(tell_leads(group.clone(), self.notices.leads.clone())).abort_handle();
-        let tasks = Rc::new(vec![proposes, tells]);
+        let packs = cold.map(|cold| {
+            let packer = Packer::new(group.clone(), cold, self.notices.cluster.subscribe());
+            spawn_local(packer.run()).abort_handle()
+        });
+        let tasks = Rc::new([Some(proposes), Some(tells), packs].into_iter().flatten().collect());
         self.groups.borrow_mut().insert(id, Hosted { group, courier, tasks });
         self.found.borrow_mut().remove(&id);
         self.notices.add(id);

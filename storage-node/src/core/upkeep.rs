@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::error;
+use ursula_stream_core::Packing;
 
+use super::trim::Trimmer;
 use super::{Core, HOUSEKEEPING_INTERVAL, Hosted, Log};
 use crate::archive::Archive;
 use crate::data_dir::Needs;
@@ -20,6 +22,7 @@ impl Core {
     pub(super) async fn keep_log(self: Rc<Self>) {
         let Some(Log { dir, journal, archive }) = self.log.clone() else { return };
         let (mut files_due, mut upcoming) = (Instant::now(), dir.log().upcoming());
+        let (mut trimmer, mut trim_due) = (Trimmer::default(), Instant::now());
         loop {
             tokio::time::sleep(HOUSEKEEPING_INTERVAL).await;
             journal.mark_if_idle();
@@ -31,6 +34,12 @@ impl Core {
             }
             for Hosted { group, .. } in &hosted {
                 group.replica.keep_house().await;
+            }
+            if Instant::now() >= trim_due {
+                trim_due = Instant::now() + FILES_INTERVAL;
+                if let Err(error) = self.trim(&mut trimmer, &hosted).await {
+                    error!(%error, "the log cannot be trimmed; it is tried again");
+                }
             }
             dir.need(self.index, self.needs(&journal, &archive));
             if self.index > 0 || (Instant::now() < files_due && dir.log().upcoming() == upcoming) {
@@ -77,6 +86,13 @@ impl Core {
         gauges.waiting_tails.set(sum(|group| group.state.borrow().waiting_tails()));
         gauges.streams.set(sum(|group| group.state.borrow().stats().streams));
         gauges.sessions.set(sum(|group| group.state.borrow().stats().sessions));
+        let led = hosted.iter().filter(|hosted| hosted.group.replica.leads());
+        let packing: Vec<Packing> = led.filter_map(|hosted| hosted.group.state.borrow().packing()).collect();
+        gauges.unpacked_bytes.set(packing.iter().map(|packing| packing.bytes).sum::<u64>() as f64);
+        gauges.unpacked_streams.set(packing.iter().map(|packing| packing.streams).sum::<usize>() as f64);
+        if let Some(cold) = self.cold.as_ref().filter(|_| self.index == 0) {
+            cold.report(&self.metrics.cold);
+        }
         if let Some(log) = &self.log {
             gauges.log_pending_bytes.set(log.journal.pending_bytes() as f64);
             gauges.log_unindexed_records.set(log.archive.unindexed_records() as f64);

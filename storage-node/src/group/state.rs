@@ -6,7 +6,7 @@
 //! `group/stored.rs`.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,9 +14,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 use ursula_common::cluster::Cluster;
+use ursula_common::packs::Catalogue;
 use ursula_common::verb::{Lifetime, OpResult, StreamInfo};
-use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName};
-use ursula_stream_core::{Answer, Command, Effect, Message, State, Stats};
+use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName, limits};
+use ursula_stream_core::{Answer, Command, Effect, Message, PackPlan, Packing, State, Stats};
 
 use crate::archive::{Archive, Places, Stored};
 use crate::checkpoint::StateParts;
@@ -157,6 +158,31 @@ impl GroupState {
     /// Bytes of one incarnation that are in memory; see [`Hot::read`].
     pub(crate) fn read_hot(&self, stream: StreamId, from: Offset, until: Option<Offset>, bytes_max: usize) -> Range {
         self.hot.borrow().read(self.group, stream, from, until, bytes_max)
+    }
+
+    /// The same, record by record, up to the first that ends at or after `until`; see [`Hot::records`].
+    pub(crate) fn hot_records(&self, stream: StreamId, from: Offset, until: Offset) -> Vec<Bytes> {
+        self.hot.borrow().records(self.group, stream, from, until)
+    }
+
+    /// What no pack has, and what comes next; see [`State::packing`].
+    pub(crate) fn packing(&self) -> Option<Packing> {
+        self.streams.packing()
+    }
+
+    /// What the next pack is to have; see [`State::plan_pack`].
+    pub(crate) fn plan_pack(&self, bytes_max: u64) -> Option<PackPlan> {
+        self.streams.plan_pack(bytes_max, limits::PACK_STREAMS_MAX)
+    }
+
+    /// The packs that count.
+    pub(crate) fn catalogue(&self) -> Option<Arc<Catalogue>> {
+        self.streams.catalogue().cloned()
+    }
+
+    /// Streams that have bytes which no pack has, and from where on; `None` if there are no packs.
+    pub(crate) fn unpacked(&self) -> Option<HashMap<StreamId, Offset>> {
+        self.streams.packing().map(|_| self.streams.unpacked().collect())
     }
 
     /// The record in memory that `at` lies in; see [`Hot::record_at`].

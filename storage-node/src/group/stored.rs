@@ -1,9 +1,13 @@
-//! The stored bytes of a stream, from memory if they are there, else from the log on disk.
+//! The stored bytes of a stream: from memory if they are there, else from the log on disk, else from packs.
+
+use std::io;
 
 use bytes::Bytes;
 use tracing::error;
+use ursula_cold::reader::Wanted;
+use ursula_common::packs::ColdEnd;
 use ursula_common::verb::StreamInfo;
-use ursula_common::{Error, Offset, pieces};
+use ursula_common::{Error, Offset, StreamId, pieces};
 
 use super::Group;
 use crate::hot::Range;
@@ -73,7 +77,24 @@ impl Group {
         waiter.answer(page);
     }
 
-    /// Whole records from the log, from the one on that has `from`; none if it is not there.
+    /// Records that continue a stream at `from`, from memory or the log, up to the first that ends at or after `until`;
+    /// none if it has ended. May end earlier.
+    ///
+    /// # Errors
+    /// If the log cannot be read, or is damaged.
+    pub(crate) async fn own_records(&self, stream: StreamId, from: Offset, until: Offset) -> io::Result<Vec<Bytes>> {
+        let bytes_max = (until.0 - from.0) as usize;
+        let (hot, archive) = {
+            let state = self.state.borrow();
+            (state.hot_records(stream, from, until), state.archive().cloned())
+        };
+        match archive.filter(|_| hot.is_empty()) {
+            None => Ok(hot),
+            Some(archive) => Ok(archive.read(self.id, stream, from, until, bytes_max).await?.records),
+        }
+    }
+
+    /// Whole records, from the one on that has `from`: from the log, or else from packs. None if there are none.
     async fn archived(
         &self,
         info: &StreamInfo,
@@ -83,10 +104,44 @@ impl Group {
     ) -> Result<(Offset, Vec<Bytes>), Error> {
         let archive = self.state.borrow().archive().cloned();
         let Some(archive) = archive.filter(|_| from < end) else { return Ok((from, Vec::new())) };
+        let in_packs = info.cold.filter(|cold| from < cold.end);
         match archive.read(self.id, info.id, from, end, bytes_max).await {
+            Ok(found)
+                if found.records.is_empty()
+                    && let Some(cold) = in_packs =>
+            {
+                self.packed(info.id, cold, from, end.min(cold.end), bytes_max).await
+            }
             Ok(found) => Ok((found.start, found.records)),
             Err(error) => {
                 error!(group = %self.id, stream = info.id.0, offset = from.0, %error, "stored bytes cannot be read");
+                match in_packs {
+                    Some(cold) => self.packed(info.id, cold, from, end.min(cold.end), bytes_max).await,
+                    None => Err(Error::Unavailable),
+                }
+            }
+        }
+    }
+
+    /// Whole records from packs.
+    async fn packed(
+        &self,
+        stream: StreamId,
+        cold: ColdEnd,
+        from: Offset,
+        until: Offset,
+        bytes_max: usize,
+    ) -> Result<(Offset, Vec<Bytes>), Error> {
+        let packs = self.state.borrow().catalogue();
+        let (Some(store), Some(packs)) = (&self.cold, packs) else {
+            error!(group = %self.id, "bytes of streams are in packs, and this node has no store: see its setting `store`");
+            return Err(Error::Unavailable);
+        };
+        let wanted = Wanted { group: self.id, packs, stream, newest: cold.pack, from, until, bytes_max };
+        match store.read(wanted).await {
+            Ok(found) => Ok((found.start, found.records)),
+            Err(error) => {
+                error!(group = %self.id, stream = stream.0, offset = from.0, %error, "bytes in packs cannot be read");
                 Err(Error::Unavailable)
             }
         }

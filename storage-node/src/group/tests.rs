@@ -32,7 +32,7 @@ async fn with_group(ring_bytes: usize, test: impl AsyncFnOnce(World)) {
         replica.initialize([NodeId(1)]).await.expect("a group");
         replica.wait_for_leadership().await.expect("a leader");
         let clock = Arc::new(ManualClock::at(Millis(1000)));
-        let group = Rc::new(Group::new(GROUP, state, replica, None, clock.clone(), metrics));
+        let group = Rc::new(Group::new(GROUP, state, replica, None, None, clock.clone(), metrics));
         test(World { group, clock }).await;
     };
     LocalSet::new().run_until(run).await;

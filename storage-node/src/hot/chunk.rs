@@ -102,6 +102,19 @@ impl Chunk {
         }
     }
 
+    /// The records from the one on that begins at `from`, up to `to`, where one ends.
+    pub(super) fn records(&self, from: u64, to: u64) -> impl Iterator<Item = Bytes> {
+        let mut rest = self.slice(from, to);
+        let mut at = from.max(self.start);
+        let first = self.ends.partition_point(|end| self.start + u64::from(*end) <= at);
+        let ends = self.ends[first..].iter().map(|end| self.start + u64::from(*end)).take_while(move |end| *end <= to);
+        ends.map(move |end| {
+            let record = rest.split_to((end - at) as usize);
+            at = end;
+            record
+        })
+    }
+
     fn bytes(&self) -> &[u8] {
         match &self.data {
             Data::Open(data) => data,

@@ -12,7 +12,7 @@ use openraft::alias::{EntryOf, LogIdOf, VoteOf};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use ursula_common::GroupId;
-use ursula_wal::{Damage, Fact, Location, RecoveredGroup};
+use ursula_wal::{Damage, Fact, Location, RecoveredGroup, SegmentId};
 
 use super::codec;
 use super::machine::damaged;
@@ -135,6 +135,18 @@ impl DiskLog {
         let inner = self.inner.borrow();
         let upto = index.min(inner.end().saturating_sub(self.sizes.entries_kept));
         (upto > inner.first).then_some(upto)
+    }
+
+    /// The last entry in a segment or before it, if there is one.
+    pub(super) fn last_in(&self, segment: SegmentId) -> Option<u64> {
+        let inner = self.inner.borrow();
+        let count = inner.places.partition_point(|place| place.segment <= segment) as u64;
+        count.checked_sub(1).map(|last| inner.first + last)
+    }
+
+    /// Where the oldest entry lies, if there is one.
+    pub(super) fn oldest(&self) -> Option<SegmentId> {
+        self.inner.borrow().places.front().map(|place| place.segment)
     }
 
     /// The part of a range that is in the log.

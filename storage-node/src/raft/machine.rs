@@ -185,6 +185,7 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
             encode(&mut |part| state.write_all(part))?;
             return Ok(Some(Snapshot { meta: self.meta(), snapshot: SnapshotData::in_memory(state) }));
         };
+        let hold = disk.archive.hold(disk.group);
         // The file is the truth: one that is being written does not count yet.
         let (dir, group) = (disk.dir.clone(), disk.group);
         let open = move || {
@@ -193,7 +194,7 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
         };
         let Some((meta, file)) = disk.dir.blocking(open).await? else { return Ok(None) };
         let state = move || read_checkpoint(&*file).map(|checkpoint| checkpoint.state);
-        let outgoing = Outgoing::new(group, state, disk.archive.clone(), disk.dir.sizes().section_bytes);
+        let outgoing = Outgoing::new(group, state, disk.archive.clone(), hold, disk.dir.sizes().section_bytes);
         Ok(Some(Snapshot { meta: codec::decode_snapshot_meta(meta)?, snapshot: SnapshotData::new(outgoing) }))
     }
 }

@@ -9,7 +9,7 @@ use ursula_common::{GroupId, Offset, StreamId};
 use ursula_stream_core::{State, StoredRange};
 
 use super::kind;
-use crate::archive::Archive;
+use crate::archive::{Archive, Hold};
 use crate::raft::SnapshotSource;
 use crate::sections;
 
@@ -17,6 +17,7 @@ use crate::sections;
 pub(crate) struct Outgoing {
     group: GroupId,
     archive: Archive,
+    _hold: Hold,
     section_bytes: usize,
     /// Reads the state, until that was done.
     open: Option<ReadState>,
@@ -32,15 +33,16 @@ type ReadState = Box<dyn FnOnce() -> io::Result<Bytes> + Send>;
 
 impl Outgoing {
     /// The snapshot of a group whose state `open` reads, in sections of about so many bytes. Nothing is read before it
-    /// is asked for.
+    /// is asked for; bytes that the state speaks of are held until it ends.
     pub(crate) fn new(
         group: GroupId,
         open: impl FnOnce() -> io::Result<Bytes> + Send + 'static,
         archive: Archive,
+        hold: Hold,
         section_bytes: usize,
     ) -> Outgoing {
-        let (state, streams) = (Bytes::new(), VecDeque::new());
-        Outgoing { group, archive, section_bytes, open: Some(Box::new(open)), state, streams, ended: false }
+        let (open, state, streams): (Option<ReadState>, _, _) = (Some(Box::new(open)), Bytes::new(), VecDeque::new());
+        Outgoing { group, archive, _hold: hold, section_bytes, open, state, streams, ended: false }
     }
 
     async fn read_state(&mut self) -> io::Result<()> {

@@ -80,7 +80,7 @@ fn state(node: &Node, streams: &[Vec<Bytes>]) -> State {
 
 fn outgoing(from: &Node, state: &State) -> Outgoing {
     let state = state.encode();
-    Outgoing::new(GROUP, move || Ok(state.into()), from.archive.clone(), 1 << 20)
+    Outgoing::new(GROUP, move || Ok(state.into()), from.archive.clone(), from.archive.hold(GROUP), 1 << 20)
 }
 
 async fn content(archive: &Archive, stream: StreamId, end: u64) -> Vec<Bytes> {

@@ -2,6 +2,7 @@
 
 mod basics;
 mod cluster;
+mod cold;
 mod durable;
 mod forks;
 mod lifetimes;

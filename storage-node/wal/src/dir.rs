@@ -159,6 +159,11 @@ impl LogDir {
         self.shared.table().segments.iter().map(|(id, segment)| (*id, !segment.active)).collect()
     }
 
+    /// Bytes of a segment that is full.
+    pub fn segment_bytes(&self) -> u64 {
+        self.shared.options.segment_bytes.into()
+    }
+
     /// How full the disk is.
     pub fn space(&self) -> io::Result<Space> {
         let Options { segment_bytes, reserve, free_bytes_min, .. } = self.shared.options;

@@ -124,6 +124,31 @@ impl LogDir {
         Ok(wanted.take_while(|extent| extent.offset < end).take(most).collect())
     }
 
+    /// What the indexes of a segment say: for each stream the offset after its last record there; blocks.
+    ///
+    /// # Errors
+    /// If one cannot be read, or is damaged.
+    pub fn index_ends(&self, segment: SegmentId) -> io::Result<Vec<(GroupId, StreamId, u64)>> {
+        let mut ends = Vec::new();
+        for part in 0.. {
+            let first = RowRef { segment, part, row: 0 };
+            let file = match self.index(first) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                file => file?,
+            };
+            let mut header = [0; HEADER_BYTES];
+            file.read_at(&mut header, 0)?;
+            let rows = Header::decode(&header).ok_or_else(|| damaged(first))?.rows;
+            let mut bytes = vec![0; rows as usize * ROW_BYTES];
+            file.read_at(&mut bytes, HEADER_BYTES as u64)?;
+            for (row, bytes) in (0..).zip(bytes.as_chunks().0) {
+                let row = format::decode_row(bytes).ok_or_else(|| damaged(RowRef { row, ..first }))?;
+                ends.push((row.group, row.stream, row.end));
+            }
+        }
+        Ok(ends)
+    }
+
     /// Opens the index file of a row and makes sure that it is the right one.
     fn index(&self, at: RowRef) -> io::Result<Arc<dyn File>> {
         let file = self.shared.io.open(&self.part_path(at.segment, at.part))?;

@@ -10,6 +10,7 @@ mod gateway;
 mod machine;
 mod nemesis;
 mod network;
+mod objects;
 mod operator;
 mod plan;
 mod replicas;

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ursula_cold::store::Store;
 use ursula_storage_node::{Formation, Node, NodeConfig, Platform, Runtime, Sizes, Work, serve_on};
 use ursula_wal::io::FaultIo;
 
 use crate::clock::SimulatedClock;
 use crate::network;
+use crate::objects::Objects;
 use crate::plan::Plan;
 
 /// Its log has records of 240 KiB at most.
@@ -27,12 +29,14 @@ pub(crate) struct Machine {
     log_us: Arc<AtomicU64>,
     config: NodeConfig,
     sizes: Sizes,
+    /// Where the history of its groups goes, if it leaves the nodes.
+    objects: Option<Arc<Objects>>,
     ended: Mutex<Option<io::Result<()>>>,
 }
 
 impl Machine {
-    pub(crate) fn new(plan: &Plan, id: u64) -> Arc<Machine> {
-        let config = NodeConfig {
+    pub(crate) fn new(plan: &Plan, id: u64, objects: Arc<Objects>) -> Arc<Machine> {
+        let mut config = NodeConfig {
             node_id: id,
             data_dir: Some(PathBuf::from("/data")),
             segment_bytes: plan.segment_bytes,
@@ -42,6 +46,12 @@ impl Machine {
             ring_bytes: plan.ring_bytes * plan.cores,
             ..NodeConfig::default()
         };
+        if let Some(packs) = plan.packs {
+            config.pack_bytes = packs.bytes;
+            config.pack_interval_ms = packs.interval.as_millis() as u64;
+            config.log_bytes = packs.log_segments * plan.segment_bytes;
+            config.cache_bytes = packs.cache_bytes;
+        }
         let sizes = Sizes {
             checkpoint_log_bytes: plan.checkpoint_log_bytes,
             entries_kept: plan.entries_kept,
@@ -56,6 +66,7 @@ impl Machine {
             log_us: Arc::default(),
             config,
             sizes,
+            objects: plan.packs.map(|_| objects),
             ended: Mutex::default(),
         };
         machine.set_disk_max(plan.disk_max);
@@ -106,6 +117,7 @@ impl Machine {
             runtime: Runtime::Tasks(Arc::new(takes)),
             connect: Arc::new(network::connect),
             sizes: self.sizes,
+            store: self.objects.clone().map(|objects| objects as Arc<dyn Store>),
         };
         let node = Node::start_on(&self.config, Formation::Member, platform).await?;
         let listener = network::listen().await?;

@@ -44,6 +44,25 @@ pub struct Plan {
     pub time: Duration,
     /// What clients do.
     pub load: LoadOptions,
+    /// How bytes leave the nodes, if they do.
+    pub packs: Option<Packs>,
+}
+
+/// How bytes leave the nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct Packs {
+    /// A pack is stored when so many bytes wait...
+    pub bytes: u64,
+    /// ...or so much time went by.
+    pub interval: Duration,
+    /// Files of the log that are kept although packs have their bytes.
+    pub log_segments: u64,
+    /// Memory for what was fetched.
+    pub cache_bytes: usize,
+    /// So many percent of the calls of the store meet a fault.
+    pub faults_percent: u32,
+    /// How long the store is away.
+    pub away: Duration,
 }
 
 impl Plan {
@@ -66,7 +85,7 @@ impl Plan {
             // With large ones, files of the log become full, and memory too.
             doublings: choose(&[0, 0, 4, 5]) as u32,
         };
-        Plan {
+        let mut plan = Plan {
             seed,
             nodes,
             spares: 1,
@@ -85,7 +104,17 @@ impl Plan {
             op_timeout_ms: choose(&[1500, 4000, 10_000]),
             time: Duration::from_secs(choose(&[3, 3, 4, 4, 5, 6, 6, 10])),
             load,
-        }
+            packs: None,
+        };
+        plan.packs = (choose(&[0, 1]) > 0).then(|| Packs {
+            bytes: choose(&[1 << 10, 8 << 10, 64 << 10]),
+            interval: Duration::from_millis(choose(&[50, 200, 1000])),
+            log_segments: choose(&[0, 1, 4]),
+            cache_bytes: choose(&[64 << 10, 1 << 20, 16 << 20]) as usize,
+            faults_percent: choose(&[0, 5, 15]) as u32,
+            away: Duration::from_millis(choose(&[0, 500, 3000])),
+        });
+        plan
     }
 
     /// All nodes, also those that may join.

@@ -2,6 +2,7 @@
 //! Clients would not miss it, as long as there is one replica that has it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::time::timeout;
 use tonic::Status;
@@ -12,6 +13,9 @@ use ursula_proto::{NodeClient, TargetRef, node_client, v1};
 
 use crate::network;
 use crate::operator::PATIENCE;
+
+/// A whole stream may lie in hundreds of packs, which are fetched one after the other.
+const READ_PATIENCE: Duration = Duration::from_secs(30);
 
 /// One stream, as the leader tells of it.
 struct Listed {
@@ -43,7 +47,7 @@ pub(crate) async fn difference(
         let key = &listed.key;
         let mut known: Option<Vec<u8>> = None;
         for (node, client) in clients.iter().filter(|(node, _)| Some(**node) != damaged) {
-            let read = timeout(PATIENCE, bytes(client.clone(), group, &listed)).await;
+            let read = timeout(READ_PATIENCE, bytes(client.clone(), group, &listed)).await;
             let bytes = match read {
                 Ok(Ok(bytes)) => bytes,
                 _ if !whole => continue,

@@ -13,6 +13,7 @@ use ursula_soak::{Found, Gateways, Socket, Tasks};
 use crate::clock::SimulatedClock;
 use crate::machine::Machine;
 use crate::nemesis::Nemesis;
+use crate::objects::Objects;
 use crate::operator::{Operator, Order};
 use crate::plan::Plan;
 use crate::{determinism, gateway, network};
@@ -75,7 +76,8 @@ fn run(plan: &Plan) -> Outcome {
         .tcp_capacity(SOCKET_CAPACITY)
         .enable_random_order()
         .build();
-    let machines: Vec<Arc<Machine>> = (1..=plan.machines()).map(|id| Machine::new(plan, id)).collect();
+    let objects = Arc::<Objects>::default();
+    let machines: Vec<Arc<Machine>> = (1..=plan.machines()).map(|id| Machine::new(plan, id, objects.clone())).collect();
     for machine in &machines {
         let software = machine.clone();
         sim.host(machine.host.as_str(), move || {
@@ -107,7 +109,7 @@ fn run(plan: &Plan) -> Outcome {
     let desk = Arc::new(Desk { begin: watch::channel(false).0, stop: watch::channel(false).0, found: OnceLock::new() });
     sim.client("clients", run_load(plan.clone(), desk.clone()));
 
-    let mut world = World { sim, machines, violations: Vec::new() };
+    let mut world = World { sim, machines, objects, violations: Vec::new() };
     orders.order(Order::Form { nodes: plan.nodes, groups: plan.groups });
     let formed = world.step_until(FORMED_MAX, |_, _| orders.is_idle());
     if !formed {
@@ -115,14 +117,19 @@ fn run(plan: &Plan) -> Outcome {
     }
     desk.begin.send_replace(true);
     let mut nemesis = Nemesis::new(plan, orders.clone(), clocks);
-    let end = world.sim.elapsed() + plan.time;
+    let begun = world.sim.elapsed();
+    let end = begun + plan.time;
     // Whoever lied once may go on for long.
     let is_good = |world: &World| world.violations.is_empty() && desk.found.get().is_none_or(Found::is_good);
     world.step_until(Duration::MAX, |world, _| {
         nemesis.act(world);
+        if let Some(packs) = &plan.packs {
+            world.objects.be_bad(packs, world.sim.elapsed() - begun);
+        }
         world.sim.elapsed() >= end.max(nemesis.busy_until()) || !is_good(world)
     });
     nemesis.end(&mut world);
+    world.objects.be_good();
     orders.order(Order::Inspect { except: nemesis.damaged() });
     desk.stop.send_replace(true);
     let ended = world.step_until(END_MAX, |world, clients_ended| {
@@ -163,6 +170,7 @@ async fn run_load(plan: Plan, desk: Arc<Desk>) -> turmoil::Result {
 pub(crate) struct World {
     pub(crate) sim: Sim<'static>,
     pub(crate) machines: Vec<Arc<Machine>>,
+    pub(crate) objects: Arc<Objects>,
     violations: Vec<String>,
 }
 

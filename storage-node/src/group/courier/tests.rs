@@ -37,7 +37,7 @@ async fn with_group(test: impl AsyncFnOnce(World)) {
         let replica = Replica::start(GROUP, state.clone(), Storage::Memory, peers).await.expect("a replica");
         replica.initialize([NodeId(1)]).await.expect("a group");
         replica.wait_for_leadership().await.expect("a leader");
-        let group = Rc::new(Group::new(GROUP, state, replica, None, Arc::new(SystemClock), metrics));
+        let group = Rc::new(Group::new(GROUP, state, replica, None, None, Arc::new(SystemClock), metrics));
         let (mailbox, others) = mpsc::channel(8);
         let courier = Courier::new(group.clone(), Directory::new(1, vec![mailbox]));
         test(World { group, courier, others }).await;

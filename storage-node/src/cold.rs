@@ -1,0 +1,196 @@
+//! What the groups of a node share of the world outside: the object store, what was fetched from it, and how much may
+//! be on its way there.
+
+mod metrics;
+mod place;
+
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
+use tracing::{info, warn};
+use ursula_cold::pack::PackId;
+use ursula_cold::reader::{Found, Reader, ReaderOptions, Wanted};
+use ursula_cold::steady::{Steady, SteadyOptions};
+use ursula_cold::store::{Name, Store, StoreError};
+use ursula_common::ClusterId;
+use ursula_common::cluster::Cluster;
+
+use crate::config::NodeConfig;
+use crate::runtime::{self, Outside};
+pub(crate) use metrics::ColdMetrics;
+pub(crate) use place::Place;
+
+/// GETs of all readers of a node under way at a time.
+const GETS_MAX: usize = 64;
+/// What is fetched ahead of one reader that goes on reading.
+const AHEAD_BYTES: usize = 8 << 20;
+/// Memory on the way to the store is counted in such parts.
+const PERMIT_BYTES: usize = 1 << 10;
+/// The object that says whose all others are.
+const OWNER: &str = "cluster";
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Cold(Arc<Inner>);
+
+struct Inner {
+    store: Arc<Steady>,
+    /// Made when it is known whose packs it reads.
+    reader: OnceLock<Reader>,
+    cluster: watch::Receiver<Option<Arc<Cluster>>>,
+    cache_bytes: usize,
+    outside: Outside,
+    memory: Arc<Semaphore>,
+    memory_bytes: usize,
+    pack: PackSizes,
+    log_bytes: u64,
+    /// Whether the place is this cluster's, once that was seen.
+    claimed: OnceCell<()>,
+    /// What the last call that failed said, if none has succeeded since.
+    failing: Mutex<Option<String>>,
+}
+
+/// When a group stores a pack.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PackSizes {
+    /// So many bytes wait...
+    pub(crate) bytes: u64,
+    /// ...or so much time went by.
+    pub(crate) interval: Duration,
+}
+
+impl Cold {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        config: &NodeConfig,
+        cluster: watch::Receiver<Option<Arc<Cluster>>>,
+        outside: Outside,
+    ) -> Cold {
+        Cold(Arc::new(Inner {
+            store: Arc::new(Steady::new(store, SteadyOptions::default(), runtime::random())),
+            reader: OnceLock::new(),
+            cluster,
+            cache_bytes: config.cache_bytes,
+            outside,
+            memory: Arc::new(Semaphore::new(config.pack_memory_bytes / PERMIT_BYTES)),
+            memory_bytes: config.pack_memory_bytes,
+            pack: PackSizes { bytes: config.pack_bytes, interval: Duration::from_millis(config.pack_interval_ms) },
+            log_bytes: config.log_bytes,
+            claimed: OnceCell::new(),
+            failing: Mutex::default(),
+        }))
+    }
+
+    pub(crate) fn pack_sizes(&self) -> PackSizes {
+        self.0.pack
+    }
+
+    /// Log that is kept although the store has its bytes.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.0.log_bytes
+    }
+
+    /// Sets memory aside for a pack of about so many bytes, for as long as the permit is held.
+    pub(crate) async fn memory(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let permits = bytes.min(self.0.memory_bytes) / PERMIT_BYTES;
+        let acquired = self.0.memory.clone().acquire_many_owned(permits as u32).await;
+        acquired.expect("invariant: nobody closes it")
+    }
+
+    /// Tells what it uses and has done.
+    pub(crate) fn report(&self, metrics: &ColdMetrics) {
+        let Inner { store, reader, memory, memory_bytes, .. } = &*self.0;
+        let free = memory.available_permits() * PERMIT_BYTES;
+        metrics.report(store, reader.get(), memory_bytes.saturating_sub(free));
+    }
+
+    /// Reads records of a stream; see [`Reader::read`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn read(&self, wanted: Wanted) -> Result<Found, StoreError> {
+        let cluster = self.0.cluster.borrow().as_ref().map(|cluster| cluster.id);
+        let Some(cluster) = cluster else {
+            return Err(StoreError::Unavailable("whose packs are to be read is not known yet".to_owned()));
+        };
+        let Inner { store, cache_bytes, .. } = &*self.0;
+        let options = ReaderOptions { cache_bytes: *cache_bytes, gets_max: GETS_MAX, ahead_bytes: AHEAD_BYTES };
+        let reader = self.0.reader.get_or_init(|| Reader::new(store.clone(), cluster, options)).clone();
+        self.0.outside.run(async move { reader.read(wanted).await }).await.map_err(unavailable)?
+    }
+
+    /// Stores a pack. One that is there already is this one: nobody else draws its name.
+    ///
+    /// # Errors
+    /// Those of the store; it may be there nevertheless.
+    pub(crate) async fn put(&self, id: PackId, packed: Bytes) -> Result<(), StoreError> {
+        let (store, name) = (self.0.store.clone(), id.name());
+        self.0.outside.run(async move { store.put(&name, packed).await.map(drop) }).await.map_err(unavailable)?
+    }
+
+    /// Builds a pack outside of the core that asks.
+    ///
+    /// # Errors
+    /// If the work panicked.
+    pub(crate) async fn build<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        self.0.outside.run(async move { work() }).await
+    }
+
+    /// Passes on whether a call succeeded, and tells people when that changes.
+    pub(crate) fn heard<T>(&self, outcome: Result<T, StoreError>) -> bool {
+        let failed = outcome.err().map(|error| error.to_string());
+        let before =
+            std::mem::replace(&mut *self.0.failing.lock().unwrap_or_else(PoisonError::into_inner), failed.clone());
+        match (&before, &failed) {
+            (None, Some(why)) => warn!("{why}; streams stay on the disks of the nodes until it works"),
+            (Some(before), Some(why)) if before != why => warn!("{why}"),
+            (Some(_), None) => info!("the object store works again"),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        failed.is_none()
+    }
+
+    /// Makes sure that the place is this cluster's: the first who comes writes its name.
+    ///
+    /// # Errors
+    /// If it is another cluster's, or the store fails.
+    pub(crate) async fn claim(&self, cluster: ClusterId) -> Result<(), StoreError> {
+        let store = self.0.store.clone();
+        let claim = || async move { self.0.outside.run(claim(store, cluster)).await.map_err(unavailable)? };
+        self.0.claimed.get_or_try_init(claim).await.copied()
+    }
+}
+
+async fn claim(store: Arc<Steady>, cluster: ClusterId) -> Result<(), StoreError> {
+    let (name, own) = (owner(), format!("ursula 1 {cluster}\n"));
+    match read_owner(&*store, &name).await {
+        // Two that come at the same time write different names, and all but one find the other's when they look.
+        Err(StoreError::NotFound(_)) => drop(store.put(&name, own.clone().into()).await?),
+        found => drop(found?),
+    }
+    let found = read_owner(&*store, &name).await?;
+    if found == own.as_bytes() {
+        return Ok(());
+    }
+    let found = String::from_utf8_lossy(&found).trim_end().to_owned();
+    Err(StoreError::NoPlace(format!(
+        "its object {name:?} says {found:?}, so what is there belongs to another cluster than {cluster}, or to another \
+         version: choose another prefix"
+    )))
+}
+
+async fn read_owner(store: &dyn Store, name: &Name) -> Result<Bytes, StoreError> {
+    let bytes = store.size(name).await?;
+    store.get(name, 0..bytes).await
+}
+
+fn owner() -> Name {
+    Name::parse(OWNER).expect("invariant: it is a name")
+}
+
+fn unavailable(error: io::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}

@@ -1,0 +1,97 @@
+//! A node whose history leaves it: bytes go to packs and out of the log, and nobody who reads can tell.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use ursula_common::StreamKey;
+use ursula_common::clock::SystemClock;
+use ursula_storage_node::NodeConfig;
+
+use crate::world::{BINARY, GROUPS, World, eventually, key, within};
+
+const SEGMENT_BYTES: u64 = 24 << 20;
+/// As much log as the node shall keep.
+const LOG_BYTES: u64 = 2 * SEGMENT_BYTES;
+/// The one that is kept at least, those that are written, and those that wait for a checkpoint.
+const SEGMENTS_MAX: usize = 6;
+
+fn config(dir: &Path) -> NodeConfig {
+    NodeConfig {
+        cores: 1,
+        groups: GROUPS,
+        ring_bytes: 2 << 20,
+        data_dir: Some(dir.join("data")),
+        store: Some(format!("file://{}", dir.join("objects").display())),
+        segment_bytes: SEGMENT_BYTES,
+        disk_reserve_bytes: 0,
+        log_bytes: LOG_BYTES,
+        pack_bytes: 1 << 20,
+        pack_interval_ms: 20,
+        checkpoint_bytes: 1 << 20,
+        entries_kept: 1,
+        ..NodeConfig::default()
+    }
+}
+
+async fn start(config: NodeConfig) -> World {
+    World::configured(config, Arc::new(SystemClock)).await
+}
+
+/// Bytes that tell their stream and their place.
+fn record(stream: usize, number: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at * 7 + number * 13 + stream * 101) as u8).collect()
+}
+
+async fn fill(world: &mut World, keys: &[StreamKey], contents: &mut [Vec<u8>], count: usize, len: usize) {
+    for number in 0..count {
+        for (stream, key) in keys.iter().enumerate() {
+            let record = record(stream, number + contents[stream].len(), len);
+            world.append(key, BINARY, record.clone()).await;
+            contents[stream].extend(record);
+        }
+    }
+}
+
+async fn check(world: &World, keys: &[StreamKey], contents: &[Vec<u8>]) {
+    for (key, content) in keys.iter().zip(contents) {
+        assert!(world.content(key, 0).await == *content, "{key} is whole");
+    }
+}
+
+fn files(dir: &Path, folder: &str, ending: &str) -> usize {
+    let files = fs::read_dir(dir.join("data").join(folder)).expect("a folder").flatten();
+    files.filter(|file| file.path().extension().is_some_and(|is| is == ending)).count()
+}
+
+async fn packed(world: &World) {
+    eventually("packs with everything", async || world.metric("ursula_node_unpacked_streams") == 0.0).await;
+}
+
+#[tokio::test]
+async fn what_is_in_packs_leaves_the_log_and_is_read_as_before() {
+    let dir = TempDir::new().expect("a directory");
+    let keys: Vec<StreamKey> = (0..6).map(|i| key(&format!("stream-{i}"))).collect();
+    let mut contents = vec![Vec::new(); keys.len()];
+    let mut world = start(config(dir.path())).await;
+    for key in &keys {
+        world.create(key, BINARY).await;
+    }
+    // One is written only at the beginning: nothing of it stays in the log.
+    fill(&mut world, &keys, &mut contents, 3, 100 << 10).await;
+    let rest = keys.len() - 1;
+    fill(&mut world, &keys[..rest], &mut contents[..rest], 90, 512 << 10).await;
+    packed(&world).await;
+    eventually("a log without what is in packs", async || files(dir.path(), "log", "log") <= SEGMENTS_MAX).await;
+    check(&world, &keys, &contents).await;
+    assert!(world.metric("ursula_node_pack_gets_total") > 0.0, "read from packs");
+
+    within(world.node.stop()).await.expect("a stop");
+    let mut world = start(config(dir.path())).await;
+    check(&world, &keys, &contents).await;
+    fill(&mut world, &keys, &mut contents, 3, 1000).await;
+    check(&world, &keys, &contents).await;
+    packed(&world).await;
+    check(&world, &keys, &contents).await;
+}
