@@ -128,6 +128,11 @@ impl Archive {
         !is_held
     }
 
+    /// How often [`Archive::restore`] has replaced what was known of a group.
+    pub(crate) fn restored(&self, group: GroupId) -> u64 {
+        self.0.table.borrow().restored(group)
+    }
+
     /// The groups that have records in a segment of which it has no index.
     pub(crate) fn unindexed_groups(&self, segment: SegmentId) -> BTreeSet<GroupId> {
         self.0.table.borrow().unindexed_groups(segment)

@@ -5,7 +5,7 @@ mod metrics;
 mod place;
 
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -104,7 +104,8 @@ impl Cold {
     pub(crate) fn report(&self, metrics: &ColdMetrics) {
         let Inner { store, reader, memory, memory_bytes, .. } = &*self.0;
         let free = memory.available_permits() * PERMIT_BYTES;
-        metrics.report(store, reader.get(), memory_bytes.saturating_sub(free));
+        let is_failing = self.failing().is_some();
+        metrics.report(store, reader.get(), is_failing, memory_bytes.saturating_sub(free));
     }
 
     /// Reads records of a stream; see [`Reader::read`].
@@ -142,8 +143,7 @@ impl Cold {
     /// Passes on whether a call succeeded, and tells people when that changes.
     pub(crate) fn heard<T>(&self, outcome: Result<T, StoreError>) -> bool {
         let failed = outcome.err().map(|error| error.to_string());
-        let before =
-            std::mem::replace(&mut *self.0.failing.lock().unwrap_or_else(PoisonError::into_inner), failed.clone());
+        let before = std::mem::replace(&mut *self.failing(), failed.clone());
         match (&before, &failed) {
             (None, Some(why)) => warn!("{why}; streams stay on the disks of the nodes until it works"),
             (Some(before), Some(why)) if before != why => warn!("{why}"),
@@ -151,6 +151,10 @@ impl Cold {
             (Some(_), Some(_)) | (None, None) => {}
         }
         failed.is_none()
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes sure that the place is this cluster's: the first who comes writes its name.
@@ -176,9 +180,9 @@ async fn claim(store: Arc<Steady>, cluster: ClusterId) -> Result<(), StoreError>
         return Ok(());
     }
     let found = String::from_utf8_lossy(&found).trim_end().to_owned();
-    Err(StoreError::NoPlace(format!(
-        "its object {name:?} says {found:?}, so what is there belongs to another cluster than {cluster}, or to another \
-         version: choose another prefix"
+    Err(StoreError::Foreign(format!(
+        "the object {name} of the store says {found:?}, so what is there belongs to another cluster than {cluster}, or to \
+         another version: choose another prefix in the setting `store`"
     )))
 }
 
@@ -194,3 +198,6 @@ fn owner() -> Name {
 fn unavailable(error: io::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

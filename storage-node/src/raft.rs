@@ -344,9 +344,10 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
-    /// The last entry that was applied.
+    /// The last entry that the state on disk has, now.
     pub(crate) fn applied(&self) -> Option<u64> {
-        self.raft.metrics().borrow_watched().last_applied.map(|id| id.index)
+        let Log::Disk(Disk { log, .. }) = &self.log else { return None };
+        log.applied()
     }
 
     /// The last entry that a checkpoint has.
@@ -378,7 +379,7 @@ impl<M: StateMachine> Replica<M> {
     /// Whether everything of this group in the segment is applied, and in all before it.
     pub(crate) fn is_settled(&self, segment: SegmentId) -> bool {
         let Log::Disk(Disk { log, .. }) = &self.log else { return true };
-        let next = self.applied().map_or(0, |index| index + 1);
+        let next = log.applied().map_or(0, |index| index + 1);
         log.place(next).is_none_or(|place| place.segment > segment)
     }
 }

@@ -56,6 +56,8 @@ pub struct Options {
     pub disk_bytes: Option<u64>,
     /// Further flags of each node.
     pub node_flags: Vec<String>,
+    /// Further variables of each node.
+    pub node_env: Vec<(String, String)>,
     /// Further flags of each gateway.
     pub gateway_flags: Vec<String>,
 }
@@ -69,6 +71,7 @@ impl Default for Options {
             durable: true,
             disk_bytes: None,
             node_flags: Vec::new(),
+            node_env: Vec::new(),
             gateway_flags: Vec::new(),
         }
     }
@@ -206,6 +209,9 @@ impl Cluster {
             let seat = self.seat(*member);
             assert!(seat.process.is_none(), "{member} runs already");
             command.args(self.args(*member)).envs(seat.clock.variables());
+            if let Member::Node(_) = member {
+                command.envs(self.options.node_env.iter().cloned());
+            }
             let process = Process::spawn(&member.to_string(), command);
             self.fabric.processes().insert(process.id(), *member);
             self.seat_mut(*member).process = Some(process);

@@ -141,6 +141,9 @@ pub enum StoreError {
     /// The place for the objects is not there.
     #[error("{0}; create it, or correct its name in the settings")]
     NoPlace(String),
+    /// What is there is not ours.
+    #[error("{0}")]
+    Foreign(String),
     /// The object is not what was stored.
     #[error("object {name} is damaged: {reason}")]
     Damaged {

@@ -15,6 +15,8 @@ pub(super) struct Table {
     /// Records in segments without an index.
     unindexed: BTreeMap<SegmentId, BTreeMap<Key, Vec<Extent>>>,
     groups: BTreeMap<GroupId, Chains>,
+    /// How often the places of a group were replaced.
+    restored: BTreeMap<GroupId, u64>,
 }
 
 /// The streams of one group that have bytes.
@@ -92,6 +94,10 @@ impl Table {
         self.groups.iter().filter_map(oldest)
     }
 
+    pub(super) fn restored(&self, group: GroupId) -> u64 {
+        self.restored.get(&group).copied().unwrap_or_default()
+    }
+
     /// Forgets what a group has up to a segment. What is in it without an index is not asked for.
     pub(super) fn release(&mut self, group: GroupId, upto: SegmentId) {
         let Some(chains) = self.groups.get_mut(&group) else { return };
@@ -145,6 +151,7 @@ impl Table {
 
     /// Takes over the places of a group. What was said of segments that are gone is about streams that have ended.
     pub(super) fn restore(&mut self, group: GroupId, places: Places, is_there: impl Fn(SegmentId) -> bool) {
+        *self.restored.entry(group).or_default() += 1;
         self.groups.remove(&group);
         self.forget_unindexed(|streams| streams.retain(|key, _| key.0 != group));
         if !places.chains.is_empty() {

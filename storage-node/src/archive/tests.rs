@@ -105,3 +105,42 @@ async fn places_in_segments_that_are_gone_hold_up_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_released_is_needed_no_more_and_what_came_later_is() {
+    run(async {
+        let archive = archive();
+        // The first stream ends early, the second goes on, the third comes late.
+        add(&archive, G, 1, 0);
+        let mut at = 0;
+        for _ in 0..40 {
+            at = add(&archive, G, 2, at);
+        }
+        add(&archive, G, 3, 0);
+        add(&archive, H, 1, 0);
+        index(&archive).await;
+        let (last, upto) = (archive.journal().writes_from(), SegmentId(2));
+        assert_eq!(archive.unindexed_groups(last), [G, H].into());
+        assert_eq!(archive.unindexed_groups(upto), [].into());
+        let hold = archive.hold(G);
+        assert!(!archive.release(G, upto), "somebody reads what speaks of it");
+        assert_eq!(archive.oldest(), [(G, SegmentId(1)), (H, last)].into());
+        drop(hold);
+        assert!(archive.release(G, upto));
+        assert_eq!(archive.oldest(), [(G, SegmentId(3)), (H, last)].into());
+        let streams = |archive: &Archive| archive.places(G).chains.keys().copied().collect::<BTreeSet<_>>();
+        assert_eq!(streams(&archive), [StreamId(2), StreamId(3)].into());
+        let found = archive.read(G, StreamId(2), Offset(0), Offset(at), 1).await.expect("the log");
+        assert_eq!(found.records.len(), 1, "it goes with its segment, not before");
+        let dir = archive.journal().dir().clone();
+        dir.remove_before(SegmentId(3)).expect("a removal");
+        let found = archive.read(G, StreamId(2), Offset(0), Offset(at), 1).await.expect("the log");
+        assert_eq!(found, Found::default(), "it is not here");
+        let found = archive.read(G, StreamId(2), Offset(at - 5000), Offset(at), 1).await.expect("the log");
+        assert_eq!(found.records.len(), 1);
+        // Up to the segment that is being written: what has come there stays.
+        assert!(archive.release(G, SegmentId(last.0 - 1)));
+        assert_eq!(archive.oldest(), [(G, last), (H, last)].into());
+    })
+    .await;
+}

@@ -57,10 +57,11 @@ impl ColdMetrics {
         }
     }
 
-    pub(super) fn report(&self, store: &Steady, reader: Option<&Reader>, pack_memory_bytes: usize) {
+    pub(super) fn report(&self, store: &Steady, reader: Option<&Reader>, is_failing: bool, pack_memory_bytes: usize) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         self.pack_memory_bytes.set(pack_memory_bytes as f64);
-        self.failing.set(if *store.health().borrow() == Health::Healthy { 0.0 } else { 1.0 });
+        let is_failing = is_failing || *store.health().borrow() != Health::Healthy;
+        self.failing.set(if is_failing { 1.0 } else { 0.0 });
         let counters = store.counters();
         let all = [&counters.puts, &counters.gets, &counters.sizes, &counters.lists, &counters.deletes];
         self.calls.iter().zip(all).for_each(|(metric, calls)| metric.absolute(read(&calls.tries)));

@@ -85,3 +85,6 @@ fn encryption(text: Option<&str>) -> Result<Encryption, String> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,8 +20,23 @@ const URGENT_PERCENT: u64 = 125;
 /// What is known of segments that may go. One for each core.
 #[derive(Debug, Default)]
 pub(super) struct Trimmer {
-    /// Groups whose bytes up to a segment are in packs, once the entry is in a checkpoint.
-    ready: BTreeMap<GroupId, (SegmentId, u64)>,
+    ready: BTreeMap<GroupId, Ready>,
+}
+
+/// A group whose bytes up to a segment are in packs.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    upto: SegmentId,
+    as_of: AsOf,
+}
+
+/// When something was seen.
+#[derive(Debug, Clone, Copy)]
+struct AsOf {
+    /// The last entry that the state had.
+    applied: u64,
+    /// See [`Archive::restored`](crate::archive::Archive::restored): a snapshot may come with bytes for old segments.
+    restored: u64,
 }
 
 /// What a group has that is in no pack: of these streams, from there on.
@@ -38,13 +53,15 @@ impl Trimmer {
         let Some(upto) = segments.len().checked_sub(kept + 1).map(|last| segments[last].0) else { return Ok(()) };
         let is_urgent = segments.len() as u64 * 100 > kept as u64 * URGENT_PERCENT;
         for Hosted { group, .. } in hosted {
-            let Some((segment, entry)) = self.ready.get(&group.id).copied() else { continue };
-            if group.replica.checkpointed().is_none_or(|index| index < entry) {
+            let Some(Ready { upto, as_of }) = self.ready.get(&group.id).copied() else { continue };
+            if as_of.restored != log.archive.restored(group.id) {
+                self.ready.remove(&group.id);
+            } else if group.replica.checkpointed().is_none_or(|index| index < as_of.applied) {
                 if is_urgent {
                     group.replica.checkpoint().await;
                 }
-            } else if log.archive.release(group.id, segment) {
-                group.replica.purge(segment).await;
+            } else if log.archive.release(group.id, upto) {
+                group.replica.purge(upto).await;
                 self.ready.remove(&group.id);
             }
         }
@@ -53,13 +70,14 @@ impl Trimmer {
 
     async fn look(&mut self, log: &Log, hosted: &[Hosted], upto: SegmentId) -> io::Result<()> {
         let oldest = log.archive.oldest();
-        let mut open: BTreeMap<GroupId, (u64, Unpacked)> = BTreeMap::new();
+        let mut open: BTreeMap<GroupId, (AsOf, Unpacked)> = BTreeMap::new();
         for Hosted { group, .. } in hosted.iter().filter(|hosted| !self.ready.contains_key(&hosted.group.id)) {
             let begins = [oldest.get(&group.id).copied(), group.replica.oldest_entry()];
             if begins.iter().flatten().any(|begin| *begin <= upto)
                 && let (Some(applied), Some(unpacked)) = (group.replica.applied(), group.state.borrow().unpacked())
             {
-                open.insert(group.id, (applied, unpacked));
+                let restored = log.archive.restored(group.id);
+                open.insert(group.id, (AsOf { applied, restored }, unpacked));
             }
         }
         let segments = log.dir.log().segments().into_iter().map(|(segment, _)| segment);
@@ -72,12 +90,12 @@ impl Trimmer {
             let dir = log.dir.log().clone();
             let ends = log.dir.blocking(move || dir.index_ends(segment)).await?;
             for (group, stream, end) in ends {
-                let keeps = |(_, unpacked): &(u64, Unpacked)| unpacked.get(&stream).is_some_and(|from| from.0 < end);
+                let keeps = |(_, unpacked): &(AsOf, Unpacked)| unpacked.get(&stream).is_some_and(|from| from.0 < end);
                 if open.get(&group).is_some_and(keeps) {
                     open.remove(&group);
                 }
             }
-            self.ready.extend(open.iter().map(|(group, (applied, _))| (*group, (segment, *applied))));
+            self.ready.extend(open.iter().map(|(group, (as_of, _))| (*group, Ready { upto: segment, as_of: *as_of })));
         }
         Ok(())
     }

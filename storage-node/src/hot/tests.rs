@@ -35,6 +35,26 @@ fn reads_end_at_record_boundaries() {
 }
 
 #[test]
+fn records_come_one_by_one_from_any_of_them_on() {
+    let records: Vec<Vec<u8>> = (0..700u32).map(|i| vec![i as u8; (i as usize * 37) % 900 + 1]).collect();
+    let slices: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    let (hot, bounds) = stored(&slices);
+    let end = *bounds.last().expect("an end");
+    for first in (0..records.len()).step_by(7) {
+        let from = Offset(bounds[first]);
+        assert_eq!(hot.records(GROUP, STREAM, from, Offset(end)), records[first..]);
+        // Up to the first that ends there or later.
+        for last in [first, (first + 100).min(records.len() - 1)] {
+            for until in [bounds[last] + 1, bounds[last + 1]] {
+                assert_eq!(hot.records(GROUP, STREAM, from, Offset(until)), records[first..=last]);
+            }
+        }
+    }
+    assert!(hot.records(GROUP, STREAM, Offset(end), Offset(end + 1)).is_empty());
+    assert!(hot.records(GROUP, StreamId(8), Offset(0), Offset(end)).is_empty());
+}
+
+#[test]
 fn until_cuts_inside_a_record() {
     let (hot, _) = stored(&[b"one", b"three"]);
     let range = hot.read(GROUP, STREAM, Offset(1), Some(Offset(5)), 100);

@@ -48,6 +48,7 @@ struct Inner {
     last: Option<LogIdOf<TypeConfig>>,
     purged: Option<LogIdOf<TypeConfig>>,
     committed: Option<LogIdOf<TypeConfig>>,
+    applied: Option<u64>,
     vote: Option<VoteOf<TypeConfig>>,
     /// Bytes of entries appended in this life of the process, and as many at the last checkpoint.
     appended_bytes: u64,
@@ -103,6 +104,16 @@ impl DiskLog {
     /// The last entry that was purged.
     pub(super) fn purged(&self) -> Option<u64> {
         self.inner.borrow().purged.map(|id| id.index)
+    }
+
+    /// Notes that the state has everything up to `index` in a moment, before anybody else can look at it.
+    pub(super) fn apply(&self, index: Option<u64>) {
+        self.inner.borrow_mut().applied = index;
+    }
+
+    /// The last entry that the state has.
+    pub(super) fn applied(&self) -> Option<u64> {
+        self.inner.borrow().applied
     }
 
     /// Returns when everything that was added until now is on disk.

@@ -89,9 +89,16 @@ impl<M: StateMachine> Machine<M> {
     }
 
     fn continue_after(&mut self, meta: SnapshotMetaOf<TypeConfig>) {
-        self.applied = meta.last_log_id;
+        self.now_at(meta.last_log_id);
         self.membership = meta.last_membership.clone();
         self.snapshot = Some(meta);
+    }
+
+    fn now_at(&mut self, applied: Option<LogIdOf<TypeConfig>>) {
+        self.applied = applied;
+        if let Some(disk) = &self.disk {
+            disk.log.apply(applied.map(|id| id.index));
+        }
     }
 
     fn meta(&self) -> SnapshotMetaOf<TypeConfig> {
@@ -124,7 +131,7 @@ impl<M: StateMachine> RaftStateMachine<TypeConfig> for Machine<M> {
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            self.applied = Some(entry.log_id);
+            self.now_at(Some(entry.log_id));
             let answers = match entry.payload {
                 EntryPayload::Blank => Answers::default(),
                 EntryPayload::Normal(batch) => self.apply_batch(entry.log_id.index, &batch)?,

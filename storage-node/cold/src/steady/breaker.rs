@@ -145,7 +145,7 @@ impl Turn<'_> {
                 self.breaker.tell_healthy();
             }
             // It answers, and somebody has to do something.
-            Some(error @ (StoreError::Denied(_) | StoreError::NoPlace(_))) => {
+            Some(error @ (StoreError::Denied(_) | StoreError::NoPlace(_) | StoreError::Foreign(_))) => {
                 self.breaker.answered();
                 self.breaker.tell_failing(error);
             }

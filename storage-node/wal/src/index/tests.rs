@@ -58,6 +58,11 @@ fn what_was_written_is_found() {
     assert_eq!(read(120, 121, 100), all[2..3]);
     assert_eq!(read(100, 170, 2), all[..2]);
     assert_eq!(log.extents(refs[1], &second, 0, 1, 9).expect("extents"), extents(0, 1));
+    let ends = [(GROUP, FIRST, 170), (GROUP, SECOND, 10)];
+    assert_eq!(log.index_ends(segment).expect("ends"), ends);
+    log.write_index(segment, &rows()[1..]).expect("another part");
+    assert_eq!(log.index_ends(segment).expect("ends of both parts"), [&ends[..], &ends[1..]].concat());
+    assert_eq!(log.index_ends(SegmentId(2)).expect("a segment without one"), []);
 }
 
 #[test]
