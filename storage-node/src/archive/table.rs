@@ -48,6 +48,14 @@ pub(crate) struct Places {
 pub(crate) type Extents = (StreamId, Vec<Extent>);
 
 impl Chains {
+    fn new(streams: HashMap<StreamId, Chain>) -> Chains {
+        let mut begins = BTreeMap::new();
+        for chain in streams.values() {
+            *begins.entry(chain.oldest).or_default() += 1;
+        }
+        Chains { streams, begins }
+    }
+
     fn insert(&mut self, stream: StreamId, chain: Chain) {
         *self.begins.entry(chain.oldest).or_default() += 1;
         self.streams.insert(stream, chain);
@@ -107,17 +115,15 @@ impl Table {
             .flat_map(|(_, streams)| streams.range((group, StreamId(0))..=(group, StreamId(u64::MAX))))
             .map(|((_, stream), _)| *stream)
             .collect();
-        chains.begins = BTreeMap::new();
-        let begins = &mut chains.begins;
-        chains.streams.retain(|stream, chain| {
+        let mut streams = std::mem::take(&mut chains.streams);
+        streams.retain(|stream, chain| {
             let goes_on = chain.newest.is_some_and(|newest| newest.segment > upto) || later.contains(stream);
-            if goes_on || chain.oldest > upto {
-                chain.oldest = chain.oldest.max(SegmentId(upto.0 + 1));
-                *begins.entry(chain.oldest).or_default() += 1;
-                return true;
-            }
-            false
+            goes_on || chain.oldest > upto
         });
+        for chain in streams.values_mut() {
+            chain.oldest = chain.oldest.max(SegmentId(upto.0 + 1));
+        }
+        *chains = Chains::new(streams);
     }
 
     pub(super) fn unindexed_groups(&self, segment: SegmentId) -> BTreeSet<GroupId> {
@@ -155,11 +161,7 @@ impl Table {
         self.groups.remove(&group);
         self.forget_unindexed(|streams| streams.retain(|key, _| key.0 != group));
         if !places.chains.is_empty() {
-            let mut chains = Chains { streams: places.chains, begins: BTreeMap::new() };
-            for chain in chains.streams.values() {
-                *chains.begins.entry(chain.oldest).or_default() += 1;
-            }
-            self.groups.insert(group, chains);
+            self.groups.insert(group, Chains::new(places.chains));
         }
         let there = places.unindexed.into_iter().filter(|(segment, streams)| is_there(*segment) && !streams.is_empty());
         for (segment, streams) in there {
