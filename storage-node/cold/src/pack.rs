@@ -99,6 +99,8 @@ pub struct Head {
     pub made: Millis,
     /// The pack before the first, unless that is the first of all.
     pub prev: Option<Link>,
+    /// Of an object that compaction made: the last pack for which it stands, as that was. The pack after it names that one.
+    pub merged: Option<Link>,
 }
 
 /// Where a pack has bytes of a stream.

@@ -87,7 +87,7 @@ impl Packer {
         let Some(parts) = self.read(&plan).await else { return false };
         let id = PackId { group: self.group.id, first: plan.pack, last: plan.pack, maker: runtime::random() };
         let prev = plan.prev.map(|prev| Link { id: PackId::of(self.group.id, &prev), hash: prev.hash });
-        let head = Head { cluster, id, made: self.group.clock.now(), prev };
+        let head = Head { cluster, id, made: self.group.clock.now(), prev, merged: None };
         let ends: Vec<Offset> = parts.iter().map(|part| part.end).collect();
         let (plan, packed) = match self.cold.build(move || build(head, plan, parts)).await {
             Ok(done) => done,

@@ -37,7 +37,7 @@ pub(super) struct Trailer {
 
 impl Trailer {
     pub(super) fn encode(&self) -> [u8; TRAILER_BYTES] {
-        let Head { cluster, id, made, prev } = &self.head;
+        let Head { cluster, id, made, prev, merged } = &self.head;
         let mut bytes = [0; TRAILER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -47,11 +47,13 @@ impl Trailer {
         bytes[40..48].copy_from_slice(&id.last.to_le_bytes());
         bytes[48..56].copy_from_slice(&id.maker.to_le_bytes());
         bytes[56..64].copy_from_slice(&made.0.to_le_bytes());
-        if let Some(Link { id, hash }) = prev {
-            bytes[64..72].copy_from_slice(&id.first.to_le_bytes());
-            bytes[72..80].copy_from_slice(&id.last.to_le_bytes());
-            bytes[80..88].copy_from_slice(&id.maker.to_le_bytes());
-            bytes[88..120].copy_from_slice(hash);
+        for (link, at) in [(prev, 64), (merged, 144)] {
+            if let Some(Link { id, hash }) = link {
+                bytes[at..at + 8].copy_from_slice(&id.first.to_le_bytes());
+                bytes[at + 8..at + 16].copy_from_slice(&id.last.to_le_bytes());
+                bytes[at + 16..at + 24].copy_from_slice(&id.maker.to_le_bytes());
+                bytes[at + 24..at + 56].copy_from_slice(hash);
+            }
         }
         let numbers = [self.rows, self.blocks, self.records_at, self.records_bytes, self.records_crc, self.root_crc];
         for (number, place) in numbers.iter().zip(bytes[120..144].chunks_exact_mut(4)) {
@@ -82,12 +84,14 @@ impl Trailer {
             last: number64(body, at + 8),
             maker: number64(body, at + 16),
         };
-        let mut hash: Hash = [0; 32];
-        hash.copy_from_slice(&body[88..120]);
-        let prev = Some(Link { id: id(64), hash }).filter(|prev| prev.id.first > 0);
+        let link = |at: usize| {
+            let mut hash: Hash = [0; 32];
+            hash.copy_from_slice(&body[at + 24..at + 56]);
+            Some(Link { id: id(at), hash }).filter(|link| link.id.first > 0)
+        };
         let cluster = ClusterId(u128::from(number64(body, 24)) << 64 | u128::from(number64(body, 16)));
         Ok(Trailer {
-            head: Head { cluster, id: id(32), made: Millis(number64(body, 56)), prev },
+            head: Head { cluster, id: id(32), made: Millis(number64(body, 56)), prev: link(64), merged: link(144) },
             rows: number32(body, 120),
             blocks: number32(body, 124),
             records_at: number32(body, 128),

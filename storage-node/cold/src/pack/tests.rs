@@ -13,8 +13,10 @@ fn id(first: u64, last: u64) -> PackId {
 }
 
 fn head(id: PackId) -> Head {
-    let prev = Link { id: PackId { group: GroupId(3), first: 6, last: 6, maker: 0xbead }, hash: [7; 32] };
-    Head { cluster: ClusterId(0x0123_4567_89ab_cdef_0011_2233_4455_6677), id, made: Millis(1000), prev: Some(prev) }
+    let single = |pack| PackId { group: GroupId(3), first: pack, last: pack, maker: 0xbead };
+    let prev = Some(Link { id: single(6), hash: [7; 32] });
+    let merged = (id.first < id.last).then(|| Link { id: single(id.last), hash: [9; 32] });
+    Head { cluster: ClusterId(0x0123_4567_89ab_cdef_0011_2233_4455_6677), id, made: Millis(1000), prev, merged }
 }
 
 type Streams = Vec<(StreamId, Offset, Vec<Bytes>)>;

@@ -146,7 +146,13 @@ impl World {
     /// The head of the object that comes next.
     pub(super) fn head(&mut self, cluster: ClusterId, first: u64, last: u64) -> Head {
         self.maker += 1;
-        Head { cluster, id: PackId { group: GROUP, first, last, maker: self.maker }, made: Millis(1), prev: None }
+        Head {
+            cluster,
+            id: PackId { group: GROUP, first, last, maker: self.maker },
+            made: Millis(1),
+            prev: None,
+            merged: None,
+        }
     }
 
     /// Stores an object of the last head.
