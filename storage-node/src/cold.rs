@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use ursula_cold::pack::PackId;
 use ursula_cold::reader::{Found, Reader, ReaderOptions, Wanted};
 use ursula_cold::steady::{Steady, SteadyOptions};
-use ursula_cold::store::{Name, Store, StoreError};
+use ursula_cold::store::{Name, Put, Store, StoreError};
 use ursula_common::ClusterId;
 use ursula_common::cluster::Cluster;
 
@@ -123,13 +123,22 @@ impl Cold {
         self.0.outside.run(async move { reader.read(wanted).await }).await.map_err(unavailable)?
     }
 
-    /// Stores a pack. One that is there already is this one: nobody else draws its name.
+    /// Stores a pack. One that is there already is this one, for nobody else draws its name; but that it is there is looked
+    /// at, for an answer that is wrong must not make a pack count.
     ///
     /// # Errors
     /// Those of the store; it may be there nevertheless.
     pub(crate) async fn put(&self, id: PackId, packed: Bytes) -> Result<(), StoreError> {
         let (store, name) = (self.0.store.clone(), id.name());
-        self.0.outside.run(async move { store.put(&name, packed).await.map(drop) }).await.map_err(unavailable)?
+        let put = async move {
+            let bytes = packed.len() as u64;
+            if store.put(&name, packed).await? == Put::Stored || store.size(&name).await? == bytes {
+                return Ok(());
+            }
+            let reason = "it has another length than what was stored under its name".to_owned();
+            Err(StoreError::Damaged { name, reason })
+        };
+        self.0.outside.run(put).await.map_err(unavailable)?
     }
 
     /// Builds a pack outside of the core that asks.

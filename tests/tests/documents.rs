@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tempfile::TempDir;
 use ursula_tests::{Process, eventually, program};
 
 /// Blocks that are not run, by document and first line; and why.
@@ -82,6 +83,8 @@ fn is_not_run(document: &Path, block: &Block) -> bool {
 struct Desk {
     address: String,
     programs: String,
+    /// For what commands leave behind.
+    folder: TempDir,
 }
 
 impl Desk {
@@ -91,7 +94,7 @@ impl Desk {
         let address = format!("127.{}.{b}.{}", a.saturating_add(100), c.max(1));
         let ursula = program("ursula");
         let programs = ursula.parent().expect("a folder").to_str().expect("a path of text").to_owned();
-        Desk { address, programs }
+        Desk { address, programs, folder: tempfile::tempdir().expect("a folder") }
     }
 
     fn here(&self, text: &str) -> String {
@@ -112,6 +115,7 @@ impl Desk {
         let at = |port: u16| format!("{}:{port}", self.address);
         command
             .env("NO_COLOR", "1")
+            .env("TMPDIR", self.folder.path())
             .env("URSULA_GATEWAY_LISTEN", at(4437))
             .env("URSULA_GATEWAY_OPERATIONS_LISTEN", at(4436))
             .env("URSULA_GATEWAY_NODES", format!("[\"{}\"]", at(4438)))

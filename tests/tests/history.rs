@@ -1,12 +1,9 @@
 //! A cluster whose history goes to S3, seen by its clients: they cannot tell where their bytes came from.
 
-#[path = "history/s3.rs"]
-mod s3;
-
 use std::fs;
 
-use s3::S3;
-use ursula_tests::{Cluster, Http, Member, Metrics, Options, eventually};
+use ursula_test_s3::{Fault, S3};
+use ursula_tests::{Cluster, Http, Member, Metrics, Moto, Options, Response, eventually};
 
 const BINARY: (&str, &str) = ("Content-Type", "application/octet-stream");
 const STREAMS: usize = 8;
@@ -17,7 +14,10 @@ const NODES: u32 = 3;
 const LOG_FILES_MAX: usize = 6;
 
 fn start(s3: &S3) -> Cluster {
-    let mut node_flags = s3.flags();
+    start_with(s3.flags("of/a/test"), S3::env())
+}
+
+fn start_with(mut node_flags: Vec<String>, node_env: Vec<(String, String)>) -> Cluster {
     for (flag, value) in [
         ("--cores", "1"),
         ("--ring-bytes", "33554432"),
@@ -31,7 +31,7 @@ fn start(s3: &S3) -> Cluster {
     ] {
         node_flags.extend([flag, value].map(str::to_owned));
     }
-    Cluster::start(Options { node_flags, node_env: s3.env(), ..Options::default() })
+    Cluster::start(Options { node_flags, node_env, ..Options::default() })
 }
 
 fn connect(cluster: &Cluster, gateway: usize) -> Http {
@@ -59,7 +59,8 @@ fn check(http: &mut Http, records: usize) {
         let expected: Vec<u8> = (0..records).flat_map(|number| record(stream, number)).collect();
         let (mut content, mut offset) = (Vec::new(), "-1".to_owned());
         while content.len() < expected.len() {
-            let page = http.request("GET", &format!("{}?offset={offset}", path(stream)), &[], "");
+            let target = format!("{}?offset={offset}", path(stream));
+            let page = eventually("a page", || Some(http.request("GET", &target, &[], "")).filter(is_answer));
             assert_eq!(page.status, 200, "{}", page.text());
             assert!(!page.body.is_empty(), "stream {stream} ends at {}", content.len());
             offset = page.header("stream-next-offset").expect("where it goes on").to_owned();
@@ -67,6 +68,11 @@ fn check(http: &mut Http, records: usize) {
         }
         assert!(content == expected, "stream {stream} is what was written");
     }
+}
+
+/// Whether a client need not ask again.
+fn is_answer(response: &Response) -> bool {
+    response.status != 503
 }
 
 /// The sum of a metric over all nodes.
@@ -92,7 +98,7 @@ fn history_leaves_the_nodes_and_is_read_as_before() {
     for number in 0..before {
         (0..STREAMS).for_each(|stream| append(&mut http, stream, number));
     }
-    eventually("packs with everything", || (sum(&cluster, "ursula_node_unpacked_streams") == 0.0).then_some(()));
+    everything_is_packed(&cluster);
     for node in 1..=NODES {
         eventually("a short log", || (log_files(&cluster, node) <= LOG_FILES_MAX).then_some(()));
     }
@@ -105,16 +111,85 @@ fn history_leaves_the_nodes_and_is_read_as_before() {
     cluster.wait_until_ready();
     check(&mut connect(&cluster, 1), before);
 
-    // While the store is away, nobody but the disks notices.
-    s3.set_away(true);
+    // While the store is away, lets nobody in or has lost its bucket, only the disks notice.
     let mut http = connect(&cluster, 0);
-    let after = before + 4;
-    for number in before..after {
+    let mut records = before;
+    for fault in [Fault::Away, Fault::Expired, Fault::NoBucket] {
+        s3.faults().plan(&[fault], 1);
+        for _ in 0..2 {
+            (0..STREAMS).for_each(|stream| append(&mut http, stream, records));
+            records += 1;
+        }
+        eventually("a store that is missed", || (sum(&cluster, "ursula_node_store_failing") > 0.0).then_some(()));
+        assert!(sum(&cluster, "ursula_node_unpacked_bytes") > 0.0);
+        s3.faults().plan(&[], 1);
+        everything_is_packed(&cluster);
+    }
+    check(&mut connect(&cluster, 1), records);
+}
+
+/// Faults of single requests are tried again, and no reader gets bytes that are wrong.
+#[test]
+fn faults_of_the_store_are_nobodys_business() {
+    let s3 = S3::start();
+    let cluster = start(&s3);
+    let mut http = connect(&cluster, 0);
+    for stream in 0..STREAMS {
+        assert_eq!(http.request("PUT", &path(stream), &[BINARY], "").status, 201);
+    }
+    let faults = [
+        Fault::SlowDown,
+        Fault::FailsAfterwards,
+        Fault::Truncated,
+        Fault::Corrupted,
+        Fault::Away,
+        Fault::Conflict,
+        Fault::Precondition,
+    ];
+    s3.faults().plan(&faults, 3);
+    let records = 20;
+    for number in 0..records {
         (0..STREAMS).for_each(|stream| append(&mut http, stream, number));
     }
-    eventually("a store that is missed", || (sum(&cluster, "ursula_node_store_failing") > 0.0).then_some(()));
-    assert!(sum(&cluster, "ursula_node_unpacked_bytes") > 0.0);
-    s3.set_away(false);
-    eventually("packs with everything again", || (sum(&cluster, "ursula_node_unpacked_streams") == 0.0).then_some(()));
-    check(&mut connect(&cluster, 1), after);
+    everything_is_packed(&cluster);
+    for node in 1..=NODES {
+        eventually("a short log", || (log_files(&cluster, node) <= LOG_FILES_MAX).then_some(()));
+    }
+    check(&mut http, records);
+    for fault in faults {
+        assert!(s3.faults().happened(fault) > 0, "{fault:?} happened");
+    }
+}
+
+fn everything_is_packed(cluster: &Cluster) {
+    eventually("packs with everything", || (sum(cluster, "ursula_node_unpacked_streams") == 0.0).then_some(()));
+}
+
+/// The same from a server that shares no code with ours.
+#[test]
+fn any_server_of_the_protocol_holds_history() {
+    let moto = Moto::start();
+    let place = format!("s3://{}/of/a/test", Moto::BUCKET);
+    let endpoint = moto.endpoint();
+    let flags = ["--store", &place, "--store-endpoint", endpoint, "--store-region", "eu-central-1"];
+    let flags = flags.into_iter().chain(["--store-path-style", "true"]).map(str::to_owned);
+    let mut cluster = start_with(flags.collect(), S3::env());
+    let mut http = connect(&cluster, 0);
+    for stream in 0..STREAMS {
+        assert_eq!(http.request("PUT", &path(stream), &[BINARY], "").status, 201);
+    }
+    let records = 20;
+    for number in 0..records {
+        (0..STREAMS).for_each(|stream| append(&mut http, stream, number));
+    }
+    everything_is_packed(&cluster);
+    for node in 1..=NODES {
+        eventually("a short log", || (log_files(&cluster, node) <= LOG_FILES_MAX).then_some(()));
+    }
+    let members = cluster.members();
+    cluster.kill_all(&members);
+    cluster.start_members(&members);
+    cluster.wait_until_ready();
+    check(&mut connect(&cluster, 1), records);
+    assert!(sum(&cluster, "ursula_node_pack_gets_total") > 0.0, "some of it came from there");
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::fault::{Fault, FaultStore};
 use super::{DirectoryStore, LISTED_MAX, Listed, MemoryStore, Name, Put, Store, StoreError};
 
-pub(super) fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::parse(text).expect("a name")
 }
 

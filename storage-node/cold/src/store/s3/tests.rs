@@ -1,51 +1,20 @@
 //! The store against a server of S3's protocol, in this process, and against answers that go wrong.
 
+mod faults;
+
 use std::sync::Arc;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_s3::config::Credentials;
 use bytes::Bytes;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use ursula_test_s3::S3;
+use ursula_tests::Moto;
 
 use super::super::tests::{name, suite};
 use super::super::{Put, Store, StoreError};
 use super::{S3Options, S3Store};
-
-const BUCKET: &str = "bucket";
-
-/// A server, and the directory in which its buckets lie.
-struct Server {
-    endpoint: String,
-    _dir: TempDir,
-}
-
-impl Server {
-    async fn start() -> Server {
-        let dir = tempfile::tempdir().expect("a directory");
-        std::fs::create_dir(dir.path().join(BUCKET)).expect("a bucket");
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).expect("a file system"));
-        builder.set_auth(SimpleAuth::from_single("key", "secret"));
-        let service = builder.build();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let service = service.clone();
-                tokio::spawn(async move {
-                    let server = auto::Builder::new(TokioExecutor::new());
-                    drop(server.serve_connection(TokioIo::new(socket), service).await);
-                });
-            }
-        });
-        Server { endpoint, _dir: dir }
-    }
-}
 
 /// A server that gives every connection the same answer.
 async fn answering(answer: String) -> String {
@@ -80,20 +49,26 @@ async fn store(endpoint: &str, bucket: &str, secret: &str, prefix: Option<&str>)
 
 #[tokio::test]
 async fn a_server_of_the_protocol_is_a_store() {
-    let server = Server::start().await;
-    suite(&store(&server.endpoint, BUCKET, "secret", None).await).await;
+    let server = S3::start();
+    suite(&store(server.endpoint(), S3::BUCKET, "secret", None).await).await;
+}
+
+#[tokio::test]
+async fn a_server_that_shares_no_code_with_it_is_a_store() {
+    let moto = tokio::task::spawn_blocking(Moto::start).await.expect("a server");
+    suite(&store(moto.endpoint(), Moto::BUCKET, "any", None).await).await;
 }
 
 #[tokio::test]
 async fn a_prefix_is_a_store_of_its_own() {
-    let server = Server::start().await;
-    suite(&store(&server.endpoint, BUCKET, "secret", Some("of/one")).await).await;
-    suite(&store(&server.endpoint, BUCKET, "secret", Some("of/other")).await).await;
+    let server = S3::start();
+    suite(&store(server.endpoint(), S3::BUCKET, "secret", Some("of/one")).await).await;
+    suite(&store(server.endpoint(), S3::BUCKET, "secret", Some("of/other")).await).await;
 }
 
 #[tokio::test]
 async fn what_is_wrong_is_said() {
-    let server = Server::start().await;
+    let server = S3::start();
     let object = name("an/object");
     let body = Bytes::from_static(b"body");
 
@@ -103,12 +78,12 @@ async fn what_is_wrong_is_said() {
     assert!(matches!(missing, StoreError::NoPlace(_)), "{missing:?}");
     assert_eq!(missing.to_string(), "there is no bucket \"nowhere\"; create it, or correct its name in the settings");
 
-    let stranger = store(&server.endpoint, BUCKET, "wrong", None).await;
+    let stranger = store(server.endpoint(), S3::BUCKET, "wrong", None).await;
     let refused = stranger.put(&object, body.clone()).await.expect_err("wrong credentials");
     assert!(matches!(refused, StoreError::Denied(_)), "{refused:?}");
 
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let nobody = store(&format!("http://{free}"), BUCKET, "secret", None).await;
+    let nobody = store(&format!("http://{free}"), S3::BUCKET, "secret", None).await;
     assert!(nobody.put(&object, body).await.expect_err("nobody listens").is_transient());
 }
 
@@ -133,19 +108,19 @@ async fn answers_that_are_errors_are_told_apart() {
         String::new(),
     ];
     for answer in transient {
-        let store = store(&answering(answer.clone()).await, BUCKET, "secret", None).await;
+        let store = store(&answering(answer.clone()).await, S3::BUCKET, "secret", None).await;
         let error = store.put(&object, Bytes::from_static(b"body")).await.expect_err("an error");
         assert!(error.is_transient(), "{answer}: {error:?}");
         let error = store.get(&object, 0..4).await.expect_err("an error");
         assert!(error.is_transient(), "{answer}: {error:?}");
     }
     for code in ["ExpiredToken", "InvalidToken"] {
-        let store = store(&answering(failure("400 Bad Request", code)).await, BUCKET, "secret", None).await;
+        let store = store(&answering(failure("400 Bad Request", code)).await, S3::BUCKET, "secret", None).await;
         let error = store.get(&object, 0..4).await.expect_err("an error");
         assert!(matches!(error, StoreError::Denied(_)), "{code}: {error:?}");
     }
     let endpoint = answering(failure("412 Precondition Failed", "PreconditionFailed")).await;
-    let store = store(&endpoint, BUCKET, "secret", None).await;
+    let store = store(&endpoint, S3::BUCKET, "secret", None).await;
     assert_eq!(store.put(&object, Bytes::from_static(b"body")).await.expect("an answer"), Put::Exists);
 }
 
@@ -155,12 +130,12 @@ async fn a_body_that_is_not_what_was_asked_for_is_not_believed() {
     let partial = "Content-Range: bytes 0-3/100\r\n";
     // Fewer bytes than asked for, and more: a server that knows no ranges.
     for body in ["bod", "body and what comes after it"] {
-        let store = store(&answering(response("200 OK", partial, body)).await, BUCKET, "secret", None).await;
+        let store = store(&answering(response("200 OK", partial, body)).await, S3::BUCKET, "secret", None).await;
         let error = store.get(&object, 0..4).await.expect_err("not four bytes");
         assert!(matches!(error, StoreError::Damaged { .. }), "{body}: {error:?}");
     }
     // The connection ends in the middle of the body.
     let broken = format!("HTTP/1.1 206 Partial Content\r\n{partial}Content-Length: 4\r\nConnection: close\r\n\r\nbo");
-    let store = store(&answering(broken).await, BUCKET, "secret", None).await;
+    let store = store(&answering(broken).await, S3::BUCKET, "secret", None).await;
     assert!(store.get(&object, 0..4).await.expect_err("half a body").is_transient());
 }
