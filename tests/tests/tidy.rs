@@ -17,7 +17,7 @@ struct Rule {
     never: &'static [&'static str],
 }
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     Rule { package: "ursula-common", ours: &[], never: &["http", "tonic*", "axum*", "openraft*", "aws*"] },
     Rule {
         package: "ursula-stream-core",
@@ -57,6 +57,7 @@ const RULES: [Rule; 14] = [
     // These see the server from outside, as its users do.
     Rule { package: "ursula-bench", ours: &[], never: &[] },
     Rule { package: "ursula-tests", ours: &[], never: &[] },
+    Rule { package: "ursula-history", ours: &["ursula-test-s3", "ursula-tests"], never: &[] },
     Rule { package: "ursula-test-s3", ours: &[], never: &[] },
     Rule { package: "ursula-soak", ours: &["ursula-tests"], never: &[] },
     // It takes the server apart, to run it in a world of its own.
