@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ursula_common::verb::{
-    Append, Appended, Create, Created, ForkCut, ForkFrom, Lifetime, Op, Producer, Reply, SagaStep, StreamInfo,
+    Append, Appended, Create, Created, ForkCut, ForkFrom, Lifetime, Op, Producer, Reply, Retention, SagaStep,
+    StreamInfo, Trim,
 };
 use ursula_common::{BucketName, ContentType, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey};
 
@@ -65,6 +66,12 @@ impl World {
                     let ring = self.rings.entry((group, stream)).or_insert((at, Vec::new()));
                     assert_eq!(at.0, ring.0.0 + ring.1.len() as u64, "appends leave no gap");
                     ring.1.extend_from_slice(&bytes);
+                }
+                Effect::Trimmed { stream, to } => {
+                    let (at, ring) = self.rings.get_mut(&(group, stream)).expect("there is something to let go");
+                    assert!(*at < to && to.0 <= at.0 + ring.len() as u64, "what is let go is there");
+                    drop(ring.drain(..(to.0 - at.0) as usize));
+                    *at = to;
                 }
                 Effect::Removed { stream } => drop(self.rings.remove(&(group, stream))),
                 Effect::Send(message) => self.flights.push(Flight::Request { from: group, message }),
@@ -135,24 +142,26 @@ impl World {
     pub(super) fn read(&self, name: &str) -> Result<String, Error> {
         let key = key(name);
         let info = self.info(name)?;
-        let bytes = self.bytes(&key, &info, info.tail);
+        let bytes = self.bytes(&key, &info, info.earliest, info.tail);
         Ok(String::from_utf8(bytes).expect("tests write text"))
     }
 
-    fn bytes(&self, key: &StreamKey, info: &StreamInfo, until: Offset) -> Vec<u8> {
-        let start = info.fork.as_ref().map_or(info.earliest, |link| link.at.min(until));
+    fn bytes(&self, key: &StreamKey, info: &StreamInfo, from: Offset, until: Offset) -> Vec<u8> {
+        assert!(info.earliest <= from, "{key} begins where it is read");
+        let start = info.fork.as_ref().map_or(info.tail.first(), |link| link.at.min(until));
         let mut bytes = match &info.fork {
-            None => Vec::new(),
-            Some(link) => {
+            Some(link) if from < start => {
                 let source = self.state(home(&link.source)).inherited(&link.source, link.source_id);
-                self.bytes(&link.source, &source.expect("the source is kept"), start)
+                self.bytes(&link.source, &source.expect("the source is kept"), from, start)
             }
+            _ => Vec::new(),
         };
-        if let Some((at, own)) = self.rings.get(&(home(key), info.id)) {
-            assert!(*at >= start || until == start, "own bytes begin behind the inherited ones");
-            bytes.extend_from_slice(&own[..(until.0.saturating_sub(at.0)) as usize]);
+        let from_own = from.max(start);
+        if let Some((at, own)) = self.rings.get(&(home(key), info.id)).filter(|_| from_own < until) {
+            assert!(*at >= start && *at <= from_own, "own bytes begin behind the inherited ones");
+            bytes.extend_from_slice(&own[(from_own.0 - at.0) as usize..(until.0 - at.0) as usize]);
         }
-        assert_eq!(bytes.len() as u64, until.bytes(), "all bytes of {key} are there");
+        assert_eq!(bytes.len() as u64, until.0 - from.0, "all bytes of {key} are there");
         bytes
     }
 }
@@ -167,7 +176,7 @@ pub(super) fn group_of(op: &Op) -> GroupId {
     match op {
         Op::Create(create) => home(&create.key),
         Op::Append(append) => home(&append.key),
-        Op::Delete(key) | Op::Touch(key) => home(key),
+        Op::Delete(key) | Op::Touch(key) | Op::Trim(Trim { key, .. }) => home(key),
         Op::CreateBucket(_) | Op::DeleteBucket(_) => GroupId::META,
         _ => panic!("not an op of a client: {op:?}"),
     }
@@ -197,6 +206,7 @@ pub(super) fn create(name: &str) -> Create {
         body: Bytes::new(),
         fork: None,
         numbered: false,
+        retention: Retention::default(),
     }
 }
 
@@ -235,6 +245,11 @@ pub(super) fn by(id: &str, epoch: u64, seq: u64) -> Option<Producer> {
 
 pub(super) fn delete(name: &str) -> Op {
     Op::Delete(key(name))
+}
+
+/// Lets a stream begin at an offset.
+pub(super) fn trim(name: &str, to: u64) -> Op {
+    Op::Trim(Trim { key: key(name), to: Offset(to) })
 }
 
 pub(super) fn touch(name: &str) -> Op {
