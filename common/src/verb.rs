@@ -159,9 +159,11 @@ pub struct Retention {
 pub struct Trim {
     /// The stream.
     pub key: StreamKey,
-    /// Where it is to begin, if it does not begin later. The leader moves this to the beginning of a record before it
-    /// proposes: stored bytes never change, so any replica would find the same.
+    /// Where it is to begin, if it does not begin later.
     pub to: Offset,
+    /// Where the record begins in which that lies, for a stream begins with a whole one. The leader fills this in before it
+    /// proposes, like [`AcquireFork::cut`]; not needed at the tail.
+    pub cut: Option<ForkCut>,
 }
 
 /// Appends to a stream, closes it, or both.

@@ -168,6 +168,9 @@ pub struct Trim {
     /// Where it is to begin.
     #[prost(uint64, tag = "2")]
     pub to: u64,
+    /// The record in which that lies.
+    #[prost(message, optional, tag = "3")]
+    pub cut: Option<ForkCut>,
 }
 
 /// See [`verb::ForkFrom`].

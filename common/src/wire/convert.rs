@@ -19,7 +19,9 @@ impl From<verb::Op> for Op {
             verb::Op::Append(append) => Kind::Append(append.into()),
             verb::Op::Delete(key) => Kind::Delete(key.into()),
             verb::Op::Touch(key) => Kind::Touch(key.into()),
-            verb::Op::Trim(trim) => Kind::Trim(Trim { key: trim.key.into(), to: trim.to.0 }),
+            verb::Op::Trim(trim) => {
+                Kind::Trim(Trim { key: trim.key.into(), to: trim.to.0, cut: trim.cut.map(cut_out) })
+            }
             verb::Op::Expire => Kind::Expire(Empty {}),
             verb::Op::InstallBucket(step) => Kind::InstallBucket(step.into()),
             verb::Op::DropBucket(step) => Kind::DropBucket(step.into()),
@@ -47,7 +49,11 @@ impl TryFrom<Op> for verb::Op {
             Kind::Append(append) => verb::Op::Append(append.try_into()?),
             Kind::Delete(key) => verb::Op::Delete(key.try_into()?),
             Kind::Touch(key) => verb::Op::Touch(key.try_into()?),
-            Kind::Trim(trim) => verb::Op::Trim(verb::Trim { key: trim.key.try_into()?, to: offset(trim.to)? }),
+            Kind::Trim(trim) => verb::Op::Trim(verb::Trim {
+                key: trim.key.try_into()?,
+                to: offset(trim.to)?,
+                cut: trim.cut.map(cut_in).transpose()?,
+            }),
             Kind::Expire(Empty {}) => verb::Op::Expire,
             Kind::InstallBucket(step) => verb::Op::InstallBucket(step.try_into()?),
             Kind::DropBucket(step) => verb::Op::DropBucket(step.try_into()?),
@@ -266,7 +272,7 @@ impl From<verb::AcquireFork> for AcquireFork {
             offset: acquire.offset.map(|at| at.0),
             sub_offset: acquire.sub_offset,
             content_type: acquire.content_type.map(|t| t.to_string()),
-            cut: acquire.cut.map(|cut| ForkCut { stream: cut.stream.0, at: cut.at.0 }),
+            cut: acquire.cut.map(cut_out),
         }
     }
 }
@@ -275,15 +281,22 @@ impl TryFrom<AcquireFork> for verb::AcquireFork {
     type Error = Error;
 
     fn try_from(acquire: AcquireFork) -> Result<verb::AcquireFork, Error> {
-        let cut = |cut: ForkCut| Ok::<_, Error>(verb::ForkCut { stream: StreamId(cut.stream), at: offset(cut.at)? });
         Ok(verb::AcquireFork {
             fork_ref: acquire.fork_ref.try_into()?,
             offset: acquire.offset.map(offset).transpose()?,
             sub_offset: acquire.sub_offset,
             content_type: acquire.content_type.as_deref().map(content_type).transpose()?,
-            cut: acquire.cut.map(cut).transpose()?,
+            cut: acquire.cut.map(cut_in).transpose()?,
         })
     }
+}
+
+fn cut_out(cut: verb::ForkCut) -> ForkCut {
+    ForkCut { stream: cut.stream.0, at: cut.at.0 }
+}
+
+fn cut_in(cut: ForkCut) -> Result<verb::ForkCut, Error> {
+    Ok(verb::ForkCut { stream: StreamId(cut.stream), at: offset(cut.at)? })
 }
 
 /// Encodes a lifetime; `Forever` is absence.

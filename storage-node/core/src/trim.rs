@@ -21,10 +21,17 @@ pub(crate) fn trim(state: &mut State, trim: Trim, effects: &mut Vec<Effect>) -> 
     if to > stream.tail {
         return Err(Error::OffsetInvalid);
     }
+    let to = match trim.cut {
+        _ if to <= earliest => earliest,
+        _ if to == stream.tail => to,
+        Some(cut) if cut.stream == stream.id && cut.at <= to => cut.at.max(earliest),
+        // The leader looked at a stream that is not there any more, or did not know of these bytes: it must look again.
+        _ => return Err(Error::Overloaded),
+    };
     if to > earliest {
         change(state, &trim.key, effects, |stream| stream.trim(to));
     }
-    Ok(Reply::Trimmed(to.max(earliest)))
+    Ok(Reply::Trimmed(to))
 }
 
 /// A stream with a retention is longer: it was `at` that its tail was before.

@@ -33,6 +33,7 @@ fn a_bare_create() {
         body: Bytes::new(),
         fork: None,
         numbered: true,
+        retention: Retention::default(),
     };
     assert_eq!(run(&[], ""), Ok(expected));
 }

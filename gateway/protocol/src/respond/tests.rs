@@ -81,6 +81,7 @@ fn heads() {
         id: StreamId(1),
         content_type: ContentType::parse("text/plain"),
         earliest: Offset(0),
+        retention: Retention::default(),
         tail: Offset(42),
         closed,
         lifetime,

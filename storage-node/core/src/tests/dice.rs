@@ -108,7 +108,7 @@ impl Dice {
                 })
             }
             85..90 => Op::Delete(key),
-            90..94 => Op::Trim(Trim { key, to: Offset(self.below(20)) }),
+            90..94 => Op::Trim(Trim { key, to: Offset(self.below(20)), cut: None }),
             94..96 => Op::Touch(key),
             96..98 => Op::CreateBucket(bucket(self.pick(&BUCKETS[..]))),
             _ => Op::DeleteBucket(bucket(self.pick(&BUCKETS[..]))),

@@ -108,6 +108,7 @@ impl Walk {
             self.acked += self.dice.below(self.seq - self.acked);
         }
         self.observe_key(&op);
+        let op = self.world.look_for_cut(op);
         let expected = self.expect(&op);
         let answer = self.apply(group, op.clone(), Some(Origin { session: SESSION, seq, acked: self.acked }));
         match (&answer, expected) {
@@ -127,7 +128,7 @@ impl Walk {
         let (key, offset) = match op {
             Op::Append(append) => (&append.key, &mut append.expected_offset),
             Op::Create(Create { fork: Some(fork), .. }) => (&fork.source, &mut fork.offset),
-            Op::Trim(Trim { key, to }) => {
+            Op::Trim(Trim { key, to, .. }) => {
                 to.0 += self.model.streams.get(key).map_or(0, |stream| stream.first.0);
                 return;
             }

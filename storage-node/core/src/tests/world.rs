@@ -99,8 +99,12 @@ impl World {
         }
     }
 
-    /// What the leader of the source does: here every place is a boundary, so it only adds.
+    /// What the leader does: here every place is a boundary, so it only adds.
     pub(super) fn look_for_cut(&self, mut op: Op) -> Op {
+        if let Op::Trim(Trim { key, to, cut }) = &mut op {
+            let info = self.state(home(key)).info(key, self.now);
+            *cut = info.ok().map(|info| ForkCut { stream: info.id, at: to.within(info.tail) });
+        }
         if let Op::AcquireFork(acquire) = &mut op
             && let Some(offset) = acquire.offset
             && let Ok(info) = self.state(home(&acquire.fork_ref.source)).info(&acquire.fork_ref.source, self.now)
@@ -122,7 +126,7 @@ impl World {
 
     /// Does an op with everything that follows from it.
     pub(super) fn run(&mut self, verb: impl Verb) -> Result<Reply, Error> {
-        let op = verb.op();
+        let op = self.look_for_cut(verb.op());
         let group = group_of(&op);
         match self.apply(group, op, None) {
             Answer::Done(outcome) => outcome,
@@ -249,7 +253,7 @@ pub(super) fn delete(name: &str) -> Op {
 
 /// Lets a stream begin at an offset.
 pub(super) fn trim(name: &str, to: u64) -> Op {
-    Op::Trim(Trim { key: key(name), to: Offset(to) })
+    Op::Trim(Trim { key: key(name), to: Offset(to), cut: None })
 }
 
 pub(super) fn touch(name: &str) -> Op {
