@@ -98,6 +98,7 @@ impl World {
             Op::Create(create) => self.group_of(&create.key),
             Op::Append(append) => self.group_of(&append.key),
             Op::Delete(key) => self.group_of(key),
+            Op::Trim(trim) => self.group_of(&trim.key),
             _ => GroupId::META,
         }
     }

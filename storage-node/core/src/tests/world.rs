@@ -182,6 +182,7 @@ pub(super) fn group_of(op: &Op) -> GroupId {
         Op::Append(append) => home(&append.key),
         Op::Delete(key) | Op::Touch(key) | Op::Trim(Trim { key, .. }) => home(key),
         Op::CreateBucket(_) | Op::DeleteBucket(_) => GroupId::META,
+        Op::Expire | Op::BeginPacks | Op::CommitPack(_) => GroupId(1),
         _ => panic!("not an op of a client: {op:?}"),
     }
 }
