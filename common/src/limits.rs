@@ -14,8 +14,10 @@ pub const PRODUCER_ID_BYTES_MAX: usize = 256;
 pub const STREAM_SEQ_BYTES_MAX: usize = 256;
 /// The largest producer epoch and sequence: what a JavaScript client can count to, 2^53 - 1.
 pub const PRODUCER_NUMBER_MAX: u64 = (1 << 53) - 1;
-/// The longest sliding time to live, 100 years in seconds.
+/// The longest sliding time to live, and the longest time to keep records: 100 years in seconds.
 pub const TTL_SECONDS_MAX: u64 = 100 * 366 * 24 * 3600;
+/// The most bytes that a stream can be told to keep: what a JavaScript client can count to, 2^53 - 1.
+pub const RETENTION_BYTES_MAX: u64 = (1 << 53) - 1;
 /// The longest `Stream-Expires-At`: a date with nanoseconds and a zone takes 35 bytes.
 pub const EXPIRES_AT_BYTES_MAX: usize = 64;
 /// The largest body of one create or append, as stored.

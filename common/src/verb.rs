@@ -24,6 +24,8 @@ pub enum Op {
     Append(Append),
     /// Deletes a stream.
     Delete(StreamKey),
+    /// Lets the beginning of a stream go.
+    Trim(Trim),
     /// Renews the sliding time to live of a stream after a read.
     Touch(StreamKey),
     /// Removes what has outlived its time. Proposed by the leader of a group to itself.
@@ -65,7 +67,9 @@ pub struct PackedStream {
     pub turn: u64,
     /// The stream, which may have been removed while the pack was made: packs must then say so.
     pub stream: StreamId,
-    /// Bytes that follow those in the packs before.
+    /// Bytes that follow those in the packs before, and that nobody needed any more when the pack was planned.
+    pub skipped: u64,
+    /// Bytes in the pack, which follow these.
     pub bytes: u64,
 }
 
@@ -99,6 +103,8 @@ pub struct Create {
     pub content_type: Option<ContentType>,
     /// How long it lives; `Forever` for a fork means what the source has.
     pub lifetime: Lifetime,
+    /// How much of it is kept; everything, for a fork, means what the source has.
+    pub retention: Retention,
     /// Whether it is closed from the start.
     pub closed: bool,
     /// First content, in stored form; may be empty.
@@ -136,6 +142,28 @@ pub enum Lifetime {
         /// The point in time that the text names.
         at: Millis,
     },
+}
+
+/// How much of a stream is kept. What is older, or more, goes from the beginning, in whole records; somewhat later than
+/// it might, never earlier. Without limits everything is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Seconds for which a record is kept, from 1.
+    pub max_age: Option<u64>,
+    /// Stored bytes before the tail that are kept, from 1.
+    pub max_bytes: Option<u64>,
+}
+
+/// Lets the beginning of a stream go: its bytes up to an offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trim {
+    /// The stream.
+    pub key: StreamKey,
+    /// Where it is to begin, if it does not begin later.
+    pub to: Offset,
+    /// Where the record begins in which that lies, for a stream begins with a whole one. The leader fills this in before it
+    /// proposes, like [`AcquireFork::cut`]; not needed at the tail.
+    pub cut: Option<ForkCut>,
 }
 
 /// Appends to a stream, closes it, or both.
@@ -225,6 +253,10 @@ pub struct ForkPoint {
     pub content_type: ContentType,
     /// The lifetime of the source.
     pub lifetime: Lifetime,
+    /// The retention of the source.
+    pub retention: Retention,
+    /// Where the source began for its readers, and so does the fork.
+    pub earliest: Offset,
     /// 1 for a fork of a stream, 2 for a fork of a fork.
     pub depth: u32,
 }
@@ -254,6 +286,8 @@ pub enum Reply {
     Appended(Appended),
     /// The reference was taken.
     ForkAcquired(ForkPoint),
+    /// The stream begins here now.
+    Trimmed(Offset),
     /// Done; there is nothing to tell.
     Done,
 }
@@ -310,6 +344,8 @@ pub struct StreamInfo {
     pub closed: bool,
     /// How long it lives.
     pub lifetime: Lifetime,
+    /// How much of it is kept.
+    pub retention: Retention,
     /// Where bytes before `fork.at` are to be read, if this is a fork.
     pub fork: Option<ForkLink>,
     /// What packs have of its own bytes, if any. Nobody but the nodes of its group is told.

@@ -42,12 +42,12 @@ pub fn decode_whole_op(bytes: Bytes) -> Result<(verb::Op, bool), Error> {
 }
 
 /// Numbers 1 to 31 are kept for clients' ops, 32 to 63 for those between groups, 64 and up for those
-/// of a group to itself. Kept for later: 5 to 12 (retention, trim, snapshot, attributes, import),
+/// of a group to itself. Kept for later: 6 to 12 (snapshot, attributes, import),
 /// 40 to 47 (slot freeze, import, drop), 69 to 79 (checkpoint).
 #[derive(Clone, PartialEq, Message)]
 pub struct Op {
     /// What to do; never absent in a valid op.
-    #[prost(oneof = "op::Kind", tags = "1, 2, 3, 4, 13, 14, 32, 33, 34, 35, 64, 65, 66, 67, 68")]
+    #[prost(oneof = "op::Kind", tags = "1, 2, 3, 4, 5, 13, 14, 32, 33, 34, 35, 64, 65, 66, 67, 68")]
     pub kind: Option<op::Kind>,
 }
 
@@ -66,6 +66,8 @@ pub mod op {
         Delete(Key),
         #[prost(message, tag = "4")]
         Touch(Key),
+        #[prost(message, tag = "5")]
+        Trim(Trim),
         #[prost(string, tag = "13")]
         CreateBucket(String),
         #[prost(string, tag = "14")]
@@ -141,6 +143,34 @@ pub struct Create {
     /// With offsets of its own.
     #[prost(bool, tag = "7")]
     pub numbered: bool,
+    /// How much is kept.
+    #[prost(message, optional, tag = "8")]
+    pub retention: Option<Retention>,
+}
+
+/// See [`verb::Retention`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct Retention {
+    /// Seconds.
+    #[prost(uint64, optional, tag = "1")]
+    pub max_age: Option<u64>,
+    /// Bytes.
+    #[prost(uint64, optional, tag = "2")]
+    pub max_bytes: Option<u64>,
+}
+
+/// See [`verb::Trim`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Trim {
+    /// The stream.
+    #[prost(message, required, tag = "1")]
+    pub key: Key,
+    /// Where it is to begin.
+    #[prost(uint64, tag = "2")]
+    pub to: u64,
+    /// The record in which that lies.
+    #[prost(message, optional, tag = "3")]
+    pub cut: Option<ForkCut>,
 }
 
 /// See [`verb::ForkFrom`].

@@ -107,6 +107,7 @@ impl Cluster {
                 Op::Create(create) => view.group_of(&create.key),
                 Op::Append(append) => view.group_of(&append.key),
                 Op::Delete(key) => view.group_of(key),
+                Op::Trim(trim) => view.group_of(&trim.key),
                 _ => Some(GroupId::META),
             };
             let group = group.filter(|group| view.placement(*group).is_some()).ok_or(Error::Unavailable)?;

@@ -68,6 +68,7 @@ async fn small(gateway: &App, request: Request, head: &http::request::Parts) -> 
         Request::DeleteBucket(bucket) => buckets::delete(gateway, bucket).await,
         Request::List(list) => buckets::list(gateway, list).await,
         Request::Delete(key) => streams::delete(gateway, key).await,
+        Request::Trim(trim) => streams::trim(gateway, trim).await,
         Request::Head(key) => streams::head(gateway, key).await,
         // Handled where their bodies are.
         Request::Create(_) | Request::Append(_) | Request::Read(_) => Err(protocol::rejection(&Rejection::NotFound)),

@@ -1,7 +1,7 @@
 //! Between the messages of the contract and the verbs.
 
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::{ForkLink, Lifetime, ReadFrom, StreamInfo};
+use ursula_common::verb::{ForkLink, Lifetime, ReadFrom, Retention, StreamInfo};
 use ursula_common::{ContentType, Error, GroupId, Millis, Offset, StreamId, StreamKey};
 
 use crate::v1;
@@ -67,6 +67,8 @@ impl From<StreamInfo> for v1::StreamInfo {
             expires_at,
             expires_at_ms,
             fork,
+            retention_max_age: info.retention.max_age,
+            retention_max_bytes: info.retention.max_bytes,
         }
     }
 }
@@ -87,6 +89,7 @@ impl TryFrom<v1::StreamInfo> for StreamInfo {
             tail: Offset(info.tail),
             closed: info.closed,
             lifetime,
+            retention: Retention { max_age: info.retention_max_age, max_bytes: info.retention_max_bytes },
             fork: info.fork.map(fork_link).transpose()?,
             cold: None,
         })

@@ -303,14 +303,21 @@ impl Core {
         let Some(group) = self.group(proposal.group) else {
             return proposal.reply.send(Err(Error::NOT_HERE));
         };
-        let Op::AcquireFork(acquire) = &mut proposal.op else { return group.enqueue(proposal) };
-        if acquire.offset.is_none() && acquire.sub_offset == 0 {
-            return group.enqueue(proposal);
+        match &proposal.op {
+            Op::AcquireFork(acquire) if acquire.offset.is_some() || acquire.sub_offset > 0 => {}
+            Op::Trim(_) => {}
+            _ => return group.enqueue(proposal),
         }
         let directory = self.directory.clone();
         spawn_local(async move {
-            let Op::AcquireFork(acquire) = &mut proposal.op else { return };
-            match group.find_cut(acquire, &directory).await {
+            // What is found is said in the op, which is no longer as it came.
+            proposal.encoded = None;
+            let found = match &mut proposal.op {
+                Op::AcquireFork(acquire) => group.find_cut(acquire, &directory).await,
+                Op::Trim(trim) => group.find_beginning(trim, &directory).await,
+                _ => Ok(()),
+            };
+            match found {
                 Ok(()) => group.enqueue(proposal),
                 Err(error) => proposal.reply.send(Err(error)),
             }

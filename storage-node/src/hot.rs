@@ -101,8 +101,30 @@ impl Hot {
     pub(crate) fn remove(&mut self, group: GroupId, stream: StreamId) {
         let Some(log) = self.streams.remove(&(group, stream)) else { return };
         self.used_bytes -= log.memory_bytes() + STREAM_OVERHEAD_BYTES;
+        self.forget(log.chunks.len());
+    }
+
+    /// Lets go of the chunks of a stream that end at or before an offset.
+    pub(crate) fn trim(&mut self, group: GroupId, stream: StreamId, to: Offset) {
+        let Some(log) = self.streams.get_mut(&(group, stream)) else { return };
+        let gone = log.chunk_of(to.0);
+        if gone == 0 {
+            return;
+        }
+        if gone == log.chunks.len() {
+            return self.remove(group, stream);
+        }
+        let before = log.memory_bytes();
+        log.chunks.drain(..gone);
+        log.start = log.chunks.front().map_or(log.end, Chunk::start);
+        self.used_bytes -= before - log.memory_bytes();
+        self.forget(gone);
+    }
+
+    /// So many chunks are gone, and were not the oldest.
+    fn forget(&mut self, chunks: usize) {
         let Some(evictable) = &mut self.evictable else { return };
-        evictable.live -= log.chunks.len();
+        evictable.live -= chunks;
         if evictable.chunks.len() > 2 * evictable.live + STALE_CHUNKS_MAX {
             let streams = &self.streams;
             let is_live = |(group, stream, start): &(GroupId, StreamId, u64)| {

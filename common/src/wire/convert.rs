@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::op::Kind;
 use super::reply;
 use super::{
-    AcquireFork, Append, BucketStep, Create, Empty, ForkCut, ForkFrom, ForkRef, Key, Lifetime, Op, Producer, SagaStep,
+    AcquireFork, Append, BucketStep, Create, Empty, ForkCut, ForkFrom, ForkRef, Key, Lifetime, Op, Producer, Retention,
+    SagaStep, Trim,
 };
 use crate::{BucketName, ContentType, Error, Millis, Offset, SagaId, StreamId, StreamKey, StreamName, limits, verb};
 
@@ -18,6 +19,9 @@ impl From<verb::Op> for Op {
             verb::Op::Append(append) => Kind::Append(append.into()),
             verb::Op::Delete(key) => Kind::Delete(key.into()),
             verb::Op::Touch(key) => Kind::Touch(key.into()),
+            verb::Op::Trim(trim) => {
+                Kind::Trim(Trim { key: trim.key.into(), to: trim.to.0, cut: trim.cut.map(cut_out) })
+            }
             verb::Op::Expire => Kind::Expire(Empty {}),
             verb::Op::InstallBucket(step) => Kind::InstallBucket(step.into()),
             verb::Op::DropBucket(step) => Kind::DropBucket(step.into()),
@@ -45,6 +49,11 @@ impl TryFrom<Op> for verb::Op {
             Kind::Append(append) => verb::Op::Append(append.try_into()?),
             Kind::Delete(key) => verb::Op::Delete(key.try_into()?),
             Kind::Touch(key) => verb::Op::Touch(key.try_into()?),
+            Kind::Trim(trim) => verb::Op::Trim(verb::Trim {
+                key: trim.key.try_into()?,
+                to: offset(trim.to)?,
+                cut: trim.cut.map(cut_in).transpose()?,
+            }),
             Kind::Expire(Empty {}) => verb::Op::Expire,
             Kind::InstallBucket(step) => verb::Op::InstallBucket(step.try_into()?),
             Kind::DropBucket(step) => verb::Op::DropBucket(step.try_into()?),
@@ -86,7 +95,10 @@ impl From<Result<verb::Reply, Error>> for reply::Outcome {
                 content_type: point.content_type.to_string(),
                 lifetime: lifetime_out(point.lifetime),
                 depth: point.depth,
+                retention: retention_out(point.retention),
+                earliest: point.earliest.0,
             }),
+            Ok(verb::Reply::Trimmed(earliest)) => reply::Kind::Trimmed(earliest.0),
             Ok(verb::Reply::Done) => reply::Kind::Done(Empty {}),
             Err(error) => reply::Kind::Failed(error.into()),
         };
@@ -118,8 +130,11 @@ impl TryFrom<reply::Outcome> for Result<verb::Reply, Error> {
                 at: Offset(point.at),
                 content_type: content_type(&point.content_type)?,
                 lifetime: lifetime_in(point.lifetime)?,
+                retention: retention_in(point.retention)?,
+                earliest: Offset(point.earliest),
                 depth: point.depth,
             })),
+            reply::Kind::Trimmed(earliest) => Ok(verb::Reply::Trimmed(Offset(earliest))),
             reply::Kind::Done(Empty {}) => Ok(verb::Reply::Done),
             reply::Kind::Failed(failure) => Err(failure.into()),
         })
@@ -170,6 +185,7 @@ impl From<verb::Create> for Create {
             body: create.body,
             fork,
             numbered: create.numbered,
+            retention: retention_out(create.retention),
         }
     }
 }
@@ -189,6 +205,7 @@ impl TryFrom<Create> for verb::Create {
             key: create.key.try_into()?,
             content_type: create.content_type.as_deref().map(content_type).transpose()?,
             lifetime: lifetime_in(create.lifetime)?,
+            retention: retention_in(create.retention)?,
             closed: create.closed,
             body: bounded(create.body)?,
             fork: create.fork.map(fork).transpose()?,
@@ -255,7 +272,7 @@ impl From<verb::AcquireFork> for AcquireFork {
             offset: acquire.offset.map(|at| at.0),
             sub_offset: acquire.sub_offset,
             content_type: acquire.content_type.map(|t| t.to_string()),
-            cut: acquire.cut.map(|cut| ForkCut { stream: cut.stream.0, at: cut.at.0 }),
+            cut: acquire.cut.map(cut_out),
         }
     }
 }
@@ -264,15 +281,22 @@ impl TryFrom<AcquireFork> for verb::AcquireFork {
     type Error = Error;
 
     fn try_from(acquire: AcquireFork) -> Result<verb::AcquireFork, Error> {
-        let cut = |cut: ForkCut| Ok::<_, Error>(verb::ForkCut { stream: StreamId(cut.stream), at: offset(cut.at)? });
         Ok(verb::AcquireFork {
             fork_ref: acquire.fork_ref.try_into()?,
             offset: acquire.offset.map(offset).transpose()?,
             sub_offset: acquire.sub_offset,
             content_type: acquire.content_type.as_deref().map(content_type).transpose()?,
-            cut: acquire.cut.map(cut).transpose()?,
+            cut: acquire.cut.map(cut_in).transpose()?,
         })
     }
+}
+
+fn cut_out(cut: verb::ForkCut) -> ForkCut {
+    ForkCut { stream: cut.stream.0, at: cut.at.0 }
+}
+
+fn cut_in(cut: ForkCut) -> Result<verb::ForkCut, Error> {
+    Ok(verb::ForkCut { stream: StreamId(cut.stream), at: offset(cut.at)? })
 }
 
 /// Encodes a lifetime; `Forever` is absence.
@@ -296,6 +320,20 @@ pub(crate) fn lifetime_in(lifetime: Option<Lifetime>) -> Result<verb::Lifetime, 
         }
         _ => Err(Error::Malformed),
     }
+}
+
+/// Encodes a retention; one without limits is absence.
+pub(crate) fn retention_out(retention: verb::Retention) -> Option<Retention> {
+    let verb::Retention { max_age, max_bytes } = retention;
+    (max_age.is_some() || max_bytes.is_some()).then_some(Retention { max_age, max_bytes })
+}
+
+/// Decodes a retention; absence is one without limits.
+pub(crate) fn retention_in(retention: Option<Retention>) -> Result<verb::Retention, Error> {
+    let Retention { max_age, max_bytes } = retention.unwrap_or_default();
+    let is_good = max_age.is_none_or(|seconds| (1..=limits::TTL_SECONDS_MAX).contains(&seconds))
+        && max_bytes.is_none_or(|bytes| (1..=limits::RETENTION_BYTES_MAX).contains(&bytes));
+    if is_good { Ok(verb::Retention { max_age, max_bytes }) } else { Err(Error::Malformed) }
 }
 
 fn producer(producer: Producer) -> Result<verb::Producer, Error> {

@@ -8,7 +8,7 @@ use crate::packs::PackRef;
 use crate::verb::{self, PackedStream};
 use crate::{Error, StreamId};
 
-/// See [`verb::CommitPack`]. The three lists are of one length.
+/// See [`verb::CommitPack`]. The lists are of one length.
 #[derive(Clone, PartialEq, Message)]
 pub struct CommitPack {
     /// The object.
@@ -26,6 +26,9 @@ pub struct CommitPack {
     /// Bytes of each.
     #[prost(uint64, repeated, tag = "5")]
     pub bytes: Vec<u64>,
+    /// Bytes before these of each that nobody needs; absent if there are none.
+    #[prost(uint64, repeated, tag = "6")]
+    pub skipped: Vec<u64>,
 }
 
 /// See [`PackRef`].
@@ -66,6 +69,10 @@ impl From<verb::CommitPack> for CommitPack {
                 })
                 .collect(),
             bytes: list.iter().map(|packed| packed.bytes).collect(),
+            skipped: match list.iter().all(|packed| packed.skipped == 0) {
+                true => Vec::new(),
+                false => list.iter().map(|packed| packed.skipped).collect(),
+            },
         }
     }
 }
@@ -74,18 +81,22 @@ impl TryFrom<CommitPack> for verb::CommitPack {
     type Error = Error;
 
     fn try_from(commit: CommitPack) -> Result<verb::CommitPack, Error> {
-        let CommitPack { pack, as_of, turns, streams, bytes } = commit;
+        let CommitPack { pack, as_of, turns, streams, bytes, mut skipped } = commit;
         let count = turns.len();
-        if count > PACK_STREAMS_MAX || streams.len() != count || bytes.len() != count {
+        if skipped.is_empty() {
+            skipped = vec![0; count.min(PACK_STREAMS_MAX)];
+        }
+        if count > PACK_STREAMS_MAX || [streams.len(), bytes.len(), skipped.len()] != [count; 3] {
             return Err(Error::Malformed);
         }
         let (mut turn, mut stream) = (0u64, 0u64);
-        let packed = |((waited, other), bytes): ((u64, i64), u64)| {
+        let packed = |(((waited, other), bytes), skipped): (((u64, i64), u64), u64)| {
             turn = turn.checked_add(waited).filter(|_| waited > 0).ok_or(Error::Malformed)?;
             stream = stream.wrapping_add_signed(other);
-            Ok(PackedStream { turn, stream: StreamId(stream), bytes })
+            Ok(PackedStream { turn, stream: StreamId(stream), skipped, bytes })
         };
-        let streams = turns.into_iter().zip(streams).zip(bytes).map(packed).collect::<Result<_, Error>>()?;
+        let streams =
+            turns.into_iter().zip(streams).zip(bytes).zip(skipped).map(packed).collect::<Result<_, Error>>()?;
         Ok(verb::CommitPack { pack: pack.try_into()?, as_of, streams })
     }
 }

@@ -2,7 +2,7 @@
 
 use prost::{Message, Oneof};
 
-use super::{Empty, Lifetime};
+use super::{Empty, Lifetime, Retention};
 use crate::Error;
 use crate::verb;
 
@@ -19,11 +19,11 @@ pub fn decode(bytes: &[u8]) -> Result<Result<verb::Reply, Error>, Error> {
     Outcome::decode(bytes).map_err(|_| Error::Malformed)?.try_into()
 }
 
-/// A reply or an error. Kept for later: 6 to 31.
+/// A reply or an error. Kept for later: 7 to 31.
 #[derive(Clone, PartialEq, Message)]
 pub struct Outcome {
     /// Never absent in a valid answer.
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 32")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 32")]
     pub kind: Option<Kind>,
 }
 
@@ -40,6 +40,8 @@ pub enum Kind {
     ForkAcquired(ForkPoint),
     #[prost(message, tag = "5")]
     Done(Empty),
+    #[prost(uint64, tag = "6")]
+    Trimmed(u64),
     #[prost(message, tag = "32")]
     Failed(Failure),
 }
@@ -102,6 +104,12 @@ pub struct ForkPoint {
     /// Depth of the fork.
     #[prost(uint32, tag = "6")]
     pub depth: u32,
+    /// Retention of the source.
+    #[prost(message, optional, tag = "7")]
+    pub retention: Option<Retention>,
+    /// Where the source begins; 0 for its first offset.
+    #[prost(uint64, tag = "8")]
+    pub earliest: u64,
 }
 
 /// See [`Error`]; the other fields mean what the error of that number needs.

@@ -9,7 +9,7 @@ use crate::packs::PackRef;
 use crate::placement::SlotTable;
 use crate::verb::{
     AcquireFork, Append, Appended, BucketStep, CommitPack, Create, Created, ForkCut, ForkFrom, ForkPoint, ForkRef,
-    Lifetime, Op, PackedStream, Producer, Reply, SagaStep,
+    Lifetime, Op, PackedStream, Producer, Reply, Retention, SagaStep, Trim,
 };
 use crate::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SagaId, StreamId, StreamKey};
 
@@ -38,6 +38,7 @@ fn create() -> Create {
         body: Bytes::from_static(b"abc"),
         fork: Some(ForkFrom { source: key("s"), offset: Some(Offset(7)), sub_offset: 2 }),
         numbered: false,
+        retention: Retention::default(),
     }
 }
 
@@ -67,14 +68,19 @@ fn ops() -> Vec<Op> {
     };
     let cut = Some(ForkCut { stream: StreamId(3), at: Offset(8) });
     let acquire = AcquireFork { fork_ref: fork_ref(), offset: Some(Offset(7)), sub_offset: 1, content_type: None, cut };
+    let mut skipping = commit();
+    skipping.streams[1].skipped = 400;
     vec![
         Op::Create(create()),
         Op::Create(plain),
         Op::Create(Create { numbered: true, ..create() }),
+        Op::Create(Create { retention: Retention { max_age: Some(60), max_bytes: Some(300) }, ..create() }),
         Op::Append(append()),
         Op::Append(bare),
         Op::Delete(key("a")),
         Op::Touch(key("a")),
+        Op::Trim(Trim { key: key("a"), to: Offset(300), cut: None }),
+        Op::Trim(Trim { key: key("a"), to: Offset(300), cut }),
         Op::CreateBucket(bucket()),
         Op::DeleteBucket(bucket()),
         Op::InstallBucket(BucketStep { bucket: bucket(), order: 4 }),
@@ -86,13 +92,13 @@ fn ops() -> Vec<Op> {
     ]
     .into_iter()
     .chain(cluster_ops())
-    .chain([Op::BeginPacks, Op::CommitPack(Box::new(commit()))])
+    .chain([Op::BeginPacks, Op::CommitPack(Box::new(commit())), Op::CommitPack(Box::new(skipping))])
     .collect()
 }
 
 fn commit() -> CommitPack {
     let pack = PackRef { first: 4, last: 4, maker: 0x0102_0304_0506_0708, bytes: 300, hash: [0xab; 32] };
-    let packed = |turn, stream, bytes| PackedStream { turn, stream: StreamId(stream), bytes };
+    let packed = |turn, stream, bytes| PackedStream { turn, stream: StreamId(stream), skipped: 0, bytes };
     let streams = vec![packed(300, 9, 1000), packed(301, 7, 0), packed(305, 200, 5)];
     CommitPack { pack, as_of: 310, streams }
 }
@@ -123,6 +129,8 @@ fn replies() -> Vec<Result<Reply, Error>> {
         at: Offset(8),
         content_type: text(),
         lifetime: Lifetime::Ttl(60),
+        retention: Retention::default(),
+        earliest: Offset::ZERO,
         depth: 2,
     };
     let appended = Appended { tail: Offset(11), closed: true, duplicate: true, producer: Some((1, 2)) };
@@ -131,7 +139,13 @@ fn replies() -> Vec<Result<Reply, Error>> {
         Ok(Reply::Created(Created { new: true, tail: Offset(3), closed: true, content_type: text() })),
         Ok(Reply::Appended(appended)),
         Ok(Reply::Appended(Appended { producer: None, closed: false, duplicate: false, ..appended })),
-        Ok(Reply::ForkAcquired(point)),
+        Ok(Reply::ForkAcquired(point.clone())),
+        Ok(Reply::ForkAcquired(ForkPoint {
+            retention: Retention { max_age: Some(5), max_bytes: None },
+            earliest: Offset(6),
+            ..point
+        })),
+        Ok(Reply::Trimmed(Offset(300))),
         Ok(Reply::Done),
         Err(Error::StreamExists { tail: Offset(4), closed: true }),
     ]
@@ -260,7 +274,16 @@ fn what_breaks_a_promise_of_the_vocabulary_is_refused() {
         change(&mut wire);
         op::Kind::Append(wire)
     };
+    let keeping = |max_age, max_bytes| {
+        let retention = Some(super::Retention { max_age, max_bytes });
+        op::Kind::Create(super::Create { retention, ..create().into() })
+    };
     let wrong = [
+        keeping(Some(0), None),
+        keeping(Some(crate::limits::TTL_SECONDS_MAX + 1), None),
+        keeping(None, Some(0)),
+        keeping(None, Some(crate::limits::RETENTION_BYTES_MAX + 1)),
+        op::Kind::Trim(super::Trim { key: wire_key("bk", "a"), to: u64::MAX, cut: None }),
         op::Kind::Delete(wire_key("b", "a")),
         op::Kind::Delete(wire_key("bk", "")),
         op::Kind::Delete(wire_key("bk", &long)),
@@ -292,13 +315,14 @@ fn what_no_pack_can_have_is_refused() {
         decode_op(encoded.into())
     };
     assert!(change(&|_| {}).is_ok());
-    let wrong: [&dyn Fn(&mut packs::CommitPack); 9] = [
+    let wrong: [&dyn Fn(&mut packs::CommitPack); 10] = [
         &|commit| commit.turns[0] = 0,
         &|commit| commit.turns[1] = 0,
         &|commit| commit.turns[2] = u64::MAX,
         &|commit| commit.turns.truncate(2),
         &|commit| commit.streams.truncate(2),
         &|commit| commit.bytes.push(0),
+        &|commit| commit.skipped.push(0),
         &|commit| commit.pack.first = 0,
         &|commit| commit.pack.last = 3,
         &|commit| commit.pack.hash.truncate(31),
@@ -318,7 +342,8 @@ fn what_no_pack_can_have_is_refused() {
 /// A stream costs a few bytes of a command, for a pack has very many.
 #[test]
 fn a_commit_is_compact() {
-    let packed = |n: u64| PackedStream { turn: 1_000_000 + 2 * n, stream: StreamId(5_000_000 + n), bytes: 100 };
+    let packed =
+        |n: u64| PackedStream { turn: 1_000_000 + 2 * n, stream: StreamId(5_000_000 + n), skipped: 0, bytes: 100 };
     let streams = (0..60_000).map(packed).collect();
     let op = Op::CommitPack(Box::new(CommitPack { streams, ..commit() }));
     let len = encode_op(&op).len();

@@ -1,16 +1,17 @@
 //! PUT: create a stream, or a fork of one.
 
 use bytes::Bytes;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderName, Uri};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use ursula_common::limits::{EXPIRES_AT_BYTES_MAX, TTL_SECONDS_MAX};
-use ursula_common::verb::{Create, ForkFrom, Lifetime, Op};
+use ursula_common::limits::{EXPIRES_AT_BYTES_MAX, RETENTION_BYTES_MAX, TTL_SECONDS_MAX};
+use ursula_common::verb::{Create, ForkFrom, Lifetime, Op, Retention};
 use ursula_common::{ContentType, Millis, Offset, StreamKey};
 
 use crate::body::{self, StoredBody};
 use crate::headers::{
-    self, STREAM_EXPIRES_AT, STREAM_FORK_OFFSET, STREAM_FORK_SUB_OFFSET, STREAM_FORKED_FROM, STREAM_TTL,
+    self, STREAM_EXPIRES_AT, STREAM_FORK_OFFSET, STREAM_FORK_SUB_OFFSET, STREAM_FORKED_FROM, STREAM_RETENTION_MAX_AGE,
+    STREAM_RETENTION_MAX_BYTES, STREAM_TTL,
 };
 use crate::{Rejection, Route, request, route};
 
@@ -21,6 +22,7 @@ pub struct CreateParts {
     pub key: StreamKey,
     content_type: Option<ContentType>,
     lifetime: Lifetime,
+    retention: Retention,
     closed: bool,
     fork: Option<ForkFrom>,
 }
@@ -32,6 +34,7 @@ impl CreateParts {
             key,
             content_type: body::content_type(headers)?,
             lifetime: lifetime(headers)?,
+            retention: retention(headers)?,
             closed: headers::closed(headers)?,
             fork: fork(headers)?,
         })
@@ -67,6 +70,7 @@ impl CreateParts {
             key: self.key,
             content_type: self.content_type,
             lifetime: self.lifetime,
+            retention: self.retention,
             closed: self.closed,
             body: body.into_bytes(),
             fork: self.fork,
@@ -90,6 +94,22 @@ fn lifetime(headers: &HeaderMap) -> Result<Lifetime, Rejection> {
             Ok(Lifetime::ExpiresAt { text: text.into(), at })
         }
     }
+}
+
+fn retention(headers: &HeaderMap) -> Result<Retention, Rejection> {
+    let limit = |name: HeaderName, most, problem| match headers::single(headers, name.clone())? {
+        None => Ok(None),
+        Some(text) => {
+            let limit = headers::canonical_digits(text).filter(|limit| (1..=most).contains(limit));
+            limit.map(Some).ok_or_else(|| headers::invalid(name, problem))
+        }
+    };
+    let seconds = "must be a whole number of seconds without leading zeros, from 1 to 100 years";
+    let bytes = "must be a whole number of bytes without leading zeros, from 1 to 2^53 - 1";
+    Ok(Retention {
+        max_age: limit(STREAM_RETENTION_MAX_AGE, TTL_SECONDS_MAX, seconds)?,
+        max_bytes: limit(STREAM_RETENTION_MAX_BYTES, RETENTION_BYTES_MAX, bytes)?,
+    })
 }
 
 fn point_in_time(text: &str) -> Option<Millis> {

@@ -27,6 +27,8 @@ names! {
     STREAM_FORK_OFFSET = "stream-fork-offset";
     STREAM_FORK_SUB_OFFSET = "stream-fork-sub-offset";
     STREAM_NEXT_OFFSET = "stream-next-offset";
+    STREAM_RETENTION_MAX_AGE = "stream-retention-max-age";
+    STREAM_RETENTION_MAX_BYTES = "stream-retention-max-bytes";
     STREAM_SEQ = "stream-seq";
     STREAM_SSE_DATA_ENCODING = "stream-sse-data-encoding";
     STREAM_TTL = "stream-ttl";

@@ -3,6 +3,7 @@
 use http::header::{CONTENT_LENGTH, HOST, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Uri};
 use ursula_common::limits::{APPEND_BYTES_MAX, LIST_ITEMS_MAX};
+use ursula_common::verb::Trim;
 use ursula_common::{BucketName, StreamKey};
 
 use crate::{AppendParts, CreateParts, ReadParts, Rejection, Route, headers, query, route};
@@ -30,6 +31,8 @@ pub enum Request {
     Append(AppendParts),
     /// Delete a stream.
     Delete(StreamKey),
+    /// Let the beginning of a stream go.
+    Trim(Trim),
     /// Everything about a stream but its bytes.
     Head(StreamKey),
     /// Read a stream.
@@ -85,7 +88,7 @@ pub fn parse(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Request,
             Method::GET => ReadParts::parse(key, uri.query(), headers).map(Request::Read),
             Method::PUT => CreateParts::parse(key, headers).map(Request::Create),
             Method::HEAD => Ok(Request::Head(key)),
-            Method::DELETE => Ok(Request::Delete(key)),
+            Method::DELETE => delete_or_trim(key, uri.query()),
             _ => Err(Rejection::Method { allow: ALLOW_STREAM }),
         },
     }
@@ -95,6 +98,19 @@ fn probe(method: &Method, request: Request) -> Result<Request, Rejection> {
     match *method {
         Method::GET | Method::HEAD => Ok(request),
         _ => Err(Rejection::Method { allow: ALLOW_PROBE }),
+    }
+}
+
+fn delete_or_trim(key: StreamKey, text: Option<&str>) -> Result<Request, Rejection> {
+    let wrong = |problem| Err(Rejection::InvalidQuery { name: "before", problem });
+    let mut before = query::pairs(text).filter(|(name, _)| name == "before");
+    match (before.next(), before.next()) {
+        (None, _) => Ok(Request::Delete(key)),
+        (Some(_), Some(_)) => wrong("must be given only once"),
+        (Some((_, offset)), None) => match offset.parse() {
+            Ok(to) => Ok(Request::Trim(Trim { key, to, cut: None })),
+            Err(_) => wrong("must be an offset that the stream returned"),
+        },
     }
 }
 

@@ -12,8 +12,9 @@ use ursula_common::verb::{Appended, Created, Lifetime, ReadFrom, StreamInfo};
 use ursula_common::{BucketName, ContentType, GroupId, Offset, StreamId, StreamName};
 
 use crate::headers::{
-    CROSS_ORIGIN_RESOURCE_POLICY, PRODUCER_EPOCH, PRODUCER_SEQ, STREAM_CLOSED, STREAM_CURSOR, STREAM_EXPIRES_AT,
-    STREAM_NEXT_OFFSET, STREAM_TTL, STREAM_UP_TO_DATE,
+    CROSS_ORIGIN_RESOURCE_POLICY, PRODUCER_EPOCH, PRODUCER_SEQ, STREAM_CLOSED, STREAM_CURSOR, STREAM_EARLIEST_OFFSET,
+    STREAM_EXPIRES_AT, STREAM_NEXT_OFFSET, STREAM_RETENTION_MAX_AGE, STREAM_RETENTION_MAX_BYTES, STREAM_TTL,
+    STREAM_UP_TO_DATE,
 };
 use crate::{Context, IfNoneMatch, body, etag, status};
 
@@ -25,13 +26,13 @@ const CACHEABLE: HeaderValue = HeaderValue::from_static("public, max-age=60, sta
 
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "stream-next-offset, stream-cursor, stream-up-to-date, stream-closed, stream-earliest-offset, stream-ttl, \
-     stream-expires-at, stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, \
+     stream-expires-at, stream-retention-max-age, stream-retention-max-bytes, stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, \
      producer-received-seq, etag, content-type, content-encoding, vary, location, retry-after",
 );
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE, HEAD, OPTIONS");
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "content-type, authorization, if-none-match, if-match, last-event-id, stream-seq, stream-ttl, stream-expires-at, \
-     stream-closed, stream-expected-offset, stream-forked-from, stream-fork-offset, stream-fork-sub-offset, \
+     stream-retention-max-age, stream-retention-max-bytes, stream-closed, stream-expected-offset, stream-forked-from, stream-fork-offset, stream-fork-sub-offset, \
      producer-id, producer-epoch, producer-seq",
 );
 const PREFLIGHT_MAX_AGE_SECONDS: u32 = 86_400;
@@ -121,6 +122,13 @@ pub fn deleted() -> Response<Bytes> {
     response(status::NO_CONTENT, Bytes::new())
 }
 
+/// The stream begins here now.
+pub fn trimmed(earliest: Offset) -> Response<Bytes> {
+    let mut response = response(status::NO_CONTENT, Bytes::new());
+    response.headers_mut().insert(STREAM_EARLIEST_OFFSET, offset(earliest));
+    response
+}
+
 /// Everything about a stream but its bytes.
 pub fn head(info: &StreamInfo) -> Response<Bytes> {
     let mut response = response(status::OK, Bytes::new());
@@ -128,6 +136,13 @@ pub fn head(info: &StreamInfo) -> Response<Bytes> {
     headers.insert(CONTENT_TYPE, content_type(&info.content_type));
     headers.insert(CACHE_CONTROL, NO_STORE);
     position(headers, info.tail, info.closed);
+    beginning(headers, info.earliest);
+    if let Some(seconds) = info.retention.max_age {
+        headers.insert(STREAM_RETENTION_MAX_AGE, seconds.into());
+    }
+    if let Some(bytes) = info.retention.max_bytes {
+        headers.insert(STREAM_RETENTION_MAX_BYTES, bytes.into());
+    }
     match &info.lifetime {
         Lifetime::Forever => {}
         Lifetime::Ttl(seconds) => {
@@ -161,6 +176,8 @@ pub struct PageHead {
     pub up_to_date: bool,
     /// Whether the page reaches the end of a closed stream.
     pub closed: bool,
+    /// Where the stream begins.
+    pub earliest: Offset,
     /// The cursor, for long-poll.
     pub cursor: Option<u64>,
 }
@@ -179,6 +196,7 @@ pub fn page(head: &PageHead, if_none_match: &IfNoneMatch, stored: &[Bytes]) -> R
     headers.insert(CONTENT_TYPE, content_type(&head.content_type));
     headers.insert(CACHE_CONTROL, if tag.is_some() { CACHEABLE } else { NO_STORE });
     position(headers, head.next, head.closed);
+    beginning(headers, head.earliest);
     if head.up_to_date {
         headers.insert(STREAM_UP_TO_DATE, TRUE);
     }
@@ -206,6 +224,13 @@ fn position(headers: &mut HeaderMap, next: Offset, closed: bool) {
     headers.insert(STREAM_NEXT_OFFSET, offset(next));
     if closed {
         headers.insert(STREAM_CLOSED, TRUE);
+    }
+}
+
+/// Where a stream begins, if it does not have all that it ever had.
+fn beginning(headers: &mut HeaderMap, earliest: Offset) {
+    if earliest > earliest.first() {
+        headers.insert(STREAM_EARLIEST_OFFSET, offset(earliest));
     }
 }
 

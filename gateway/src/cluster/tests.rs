@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 use ursula_common::error::Outcome;
-use ursula_common::verb::{Append, Create, Lifetime, ReadFrom, Reply};
+use ursula_common::verb::{Append, Create, Lifetime, ReadFrom, Reply, Retention};
 use ursula_common::wire;
 
 use super::*;
@@ -67,6 +67,7 @@ async fn ops_go_to_the_group_of_their_stream_and_buckets_to_the_meta_group() {
         body: Bytes::new(),
         fork: None,
         numbered: true,
+        retention: Retention::default(),
     });
     let append = Op::Append(Append {
         key: key(),

@@ -81,6 +81,7 @@ pub(super) fn page_head(page: &Page, parts: &ReadParts, cursor: Option<u64>) -> 
         next: page.next,
         up_to_date: page.up_to_date(),
         closed: page.closed(),
+        earliest: page.info.earliest,
         cursor,
     }
 }

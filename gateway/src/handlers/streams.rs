@@ -1,9 +1,9 @@
-//! Streams: create, append, close, delete, and describe.
+//! Streams: create, append, close, trim, delete, and describe.
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::Response;
-use ursula_common::verb::{Op, Reply};
+use ursula_common::verb::{Op, Reply, Trim};
 use ursula_common::{ContentType, Error, StreamKey};
 use ursula_protocol::{self as protocol, AppendParts, CreateParts, Rejection, respond};
 
@@ -84,6 +84,14 @@ async fn try_create(gateway: &App, mut parts: CreateParts, head: &http::request:
 pub(super) async fn delete(gateway: &App, key: StreamKey) -> Answer {
     gateway.cluster.submit(&Op::Delete(key)).await.map_err(|error| failed(&error))?;
     Ok(respond::deleted())
+}
+
+pub(super) async fn trim(gateway: &App, trim: Trim) -> Answer {
+    match gateway.cluster.submit(&Op::Trim(trim)).await {
+        Ok(Reply::Trimmed(earliest)) => Ok(respond::trimmed(earliest)),
+        Ok(_) => Err(failed(&Error::OutcomeUnknown)),
+        Err(error) => Err(failed(&error)),
+    }
 }
 
 pub(super) async fn head(gateway: &App, key: StreamKey) -> Answer {

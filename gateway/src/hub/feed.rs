@@ -185,6 +185,15 @@ impl Feed {
                     debug!(error = %failed, "a tail was lost");
                     sleep(REOPEN_PAUSE).await;
                 }
+                // Some of what comes next is gone. Who wanted it hears of it from a page; the others go on.
+                Error::OffsetGone { earliest } if earliest > self.next() => {
+                    not_at = None;
+                    let mut kept = self.lock();
+                    kept.next = earliest;
+                    kept.rest.clear();
+                    drop(kept);
+                    self.tell();
+                }
                 error => {
                     self.lock().ended = Some(error);
                     self.tell();

@@ -1,11 +1,11 @@
 //! Append and close. The order of the checks is the protocol's; nothing changes unless all of them pass.
 
 use ursula_common::limits::{PRODUCER_IDLE, PRODUCERS_MAX};
-use ursula_common::verb::{Append, Appended, Producer, Reply};
+use ursula_common::verb::{Append, Appended, Producer, Reply, Retention};
 use ursula_common::{Error, Millis};
 
 use crate::stream::{ProducerState, Rare, Stream};
-use crate::{Effect, State};
+use crate::{Effect, State, trim};
 
 /// Appends, closes, or both.
 pub(crate) fn append(state: &mut State, append: Append, effects: &mut Vec<Effect>) -> Result<Reply, Error> {
@@ -30,6 +30,7 @@ pub(crate) fn append(state: &mut State, append: Append, effects: &mut Vec<Effect
     let tail = at.checked_add(append.body.len() as u64).ok_or(Error::StreamFull)?;
 
     (stream.tail, stream.touched) = (tail, now);
+    let is_retained = tail > at && stream.retention() != Retention::default();
     if let Some(packs) = packs {
         packs.mark(&append.key, stream, append.body.len() as u64);
     }
@@ -49,6 +50,9 @@ pub(crate) fn append(state: &mut State, append: Append, effects: &mut Vec<Effect
             stream.rare_mut().closed_by = append.producer;
         }
         effects.push(Effect::Closed { stream: stream.id });
+    }
+    if is_retained {
+        trim::appended(state, &append.key, at, effects);
     }
     Ok(Reply::Appended(Appended { tail, closed: append.close, duplicate: false, producer }))
 }

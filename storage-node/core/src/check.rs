@@ -9,9 +9,10 @@ use ursula_common::{GroupId, Offset, StreamKey, StreamName};
 use crate::bucket::DROPPED_MAX;
 use crate::cluster::is_sound;
 use crate::fork::RELEASED_MAX;
+use crate::kept::{Kept, MARKS_MAX};
 use crate::packing::Waiting;
 use crate::saga::{Phase, Saga};
-use crate::stream::{Presence, Stream};
+use crate::stream::{ForkStart, Presence, Rare, Stream};
 use crate::{Answer, State};
 
 impl State {
@@ -45,12 +46,12 @@ impl State {
             assert!(self.group != GroupId::META, "the meta group holds no streams");
             assert!(ids.insert(stream.id) && stream.id.0 < self.next_stream, "the id of {key} is its own");
             check_stream(stream);
-            if stream.presence == Presence::Live && stream.deadline().is_some() {
+            if stream.presence == Presence::Live && stream.due_at().is_some() {
                 indexed.insert((stream.indexed, stream.id), key);
             }
         }
         assert_eq!(ids.len(), self.streams, "the streams are counted");
-        assert_eq!(indexed, self.deadlines, "the index holds exactly the live streams that can expire");
+        assert_eq!(indexed, self.deadlines, "the index holds exactly the live streams that are due some time");
     }
 
     fn check_packs(&self) {
@@ -62,7 +63,8 @@ impl State {
         for (key, stream) in self.all_streams() {
             let cold = stream.cold.as_ref().expect("packs have begun");
             assert!(stream.own_start() <= cold.end && cold.end <= stream.tail, "start <= packed end <= tail");
-            assert_eq!(cold.pack > 0, cold.end > stream.own_start(), "what is packed is in a pack");
+            assert!(cold.pack == 0 || cold.end > stream.own_start(), "what is in a pack is packed");
+            assert!(cold.pack > 0 || cold.end <= stream.floor(), "what is packed, and needed, is in a pack");
             assert!(cold.pack < packs.catalogue.next(), "the newest pack of a stream counts");
             assert!(cold.turn.max(cold.changed) <= packs.changes, "changes and turns have numbers that were given out");
             assert_eq!(cold.turn == 0, cold.changed == 0, "what has changed waits");
@@ -70,7 +72,7 @@ impl State {
             if cold.turn > 0 {
                 waiting.insert(cold.turn, Waiting::Stream(key));
             }
-            bytes += stream.tail.0 - cold.end.0;
+            bytes += stream.left();
             ids.insert(stream.id);
         }
         for (turn, gone) in &packs.waiting {
@@ -117,17 +119,35 @@ impl State {
 
 fn check_stream(stream: &Stream) {
     assert!(stream.tail <= Offset::MAX, "tail <= max");
-    assert!(stream.deadline().is_none_or(|deadline| stream.indexed <= deadline), "indexed <= deadline");
+    assert!(stream.due_at().is_none_or(|due| stream.indexed <= due), "indexed <= due");
     assert!(stream.presence == Presence::Live || stream.has_forks(), "only forks keep a stream that has ended");
     let Some(rare) = &stream.rare else { return };
     assert!(rare.producers.len() <= PRODUCERS_MAX && rare.forks.len() <= FORKS_MAX, "within the limits");
     assert!(rare.producers.is_sorted_by(|a, b| a.id < b.id), "producers are sorted");
     assert!(rare.closed_by.is_none() || stream.closed, "what closed the stream closed it");
     assert!(
-        rare.forks.values().all(|start| start.anchor <= start.at && start.at <= stream.tail),
-        "anchor <= at <= tail"
+        rare.forks
+            .values()
+            .all(|start| { start.from <= start.anchor && start.anchor <= start.at && start.at <= stream.tail }),
+        "from <= anchor <= at <= tail"
     );
+    if let Some(kept) = &rare.kept {
+        check_kept(stream, rare, kept);
+    }
     if let Some(link) = &rare.fork {
         assert!(link.anchor <= link.at && link.at <= stream.tail, "a fork ends behind where it begins");
     }
+}
+
+fn check_kept(stream: &Stream, rare: &Rare, kept: &Kept) {
+    assert!(stream.tail.first() <= kept.earliest && kept.earliest <= stream.tail, "first <= earliest <= tail");
+    let ends = || kept.marks.iter().map(|mark| mark.at);
+    assert!(
+        ends().is_sorted_by(|a, b| a < b) && kept.marks.iter().is_sorted_by_key(|mark| mark.time),
+        "marks in order"
+    );
+    assert!(ends().all(|at| kept.earliest < at && at <= stream.tail), "earliest < marks <= tail");
+    assert!(kept.marks.len() <= MARKS_MAX, "marks are few");
+    let needed = rare.forks.values().filter_map(ForkStart::needs).min();
+    assert_eq!(kept.floor(), needed.map_or(kept.earliest, |from| from.min(kept.earliest)), "what forks need is kept");
 }

@@ -48,6 +48,13 @@ pub enum Effect {
         /// The bytes; never empty.
         bytes: Bytes,
     },
+    /// Nobody needs the bytes before this offset any more.
+    Trimmed {
+        /// The stream.
+        stream: StreamId,
+        /// Where what is needed begins: a record does there, or it is the tail.
+        to: Offset,
+    },
     /// No more appends will come: tails end when they reach the tail.
     Closed {
         /// The stream.

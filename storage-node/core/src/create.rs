@@ -2,7 +2,7 @@
 //! continues in `fork.rs` when its source has answered.
 
 use bytes::Bytes;
-use ursula_common::verb::{Create, Created, ForkLink, Lifetime, Reply};
+use ursula_common::verb::{Create, Created, ForkLink, ForkPoint, Lifetime, Reply, Retention};
 use ursula_common::{ContentType, Error, Offset, StreamId, StreamKey};
 
 use crate::saga::{ForkSaga, Saga};
@@ -22,6 +22,7 @@ pub(crate) fn create(state: &mut State, create: Create, caller: Caller, effects:
     let id = state.new_stream_id();
     let mut stream = Stream::new(id, create.content_type.unwrap_or_default(), create.lifetime, state.now);
     stream.tail = first;
+    stream.keep(first, create.retention);
     let added = add(state, &create.key, stream, create.body, create.closed, effects);
     Answer::Done(added.map(Reply::Created))
 }
@@ -45,7 +46,7 @@ pub(crate) fn check_free(
     }
 }
 
-/// Whether a create asks for what is there. A fork that names no type or lifetime takes what it inherited.
+/// Whether a create asks for what is there. A fork that names no type, lifetime or retention takes what it inherited.
 fn same_configuration(stream: &Stream, create: &Create) -> bool {
     let same_fork = match (stream.fork(), &create.fork) {
         (None, None) => true,
@@ -61,8 +62,10 @@ fn same_configuration(stream: &Stream, create: &Create) -> bool {
         None => stream.content_type.same_media_type(&ContentType::default()),
         Some(wanted) => stream.content_type.same_media_type(wanted),
     };
-    let inherited = create.fork.is_some() && create.lifetime == Lifetime::Forever;
-    same_fork && same_type && (inherited || stream.has_lifetime(&create.lifetime)) && stream.closed == create.closed
+    let is_fork = create.fork.is_some();
+    let same_lifetime = is_fork && create.lifetime == Lifetime::Forever || stream.has_lifetime(&create.lifetime);
+    let same_retention = is_fork && create.retention == Retention::default() || stream.retention() == create.retention;
+    same_fork && same_type && same_lifetime && same_retention && stream.closed == create.closed
 }
 
 fn start_fork(state: &mut State, create: Create, caller: Caller, effects: &mut Vec<Effect>) -> Answer {
@@ -74,11 +77,13 @@ fn start_fork(state: &mut State, create: Create, caller: Caller, effects: &mut V
 }
 
 /// The stream that a fork becomes, once its source has answered.
-pub(crate) fn forked(id: StreamId, create: &Create, link: ForkLink, inherited: (ContentType, Lifetime)) -> Stream {
-    let content_type = create.content_type.clone().unwrap_or(inherited.0);
-    let lifetime = if create.lifetime == Lifetime::Forever { inherited.1 } else { create.lifetime.clone() };
+pub(crate) fn forked(id: StreamId, create: &Create, link: ForkLink, point: ForkPoint) -> Stream {
+    let content_type = create.content_type.clone().unwrap_or(point.content_type);
+    let lifetime = if create.lifetime == Lifetime::Forever { point.lifetime } else { create.lifetime.clone() };
+    let has_own = create.retention != Retention::default();
     let mut stream = Stream::new(id, content_type, lifetime, Default::default());
     stream.tail = link.at;
+    stream.keep(point.earliest, if has_own { create.retention } else { point.retention });
     stream.rare_mut().fork = Some(Box::new(link));
     stream
 }
@@ -96,6 +101,10 @@ pub(crate) fn add(
     let tail = at.checked_add(body.len() as u64).ok_or(Error::StreamFull)?;
     let (id, content_type) = (stream.id, stream.content_type.clone());
     (stream.tail, stream.closed, stream.touched) = (tail, closed, state.now);
+    if let Some(kept) = stream.kept_mut().filter(|kept| kept.earliest < tail) {
+        // What a fork inherits is as young as the fork.
+        kept.appended(kept.earliest, tail, state.now);
+    }
     state.insert(key, stream);
     if !body.is_empty() {
         effects.push(Effect::Appended { stream: id, at, bytes: body });

@@ -1,10 +1,11 @@
-//! The end of streams: delete, expiry, and the touch that puts expiry off.
+//! The end of streams: delete, expiry, and the touch that puts expiry off. The sweep also finds what is too old in streams
+//! that go on.
 
 use ursula_common::verb::Reply;
 use ursula_common::{Error, Millis, StreamKey};
 
 use crate::stream::Presence;
-use crate::{Effect, State};
+use crate::{Effect, State, trim};
 
 /// Deadlines that one command looks at; what is left stays due, and the leader proposes again.
 pub(crate) const EXPIRE_STREAMS_MAX: usize = 1000;
@@ -23,7 +24,7 @@ pub(crate) fn touch(state: &mut State, key: &StreamKey, effects: &mut Vec<Effect
     Ok(Reply::Done)
 }
 
-/// Removes what is over: streams and silent sessions.
+/// Removes what is over: streams, what is too old in others, and silent sessions.
 pub(crate) fn expire(state: &mut State, effects: &mut Vec<Effect>) -> Result<Reply, Error> {
     for _ in 0..EXPIRE_STREAMS_MAX {
         let Some(entry) = state.deadlines.first_entry().filter(|entry| entry.key().0 <= state.now) else { break };
@@ -32,9 +33,15 @@ pub(crate) fn expire(state: &mut State, effects: &mut Vec<Effect>) -> Result<Rep
         let Some(stream) = state.stream_mut(&key) else { continue };
         if stream.due(now) {
             state.end(&key, Presence::Expired, effects);
-        } else if let Some(deadline) = stream.deadline() {
-            stream.indexed = deadline;
-            state.deadlines.insert((deadline, id), key);
+            continue;
+        }
+        if stream.has_outlived(now) {
+            trim::outlived(state, &key, effects);
+        }
+        let Some(stream) = state.stream_mut(&key) else { continue };
+        if let Some(at) = stream.due_at() {
+            stream.indexed = at;
+            state.deadlines.insert((at, id), key);
         }
     }
     state.sessions.expire(state.now);

@@ -11,7 +11,7 @@ use ursula_common::{Error, Offset, SagaId};
 
 use crate::saga::{ForkSaga, Saga};
 use crate::stream::{ForkId, ForkStart, Presence, Stream};
-use crate::{Effect, State, create};
+use crate::{Effect, State, create, trim};
 
 /// References given back that are remembered.
 pub(crate) const RELEASED_MAX: usize = 8192;
@@ -21,7 +21,7 @@ pub(crate) fn acquire(state: &mut State, acquire: AcquireFork, effects: &mut Vec
     let ForkRef { source, fork, fork_id } = &acquire.fork_ref;
     state.expire_if_due(source, effects);
     let id = (fork.clone(), *fork_id);
-    let released = was_released(state, &id);
+    let (released, now) = (was_released(state, &id), state.now);
     let stream = state.stream_mut(source).ok_or(Error::ForkSourceNotFound)?;
     if let Some(start) = stream.rare.as_ref().and_then(|rare| rare.forks.get(&id)) {
         return Ok(Reply::ForkAcquired(point(stream, *start)));
@@ -34,29 +34,32 @@ pub(crate) fn acquire(state: &mut State, acquire: AcquireFork, effects: &mut Vec
     if acquire.content_type.as_ref().is_some_and(|wanted| !wanted.same_media_type(&stream.content_type)) {
         return Err(Error::ForkContentTypeMismatch { expected: stream.content_type.clone() });
     }
-    let start = start(stream, &acquire)?;
+    let start = start(stream, &acquire, stream.earliest(now))?;
     if depth(stream) >= FORK_DEPTH_MAX || stream.rare.as_ref().is_some_and(|rare| rare.forks.len() >= FORKS_MAX) {
         return Err(Error::TooManyForks);
     }
-    stream.rare_mut().forks.insert(id, start);
+    stream.add_fork(id, start);
     let point = point(stream, start);
     state.mark(source);
     Ok(Reply::ForkAcquired(point))
 }
 
 /// Where the fork begins.
-fn start(stream: &Stream, acquire: &AcquireFork) -> Result<ForkStart, Error> {
+fn start(stream: &Stream, acquire: &AcquireFork, from: Offset) -> Result<ForkStart, Error> {
     let anchor = acquire.anchor(stream.tail).ok_or(Error::ForkOffsetInvalid { tail: stream.tail })?;
+    if anchor < from {
+        return Err(Error::OffsetGone { earliest: from });
+    }
     // Nothing lies past the tail, where a fork without an offset is anchored.
     if acquire.sub_offset > 0 && (acquire.cut.is_none() || acquire.offset.is_none()) {
         return Err(Error::ForkSubOffsetInvalid);
     }
-    let Some(cut) = acquire.cut else { return Ok(ForkStart { anchor, at: anchor }) };
+    let Some(cut) = acquire.cut else { return Ok(ForkStart { anchor, at: anchor, from }) };
     if cut.stream != stream.id || cut.at > stream.tail {
         // The leader looked at a stream that is not there any more: it must look again.
         return Err(Error::Overloaded);
     }
-    if cut.at < anchor { Err(Error::Malformed) } else { Ok(ForkStart { anchor, at: cut.at }) }
+    if cut.at < anchor { Err(Error::Malformed) } else { Ok(ForkStart { anchor, at: cut.at, from }) }
 }
 
 fn depth(stream: &Stream) -> u32 {
@@ -70,17 +73,18 @@ fn point(stream: &Stream, start: ForkStart) -> ForkPoint {
         at: start.at,
         content_type: stream.content_type.clone(),
         lifetime: stream.lifetime(),
+        retention: stream.retention(),
+        earliest: start.from,
         depth: depth(stream) + 1,
     }
 }
 
-/// Gives a reference back; the last one lets a hidden source go.
+/// Gives a reference back, and with it what only this fork needed; the last one lets a hidden source go.
 pub(crate) fn release(state: &mut State, fork_ref: ForkRef, effects: &mut Vec<Effect>) -> Result<Reply, Error> {
     let ForkRef { source, fork, fork_id } = fork_ref;
     let id = (fork, fork_id);
-    let rare = state.stream_mut(&source).and_then(|stream| stream.rare.as_mut());
-    if rare.is_some_and(|rare| rare.forks.remove(&id).is_some()) {
-        state.mark(&source);
+    if state.stream(&source).is_some_and(|stream| stream.has_fork(&id)) {
+        trim::change(state, &source, effects, |stream| stream.remove_fork(&id));
     }
     if !was_released(state, &id) {
         state.released.push_back(id);
@@ -126,7 +130,7 @@ fn complete(state: &mut State, saga: ForkSaga, point: ForkPoint, effects: &mut V
         return done;
     }
     let from = create.fork.as_ref().ok_or(Error::Malformed)?;
-    if point.at > Offset::MAX {
+    if point.at > Offset::MAX || point.earliest > point.at {
         return Err(Error::Malformed);
     }
     let link = ForkLink {
@@ -137,6 +141,6 @@ fn complete(state: &mut State, saga: ForkSaga, point: ForkPoint, effects: &mut V
         at: point.at,
         depth: point.depth,
     };
-    let stream = create::forked(id, &create, link, (point.content_type, point.lifetime));
+    let stream = create::forked(id, &create, link, point);
     create::add(state, &create.key, stream, create.body, create.closed, effects).map(Reply::Created)
 }

@@ -14,6 +14,7 @@ mod command;
 mod create;
 mod expire;
 mod fork;
+mod kept;
 mod packing;
 mod query;
 mod saga;
@@ -21,6 +22,7 @@ mod session;
 mod snapshot;
 mod state;
 mod stream;
+mod trim;
 
 pub use batch::{Proposed, decode_batch, encode_batch, seal_batch};
 pub use cluster::change_cluster;

@@ -93,7 +93,7 @@ impl Packs {
     pub(crate) fn add(&mut self, key: &StreamKey, stream: &mut Stream) {
         let end = stream.own_start();
         stream.cold = Some(Box::new(Cold { end, pack: 0, turn: 0, changed: 0, recorded: false }));
-        self.mark(key, stream, stream.tail.0 - end.0);
+        self.mark(key, stream, stream.left());
     }
 
     /// A stream has changed, and is longer by so many bytes. Appends come here: one that waits is not looked for.
@@ -107,10 +107,16 @@ impl Packs {
         }
     }
 
+    /// A stream has changed, and so many bytes less have to get into packs.
+    pub(crate) fn shrunk(&mut self, key: &StreamKey, stream: &mut Stream, bytes: u64) {
+        self.bytes -= bytes;
+        self.mark(key, stream, 0);
+    }
+
     /// A stream was removed.
     pub(crate) fn remove(&mut self, stream: &Stream) {
         let Some(cold) = &stream.cold else { return };
-        self.bytes -= stream.tail.0 - cold.end.0;
+        self.bytes -= stream.left();
         self.waiting.remove(&cold.turn);
         if cold.recorded {
             self.wait(Waiting::Removed(stream.id));
@@ -118,19 +124,23 @@ impl Packs {
     }
 
     /// A pack has bytes of a stream, or the record alone.
-    fn packed(&mut self, key: StreamKey, stream: &mut Stream, bytes: u64, pack: u64, as_of: u64) {
+    fn packed(&mut self, key: StreamKey, stream: &mut Stream, packed: PackedStream, pack: u64, as_of: u64) {
+        let left = stream.left();
         let Some(cold) = &mut stream.cold else { return };
-        self.bytes -= bytes;
-        cold.end = Offset(cold.end.0 + bytes);
+        cold.end = Offset(cold.end.0 + packed.skipped + packed.bytes);
         cold.recorded = true;
-        if bytes > 0 {
-            cold.pack = pack;
+        match (packed.bytes, packed.skipped) {
+            (0, 0) => {}
+            // Nobody needs what packs have of it.
+            (0, _) => cold.pack = 0,
+            _ => cold.pack = pack,
         }
         if cold.end == stream.tail && cold.changed <= as_of {
             (cold.turn, cold.changed) = (0, 0);
         } else {
             cold.turn = self.wait(Waiting::Stream(key));
         }
+        self.bytes -= left - stream.left();
     }
 
     /// All of it but the streams that wait, for they know their turns.
@@ -158,14 +168,13 @@ impl State {
         self.packs.as_ref().map(|packs| &packs.catalogue)
     }
 
-    /// Streams with bytes that no pack has, and where these begin.
+    /// Streams with bytes that no pack has and somebody needs, and where these begin.
     pub fn unpacked(&self) -> impl Iterator<Item = (StreamId, Offset)> {
         let streams = self.packs.iter().flat_map(|packs| packs.waiting.values()).filter_map(|waiting| match waiting {
             Waiting::Stream(key) => self.stream(key),
             Waiting::Removed(_) => None,
         });
-        let unpacked = streams.filter_map(|stream| Some((stream, stream.cold.as_ref()?.end)));
-        unpacked.filter(|(stream, end)| *end < stream.tail).map(|(stream, end)| (stream.id, end))
+        streams.filter(|stream| stream.left() > 0).map(|stream| (stream.id, stream.unpacked()))
     }
 
     /// A stream has changed, but for its bytes.
@@ -217,16 +226,16 @@ pub(crate) fn commit(state: &mut State, commit: CommitPack) -> Result<Reply, Err
         return Err(Error::Malformed);
     }
     Arc::make_mut(&mut packs.catalogue).push(pack);
-    for PackedStream { turn, stream: id, bytes } in streams {
-        match packs.waiting.remove(&turn) {
+    for packed in streams {
+        match packs.waiting.remove(&packed.turn) {
             Some(Waiting::Stream(key)) => {
                 if let Some(stream) = state.stream_mut(&key) {
-                    packs.packed(key, stream, bytes, pack.last, as_of);
+                    packs.packed(key, stream, packed, pack.last, as_of);
                 }
             }
             Some(Waiting::Removed(_)) => {}
             // Removed while the pack was made, which has it as if it were there. Packs may be told twice.
-            None => drop(packs.wait(Waiting::Removed(id))),
+            None => drop(packs.wait(Waiting::Removed(packed.stream))),
         }
     }
     if packs.group_changed <= as_of {
@@ -239,8 +248,11 @@ pub(crate) fn commit(state: &mut State, commit: CommitPack) -> Result<Reply, Err
 fn fits(state: &State, packs: &Packs, packed: &PackedStream) -> bool {
     match packs.waiting.get(&packed.turn) {
         Some(Waiting::Stream(key)) => state.stream(key).is_some_and(|stream| {
-            let left = stream.cold.as_ref().map_or(0, |cold| stream.tail.0 - cold.end.0);
-            stream.id == packed.stream && packed.bytes <= left
+            let end = stream.cold.as_ref().map_or(stream.tail, |cold| cold.end);
+            let start = Offset(end.0.saturating_add(packed.skipped));
+            // What nobody needed then, nobody needs now.
+            let is_skipped = packed.skipped == 0 || start <= stream.floor();
+            stream.id == packed.stream && is_skipped && start.0.saturating_add(packed.bytes) <= stream.tail.0
         }),
         Some(Waiting::Removed(id)) => *id == packed.stream,
         None => true,

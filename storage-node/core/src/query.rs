@@ -6,6 +6,7 @@ use ursula_common::verb::{Lifetime, StreamInfo};
 use ursula_common::{BucketName, Error, Millis, Offset, StreamId, StreamKey, StreamName};
 
 use crate::State;
+use crate::kept::Kept;
 use crate::stream::Presence;
 
 /// Reads renew a sliding time to live only when this much of it is over, or [`TOUCH_MS_MAX`].
@@ -43,23 +44,30 @@ impl State {
     /// [`Error::BucketNotFound`]; [`Error::StreamNotFound`], also if it has expired;
     /// [`Error::StreamGone`] if it was deleted or has expired and forks still need it.
     pub fn info(&self, key: &StreamKey, now: Millis) -> Result<StreamInfo, Error> {
+        let now = self.now.max(now);
         let bucket = self.buckets.get(&key.bucket).ok_or(Error::BucketNotFound)?;
         let stream = bucket.streams.get(&key.name).ok_or(Error::StreamNotFound)?;
         match stream.presence {
             Presence::Deleted | Presence::Expired => Err(Error::StreamGone),
-            Presence::Live if !stream.due(self.now.max(now)) => Ok(stream.info()),
+            Presence::Live if !stream.due(now) => Ok(stream.info(stream.earliest(now))),
             Presence::Live if stream.has_forks() => Err(Error::StreamGone),
             Presence::Live => Err(Error::StreamNotFound),
         }
     }
 
     /// The same on behalf of a fork: also if the stream was deleted or has expired, but only this
-    /// incarnation of it.
+    /// incarnation of it; and it begins where any fork needs it to.
     ///
     /// # Errors
     /// [`Error::StreamNotFound`] if this incarnation is not there.
     pub fn inherited(&self, key: &StreamKey, id: StreamId) -> Result<StreamInfo, Error> {
-        self.stream(key).filter(|stream| stream.id == id).map(|stream| stream.info()).ok_or(Error::StreamNotFound)
+        let stream = self.stream(key).filter(|stream| stream.id == id).ok_or(Error::StreamNotFound)?;
+        Ok(stream.info(stream.kept().map_or(stream.tail.first(), Kept::floor)))
+    }
+
+    /// Where those bytes of an incarnation of its own begin that somebody needs; `None` if it is not there.
+    pub fn floor(&self, key: &StreamKey, id: StreamId) -> Option<Offset> {
+        self.stream(key).filter(|stream| stream.id == id).map(|stream| stream.floor())
     }
 
     /// Whether a read should renew the sliding time to live with `Op::Touch`.
@@ -104,16 +112,14 @@ impl State {
         let live = range
             .take_while(|(name, _)| name.as_str().starts_with(prefix))
             .filter(|(_, stream)| stream.presence == Presence::Live && !stream.due(now));
-        Ok(live.take(limit).map(|(name, stream)| (name.clone(), stream.info())).collect())
+        Ok(live.take(limit).map(|(name, stream)| (name.clone(), stream.info(stream.earliest(now)))).collect())
     }
 
-    /// The bytes that streams have of their own and packs do not have, also those that only forks need.
+    /// The bytes that streams have of their own and packs do not have, if somebody needs them, be it a fork.
     pub fn stored_ranges(&self) -> impl Iterator<Item = StoredRange> {
         let streams = self.buckets.values().flat_map(|bucket| bucket.streams.values());
-        let ranges = streams.map(|stream| {
-            let start = stream.cold.as_ref().map_or_else(|| stream.own_start(), |cold| cold.end);
-            StoredRange { stream: stream.id, start, end: stream.tail }
-        });
+        let ranges =
+            streams.map(|stream| StoredRange { stream: stream.id, start: stream.unpacked(), end: stream.tail });
         ranges.filter(|range| range.start < range.end)
     }
 

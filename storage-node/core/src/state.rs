@@ -12,7 +12,7 @@ use crate::packing::Packs;
 use crate::saga::{Saga, Sagas};
 use crate::session::Sessions;
 use crate::stream::{ContentTypes, ForkId, Presence, Stream};
-use crate::{Answer, Command, Effect, append, bucket, cluster, create, expire, fork, packing, saga};
+use crate::{Answer, Command, Effect, append, bucket, cluster, create, expire, fork, packing, saga, trim};
 
 /// The most groups that one meta group can serve.
 pub(crate) const DATA_GROUPS_MAX: u32 = 1 << 16;
@@ -31,7 +31,7 @@ pub struct State {
     pub(crate) buckets: BTreeMap<BucketName, Bucket>,
     /// Steps that removed a bucket, so that an older one that was held up does not bring it back.
     pub(crate) dropped: BTreeMap<u64, BucketName>,
-    /// Live streams that can expire, under a time that is never later than their deadline.
+    /// Live streams that can expire, or hold what can be too old, under a time that is never later than that.
     pub(crate) deadlines: BTreeMap<(Millis, StreamId), StreamKey>,
     /// References given back, oldest first, so that a held-up request for one does not take it again.
     pub(crate) released: VecDeque<ForkId>,
@@ -122,6 +122,7 @@ impl State {
             Op::Append(append) => append::append(self, append, effects),
             Op::Delete(key) => expire::delete(self, &key, effects),
             Op::Touch(key) => expire::touch(self, &key, effects),
+            Op::Trim(trim) => trim::trim(self, trim, effects),
             Op::AcquireFork(acquire) => fork::acquire(self, acquire, effects),
             Op::ReleaseFork(fork_ref) => fork::release(self, fork_ref, effects),
             Op::InstallBucket(step) => bucket::install(self, step),
@@ -161,17 +162,20 @@ impl State {
         }
     }
 
-    /// Lets a stream end whose time is over, so that what a command means does not depend on when the
-    /// sweep comes by.
+    /// Lets a stream end whose time is over, or that of its beginning, so that what a command means does not depend on
+    /// when the sweep comes by.
     pub(crate) fn expire_if_due(&mut self, key: &StreamKey, effects: &mut Vec<Effect>) {
-        if self.stream(key).is_some_and(|stream| stream.due(self.now)) {
+        let Some(stream) = self.stream(key) else { return };
+        if stream.due(self.now) {
             self.end(key, Presence::Expired, effects);
+        } else if stream.has_outlived(self.now) {
+            trim::outlived(self, key, effects);
         }
     }
 
     /// Adds a stream; its bucket exists and its name is free.
     pub(crate) fn insert(&mut self, key: &StreamKey, mut stream: Stream) {
-        stream.indexed = stream.deadline().unwrap_or_default();
+        stream.indexed = stream.due_at().unwrap_or_default();
         if let Some(packs) = &mut self.packs {
             packs.add(key, &mut stream);
         }
@@ -181,7 +185,7 @@ impl State {
     /// Adds a stream as it is.
     pub(crate) fn restore(&mut self, key: &StreamKey, mut stream: Stream) {
         stream.content_type = self.content_types.share(stream.content_type);
-        if stream.deadline().is_some() && stream.presence == Presence::Live {
+        if stream.due_at().is_some() && stream.presence == Presence::Live {
             self.deadlines.insert((stream.indexed, stream.id), key.clone());
         }
         if let Some(bucket) = self.buckets.get_mut(&key.bucket) {

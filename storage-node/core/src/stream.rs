@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ursula_common::verb::{ForkLink, Lifetime, Producer, StreamInfo};
+use ursula_common::verb::{ForkLink, Lifetime, Producer, Retention, StreamInfo};
 use ursula_common::{ContentType, Millis, Offset, StreamId, StreamKey, limits};
 
+use crate::kept::Kept;
 use crate::packing::Cold;
 
 /// A stream that exists, or that is kept for the sake of its forks.
@@ -74,6 +75,8 @@ pub(crate) struct Rare {
     pub(crate) forks: BTreeMap<ForkId, ForkStart>,
     /// With [`Life::Until`]: the client's text and the time that it names.
     pub(crate) expires_at: Option<(Arc<str>, Millis)>,
+    /// If it was trimmed, or has a retention.
+    pub(crate) kept: Option<Box<Kept>>,
 }
 
 /// What is remembered of an idempotent producer.
@@ -94,6 +97,15 @@ pub(crate) type ForkId = (StreamKey, StreamId);
 pub(crate) struct ForkStart {
     pub(crate) anchor: Offset,
     pub(crate) at: Offset,
+    /// Where its source began for its readers, and so does the fork.
+    pub(crate) from: Offset,
+}
+
+impl ForkStart {
+    /// From where on it needs its source; `None` if it inherits nothing.
+    pub(crate) fn needs(&self) -> Option<Offset> {
+        (self.from < self.at).then_some(self.from)
+    }
 }
 
 impl Stream {
@@ -138,6 +150,78 @@ impl Stream {
         self.fork().map_or(first, |link| first.max(link.at).min(self.tail))
     }
 
+    /// Where what its readers find begins at this time.
+    pub(crate) fn earliest(&self, now: Millis) -> Offset {
+        self.kept().map_or(self.tail.first(), |kept| kept.earliest_at(self.tail, now))
+    }
+
+    /// Where those of its own bytes begin that somebody needs.
+    pub(crate) fn floor(&self) -> Offset {
+        let own = self.own_start();
+        self.kept().map_or(own, |kept| kept.floor().max(own))
+    }
+
+    /// Where those of these begin that packs do not have; once packs have begun.
+    pub(crate) fn unpacked(&self) -> Offset {
+        self.floor().max(self.cold.as_ref().map_or(Offset::ZERO, |cold| cold.end))
+    }
+
+    /// How many these are.
+    pub(crate) fn left(&self) -> u64 {
+        self.tail.0 - self.unpacked().0
+    }
+
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.rare.as_ref()?.kept.as_deref()
+    }
+
+    pub(crate) fn kept_mut(&mut self) -> Option<&mut Kept> {
+        self.rare.as_mut()?.kept.as_deref_mut()
+    }
+
+    /// Lets it begin here, unless it begins later, and keeps so much of it. Costs nothing if that is everything.
+    pub(crate) fn keep(&mut self, earliest: Offset, retention: Retention) {
+        if earliest > self.tail.first() || retention != Retention::default() {
+            let needed = self.rare.iter().flat_map(|rare| rare.forks.values()).filter_map(ForkStart::needs);
+            let kept = Kept::new(earliest.max(self.tail.first()), retention, needed);
+            self.rare_mut().kept = Some(Box::new(kept));
+        }
+    }
+
+    /// Lets it begin here, if it does not begin later.
+    pub(crate) fn trim(&mut self, to: Offset) {
+        match self.kept_mut() {
+            Some(kept) => kept.trim(to),
+            None => self.keep(to, Retention::default()),
+        }
+    }
+
+    /// Adds a fork.
+    pub(crate) fn add_fork(&mut self, id: ForkId, start: ForkStart) {
+        if let (Some(from), Some(kept)) = (start.needs(), self.kept_mut()) {
+            kept.need(from);
+        }
+        self.rare_mut().forks.insert(id, start);
+    }
+
+    /// Removes a fork.
+    pub(crate) fn remove_fork(&mut self, id: &ForkId) {
+        let start = self.rare.as_mut().and_then(|rare| rare.forks.remove(id));
+        if let (Some(from), Some(kept)) = (start.and_then(|start| start.needs()), self.kept_mut()) {
+            kept.let_go(from);
+        }
+    }
+
+    /// Whether this fork holds a reference.
+    pub(crate) fn has_fork(&self, id: &ForkId) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.forks.contains_key(id))
+    }
+
+    /// How much of it is kept.
+    pub(crate) fn retention(&self) -> Retention {
+        self.kept().map_or(Retention::default(), |kept| kept.retention)
+    }
+
     /// Whether forks hold references.
     pub(crate) fn has_forks(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| !rare.forks.is_empty())
@@ -150,6 +234,18 @@ impl Stream {
             Life::Ttl(seconds) => Some(Millis(self.touched.0.saturating_add(seconds.get() * 1000))),
             Life::Until => self.rare.as_ref()?.expires_at.as_ref().map(|(_, at)| *at),
         }
+    }
+
+    /// When it has to be looked at again: it expires, or some of it is too old.
+    pub(crate) fn due_at(&self) -> Option<Millis> {
+        let old = self.kept().and_then(Kept::due_at);
+        self.deadline().into_iter().chain(old).min()
+    }
+
+    /// Whether some of it is still there that its retention does not keep any longer.
+    pub(crate) fn has_outlived(&self, now: Millis) -> bool {
+        self.presence == Presence::Live
+            && self.kept().is_some_and(|kept| kept.earliest_at(self.tail, now) > kept.earliest)
     }
 
     /// Whether it is still there although it should have expired.
@@ -179,15 +275,16 @@ impl Stream {
         }
     }
 
-    /// Everything a reader needs to know.
-    pub(crate) fn info(&self) -> StreamInfo {
+    /// Everything a reader needs to know who finds it to begin at `earliest`.
+    pub(crate) fn info(&self, earliest: Offset) -> StreamInfo {
         StreamInfo {
             id: self.id,
             content_type: self.content_type.clone(),
-            earliest: self.tail.first(),
+            earliest,
             tail: self.tail,
             closed: self.closed,
             lifetime: self.lifetime(),
+            retention: self.retention(),
             fork: self.fork().cloned(),
             cold: self.cold.as_ref().and_then(|cold| cold.end()),
         }
@@ -198,6 +295,9 @@ impl Stream {
         self.presence = presence;
         if let Some(rare) = &mut self.rare {
             (rare.producers, rare.stream_seq, rare.closed_by) = (Vec::new(), None, None);
+        }
+        if let Some(kept) = self.kept_mut() {
+            kept.marks.clear();
         }
     }
 }

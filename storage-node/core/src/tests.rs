@@ -11,4 +11,5 @@ mod packing;
 mod query;
 mod random;
 mod session;
+mod trim;
 mod world;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use ursula_common::packs::PackRef;
-use ursula_common::verb::{Append, Create, Lifetime, Op, Producer};
+use ursula_common::verb::{Append, Create, Lifetime, Op, Producer, Retention};
 use ursula_common::{ContentType, GroupId, Millis, StreamKey};
 use ursula_stream_core::{Command, State};
 
@@ -54,6 +54,7 @@ fn create(n: usize, lifetime: Lifetime) -> Op {
         body: Bytes::new(),
         fork: None,
         numbered: true,
+        retention: Retention::default(),
     })
 }
 

@@ -1,10 +1,10 @@
-//! Where in the stored bytes a fork begins.
+//! Where in the stored bytes a fork begins, or a stream that is trimmed.
 //!
-//! A sub-offset counts bytes or messages within one record, which only the stored bytes tell. They never
-//! change, so the leader may look before it proposes, and every replica applies the same place.
+//! A sub-offset counts bytes or messages within one record, and a stream begins with a whole one, which only the stored
+//! bytes tell. They never change, so the leader may look before it proposes, and every replica applies the same place.
 
 use bytes::Bytes;
-use ursula_common::verb::{AcquireFork, ForkCut, StreamInfo};
+use ursula_common::verb::{AcquireFork, ForkCut, StreamInfo, Trim};
 use ursula_common::{Error, Offset, StreamId, StreamKey, json};
 
 use super::Group;
@@ -19,13 +19,29 @@ impl Group {
     pub(crate) async fn find_cut(&self, acquire: &mut AcquireFork, directory: &Directory) -> Result<(), Error> {
         let info = self.state.borrow().info(&acquire.fork_ref.source, None, self.clock.now());
         let Ok(info) = info else { return Ok(()) };
-        let Some(anchor) = acquire.anchor(info.tail) else { return Ok(()) };
+        let Some(anchor) = acquire.anchor(info.tail).filter(|anchor| *anchor >= info.earliest) else { return Ok(()) };
         let record = match anchor < info.tail {
             true => self.record(&info, anchor, None, directory).await?,
             false => None,
         };
         let at = place(&info, anchor, acquire.sub_offset, record)?;
         acquire.cut = Some(ForkCut { stream: info.id, at });
+        Ok(())
+    }
+
+    /// Fills in `trim.cut` where it is needed.
+    ///
+    /// # Errors
+    /// If another group that has to be asked cannot answer. Everything else that may be wrong is left to apply.
+    pub(crate) async fn find_beginning(&self, trim: &mut Trim, directory: &Directory) -> Result<(), Error> {
+        trim.cut = None;
+        let info = self.state.borrow().info(&trim.key, None, self.clock.now());
+        let Ok(info) = info else { return Ok(()) };
+        if trim.to > info.earliest && trim.to < info.tail {
+            // None of its bytes are wanted.
+            let found = self.record(&info, trim.to, Some(Offset::ZERO), directory).await?;
+            trim.cut = found.map(|(start, _)| ForkCut { stream: info.id, at: start });
+        }
         Ok(())
     }
 

@@ -126,6 +126,10 @@ impl Packer {
                 };
                 part.end = Offset(part.end.0 + more.iter().map(|record| record.len() as u64).sum::<u64>());
                 if more.is_empty() {
+                    if self.group.state.borrow().has(&planned.key, planned.id) {
+                        // It was trimmed: what the next plan wants of it is there.
+                        return None;
+                    }
                     // It has ended, and nobody wants its bytes any more.
                     part = Part { end: planned.start, records: Vec::new() };
                     break;

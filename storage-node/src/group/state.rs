@@ -175,6 +175,11 @@ impl GroupState {
         self.streams.plan_pack(bytes_max, limits::PACK_STREAMS_MAX)
     }
 
+    /// Whether an incarnation of a stream is there.
+    pub(crate) fn has(&self, key: &StreamKey, id: StreamId) -> bool {
+        self.streams.floor(key, id).is_some()
+    }
+
     /// The packs that count.
     pub(crate) fn catalogue(&self) -> Option<Arc<Catalogue>> {
         self.streams.catalogue().cloned()
@@ -200,6 +205,7 @@ impl GroupState {
     pub(crate) fn wait(&mut self, key: &StreamKey, now: Millis, waiter: Waiter) -> Option<(Waiter, StreamInfo)> {
         let info = match self.streams.info(key, now) {
             Ok(info) if info.id != waiter.stream => Err(Error::StreamNotFound),
+            Ok(info) if waiter.from < info.earliest => Err(Error::OffsetGone { earliest: info.earliest }),
             Ok(info) if waiter.from > info.tail => Err(Error::OffsetInvalid),
             Ok(info) if info.fork.as_ref().is_some_and(|fork| waiter.from < fork.at) => Err(Error::OffsetInvalid),
             info => info,
@@ -255,6 +261,9 @@ impl GroupState {
         let info = self.streams.info(&key, now).ok().filter(|info| info.id == stream);
         for waiter in waiters {
             match &info {
+                Some(info) if waiter.from < info.earliest => {
+                    waiter.answer(Err(Error::OffsetGone { earliest: info.earliest }));
+                }
                 // They waited at the tail, and what came after it is in memory.
                 Some(info) => drop(self.answer(waiter, info.clone())),
                 None => waiter.answer(Err(Error::StreamNotFound)),
@@ -292,6 +301,7 @@ impl StateMachine for GroupState {
                         self.appended(stream, at, &bytes, entry);
                         woken.insert(stream);
                     }
+                    Effect::Trimmed { stream, to } => self.hot.borrow_mut().trim(self.group, stream, to),
                     Effect::Closed { stream } => drop(woken.insert(stream)),
                     Effect::Detached { stream } => ended.push((stream, Error::StreamGone)),
                     Effect::Removed { stream } => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::{LocalSet, spawn_local};
 use ursula_common::clock::ManualClock;
-use ursula_common::verb::{Append, Create, Lifetime};
+use ursula_common::verb::{Append, Create, Lifetime, Retention};
 use ursula_common::{ContentType, Millis, NodeId};
 
 use super::*;
@@ -63,7 +63,16 @@ fn key() -> StreamKey {
 
 fn create(lifetime: Lifetime) -> Op {
     let (content_type, body) = (Some(ContentType::default()), Bytes::new());
-    Op::Create(Create { key: key(), content_type, lifetime, closed: false, body, fork: None, numbered: true })
+    Op::Create(Create {
+        key: key(),
+        content_type,
+        lifetime,
+        closed: false,
+        body,
+        fork: None,
+        numbered: true,
+        retention: Retention::default(),
+    })
 }
 
 fn append(body: Bytes) -> Op {

@@ -103,6 +103,7 @@ fn from_group(op: Bytes) -> Result<Op, Error> {
         Op::Create(_)
         | Op::Append(_)
         | Op::Delete(_)
+        | Op::Trim(_)
         | Op::Touch(_)
         | Op::CreateBucket(_)
         | Op::DeleteBucket(_)

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use ursula_common::clock::SystemClock;
-use ursula_common::verb::{Append, Create, Lifetime, Op};
+use ursula_common::verb::{Append, Create, Lifetime, Op, Retention};
 use ursula_common::{ContentType, GroupId, Millis, Offset, StreamId, StreamKey};
 use ursula_stream_core::{Command, Effect, State};
 
@@ -55,6 +55,7 @@ fn state(node: &Node, streams: &[Vec<Bytes>]) -> State {
             body: Bytes::new(),
             fork: None,
             numbered: true,
+            retention: Retention::default(),
         };
         state.apply(Command { at: Millis(1), origin: None, op: Op::Create(create) }, &mut effects);
         for body in records {

@@ -11,4 +11,5 @@ mod pages;
 mod refusals;
 mod sessions;
 mod tails;
+mod trim;
 mod world;

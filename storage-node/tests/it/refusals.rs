@@ -1,7 +1,9 @@
 //! What a gateway may not send over a lane: the lane ends with an error, and nothing changes.
 
 use bytes::Bytes;
-use ursula_common::verb::{AcquireFork, Append, BucketStep, Create, ForkCut, ForkRef, Lifetime, Op, Reply, SagaStep};
+use ursula_common::verb::{
+    AcquireFork, Append, BucketStep, Create, ForkCut, ForkRef, Lifetime, Op, Reply, Retention, SagaStep,
+};
 use ursula_common::wire::encode_op;
 use ursula_common::{BucketName, Error, GroupId, Offset, SagaId, StreamId};
 
@@ -73,6 +75,7 @@ async fn bytes_that_are_no_op_end_the_lane() {
         body: Bytes::new(),
         fork: None,
         numbered: true,
+        retention: Retention::default(),
     });
     let Op::Append(known) = append(&stream, BINARY, "x") else { unreachable!() };
     let far = Op::Append(Append { expected_offset: Some(Offset(u64::MAX)), ..known });

@@ -12,7 +12,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use ursula_common::clock::SystemClock;
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::{Append, Appended, Create, Created, ForkFrom, Lifetime, Op, ReadFrom, Reply, StreamInfo};
+use ursula_common::verb::{
+    Append, Appended, Create, Created, ForkFrom, Lifetime, Op, ReadFrom, Reply, Retention, StreamInfo,
+};
 use ursula_common::wire::{self, reply};
 use ursula_common::{Clock, ContentType, Error, GroupId, Offset, StreamId, StreamKey};
 use ursula_proto::{NodeClient, TargetRef, from_status, node_client, v1};
@@ -96,6 +98,7 @@ impl World {
             Op::Create(create) => self.group_of(&create.key),
             Op::Append(append) => self.group_of(&append.key),
             Op::Delete(key) => self.group_of(key),
+            Op::Trim(trim) => self.group_of(&trim.key),
             _ => GroupId::META,
         }
     }
@@ -336,6 +339,7 @@ pub(crate) fn create(key: &StreamKey, content_type: &str) -> Op {
         body: Bytes::new(),
         fork: None,
         numbered: true,
+        retention: Retention::default(),
     })
 }
 
@@ -350,6 +354,7 @@ pub(crate) fn fork(key: &StreamKey, source: &StreamKey, offset: Option<u64>, sub
         body: Bytes::new(),
         fork,
         numbered: true,
+        retention: Retention::default(),
     })
 }
 

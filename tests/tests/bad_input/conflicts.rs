@@ -4,7 +4,8 @@
 use crate::row::{Request, Row, ask, row};
 use crate::world::{
     AS_JSON, BUCKET, CLOSED, CLOSED_BY, CLOSED_JSON, CROWDED, ELSEWHERE, EXPIRED, EXPIRES, GONE, GONE_FORK, JSON,
-    MISSING, MISSING_BUCKET, OTHER_SPARE, PLAIN, PRODUCER, SEQ, SPARE, SPARE_BUCKET, TEXT, TEXT_BYTES, TTL, offset,
+    MISSING, MISSING_BUCKET, OTHER_SPARE, PLAIN, PRODUCER, SEQ, SPARE, SPARE_BUCKET, TEXT, TEXT_BYTES, TEXT_FIRST, TTL,
+    offset,
 };
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -13,6 +14,7 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.extend(appends());
     rows.extend(producers());
     rows.extend(conditions());
+    rows.extend(trims());
     rows.extend([
         row("a bucket with streams is deleted", ask("DELETE", BUCKET), 409, "bucket_not_empty"),
         row("the default bucket is deleted", ask("DELETE", "/default"), 403, "bucket_protected"),
@@ -34,6 +36,7 @@ fn creates() -> Vec<Row> {
         exists("without a lifetime, and one with is there", ask("PUT", TTL).with(PLAIN)),
         exists("another lifetime", ask("PUT", TTL).with(PLAIN).with("Stream-TTL: 3601")),
         exists("a lifetime of the other kind", ask("PUT", EXPIRES).with(PLAIN).with("Stream-TTL: 60")),
+        exists("a retention, and none is there", ask("PUT", TEXT).with(PLAIN).with("Stream-Retention-Max-Bytes: 60")),
         exists("another end", ask("PUT", EXPIRES).with(PLAIN).with("Stream-Expires-At: 2100-01-31T12:00:01Z")),
         exists("a fork, and none is there", ask("PUT", TEXT).with(format!("Stream-Forked-From: {GONE_FORK}"))),
         exists("no fork, and one is there", ask("PUT", GONE_FORK).with(PLAIN)),
@@ -46,6 +49,28 @@ fn creates() -> Vec<Row> {
         ),
         exists("the name of a stream that is gone", ask("PUT", GONE).with(PLAIN)),
     ]
+}
+
+/// A trim that is wrong deletes nothing.
+fn trims() -> Vec<Row> {
+    let trim = |path: &str, before: &str| ask("DELETE", format!("{path}?before={before}"));
+    let first = offset(TEXT_FIRST);
+    let twice = format!("{first}&before={first}");
+    let queries = ["", "-1", "now", "6", "0_6", "%ff", &twice];
+    let mut rows: Vec<_> = queries
+        .iter()
+        .map(|before| row(format!("a trim before={before}"), trim(TEXT, before), 400, "invalid_query"))
+        .collect();
+    rows.extend([
+        row("a trim without an offset", ask("DELETE", format!("{TEXT}?before")), 400, "invalid_query"),
+        row("a trim beyond the tail", trim(TEXT, &offset(TEXT_BYTES + 1)), 400, "offset_invalid"),
+        row("a trim at an offset of another stream", trim(TEXT, ELSEWHERE), 410, "offset_gone")
+            .telling("stream-earliest-offset", offset(0)),
+        row("a trim of what is not there", trim(MISSING, &first), 404, "stream_not_found"),
+        row("a trim of what is gone", trim(GONE, &first), 410, "stream_gone"),
+        row("a trim with a condition", trim(TEXT, &first).with("If-Match: *"), 400, "invalid_header"),
+    ]);
+    rows
 }
 
 fn appends() -> Vec<Row> {

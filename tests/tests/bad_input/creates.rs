@@ -117,7 +117,15 @@ fn fork_offset(bytes: u64) -> String {
     format!("Stream-Fork-Offset: {}", offset(bytes))
 }
 
-const LIFETIMES: [(&str, &str); 31] = [
+const LIFETIMES: [(&str, &str); 39] = [
+    ("an empty Stream-Retention-Max-Age", "Stream-Retention-Max-Age:"),
+    ("a Stream-Retention-Max-Age of nothing", "Stream-Retention-Max-Age: 0"),
+    ("a Stream-Retention-Max-Age with a unit", "Stream-Retention-Max-Age: 1h"),
+    ("a Stream-Retention-Max-Age of more than 100 years", "Stream-Retention-Max-Age: 3162240001"),
+    ("a Stream-Retention-Max-Bytes of nothing", "Stream-Retention-Max-Bytes: 0"),
+    ("a negative Stream-Retention-Max-Bytes", "Stream-Retention-Max-Bytes: -1"),
+    ("a Stream-Retention-Max-Bytes with a leading zero", "Stream-Retention-Max-Bytes: 060"),
+    ("a Stream-Retention-Max-Bytes of 2^53", "Stream-Retention-Max-Bytes: 9007199254740992"),
     ("an empty Stream-TTL", "Stream-TTL:"),
     ("a negative Stream-TTL", "Stream-TTL: -1"),
     ("a Stream-TTL with a sign", "Stream-TTL: +60"),
@@ -151,7 +159,9 @@ const LIFETIMES: [(&str, &str); 31] = [
     ("a Stream-Expires-At with something after", "Stream-Expires-At: 2100-01-31T12:00:00Z, or later"),
 ];
 
-const SINGLE: [&str; 7] = [
+const SINGLE: [&str; 9] = [
+    "Stream-Retention-Max-Age: 60",
+    "Stream-Retention-Max-Bytes: 60",
     "Content-Type: text/plain",
     "Stream-Closed: true",
     "Stream-TTL: 60",
@@ -161,7 +171,9 @@ const SINGLE: [&str; 7] = [
     "Stream-Fork-Sub-Offset: 0",
 ];
 
-const NOT_ASCII: [&str; 7] = [
+const NOT_ASCII: [&str; 9] = [
+    "Stream-Retention-Max-Age",
+    "Stream-Retention-Max-Bytes",
     "Content-Type",
     "Stream-Closed",
     "Stream-TTL",

@@ -33,6 +33,7 @@ fn a_bare_create() {
         body: Bytes::new(),
         fork: None,
         numbered: true,
+        retention: Retention::default(),
     };
     assert_eq!(run(&[], ""), Ok(expected));
 }
@@ -78,6 +79,25 @@ fn ttl_grammar() {
     for text in ["", "abc", "-1", "+60", "60.5", "1e3", "00060", "00", &over, "99999999999999999999"] {
         assert!(lifetime(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn retention_grammar() {
+    let retention = |name, text| parse(&[(name, text)]).map(|parts| parts.retention);
+    let most = TTL_SECONDS_MAX.to_string();
+    let (age, bytes) = ("stream-retention-max-age", "stream-retention-max-bytes");
+    for (text, limit) in [("1", 1), ("86400", 86_400), (&most, TTL_SECONDS_MAX)] {
+        assert_eq!(retention(age, text), Ok(Retention { max_age: Some(limit), max_bytes: None }), "{text}");
+        assert_eq!(retention(bytes, text), Ok(Retention { max_age: None, max_bytes: Some(limit) }), "{text}");
+    }
+    let (long, large) = ((TTL_SECONDS_MAX + 1).to_string(), (RETENTION_BYTES_MAX + 1).to_string());
+    for text in ["", "0", "abc", "-1", "+60", "60.5", "1e3", "00060", "99999999999999999999"] {
+        assert!(retention(age, text).is_err() && retention(bytes, text).is_err(), "{text}");
+    }
+    assert!(retention(age, &long).is_err() && retention(bytes, &large).is_err());
+    assert!(parse(&[(age, "1"), (age, "1")]).is_err());
+    let both = parse(&[(age, "5"), (bytes, "6")]).map(|parts| parts.retention);
+    assert_eq!(both, Ok(Retention { max_age: Some(5), max_bytes: Some(6) }));
 }
 
 #[test]

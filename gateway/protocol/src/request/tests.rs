@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
+use ursula_common::Offset;
 use ursula_common::verb::ReadFrom;
 
 use super::*;
@@ -152,5 +153,24 @@ proptest! {
                 || rejection == Rejection::Name(ursula_common::name::InvalidName::ReservedStream)),
         }
         _ = crate::respond::location(None, &uri, &headers);
+    }
+}
+
+#[test]
+fn a_delete_with_an_offset_trims() {
+    let parse = |query: &str| {
+        let uri = format!("/logs/a{query}").parse().expect("a path");
+        super::parse(&Method::DELETE, &uri, &HeaderMap::new())
+    };
+    let at = Offset(Offset::first_of(3).0 + 12);
+    let trim = Request::Trim(Trim { key: key(), to: at, cut: None });
+    assert_eq!(parse("?before=0000000000000003_0000000000000012"), Ok(trim.clone()));
+    assert_eq!(parse("?x=1&before=0000000000000003%5F0000000000000012"), Ok(trim));
+    assert_eq!(parse("?x=1"), Ok(Request::Delete(key())));
+    let offset = "0000000000000003_0000000000000012";
+    let twice = format!("?before={offset}&before={offset}");
+    // Never a delete: whoever says `before` does not mean the whole stream.
+    for wrong in ["?before", "?before=", "?before=-1", "?before=now", "?before=12", &twice] {
+        assert!(matches!(parse(wrong), Err(Rejection::InvalidQuery { name: "before", .. })), "{wrong}");
     }
 }

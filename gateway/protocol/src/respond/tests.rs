@@ -1,6 +1,7 @@
 //! Replies as they go over the wire.
 
 use ursula_common::Millis;
+use ursula_common::verb::Retention;
 
 use super::*;
 
@@ -32,6 +33,7 @@ fn head_of_page() -> PageHead {
         next: Offset(42),
         up_to_date: false,
         closed: false,
+        earliest: Offset(0),
         cursor: None,
     }
 }
@@ -81,6 +83,7 @@ fn heads() {
         id: StreamId(1),
         content_type: ContentType::parse("text/plain"),
         earliest: Offset(0),
+        retention: Retention::default(),
         tail: Offset(42),
         closed,
         lifetime,
@@ -99,6 +102,25 @@ fn heads() {
     let text = "2030-01-31T13:00:00+01:00";
     let expires = Lifetime::ExpiresAt { text: text.into(), at: Millis(1) };
     assert_eq!(lines(&head(&info(expires, false))), expected(&["stream-expires-at: 2030-01-31T13:00:00+01:00"]));
+    let retention = Retention { max_age: Some(60), max_bytes: Some(100) };
+    let kept = StreamInfo { retention, earliest: Offset(7), ..info(Lifetime::Forever, false) };
+    let lines_of_kept = [
+        "stream-earliest-offset: 0000000000000000_0000000000000007",
+        "stream-retention-max-age: 60",
+        "stream-retention-max-bytes: 100",
+    ];
+    assert_eq!(lines(&head(&kept)), expected(&lines_of_kept));
+}
+
+#[test]
+fn what_was_trimmed_says_where_it_begins() {
+    let line = "stream-earliest-offset: 0000000000000001_0000000000000007";
+    let at = Offset(Offset::first_of(1).0 + 7);
+    assert_eq!(lines(&trimmed(at)), (204, vec![line.into()]));
+    let response = page(&PageHead { earliest: at, ..head_of_page() }, &IfNoneMatch::default(), &[]);
+    assert!(lines(&response).1.contains(&line.to_owned()));
+    let response = page(&PageHead { earliest: at.first(), ..head_of_page() }, &IfNoneMatch::default(), &[]);
+    assert!(!response.headers().contains_key("stream-earliest-offset"), "it has all that it ever had");
 }
 
 #[test]

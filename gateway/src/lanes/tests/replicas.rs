@@ -1,6 +1,6 @@
 //! Several nodes, one of which leads at a time, dies, freezes or says nonsense: every op is done once, and soon.
 
-use ursula_common::verb::{Create, ForkFrom, Lifetime};
+use ursula_common::verb::{Create, ForkFrom, Lifetime, Retention};
 
 use super::*;
 use crate::tests::{Mode, nodes, topology_of};
@@ -325,5 +325,6 @@ fn forked() -> Create {
         body: Bytes::new(),
         fork: Some(ForkFrom { source: key("source"), offset: None, sub_offset: 0 }),
         numbered: true,
+        retention: Retention::default(),
     }
 }

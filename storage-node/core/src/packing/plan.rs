@@ -38,11 +38,13 @@ pub struct PlannedStream {
     pub key: StreamKey,
     /// Its incarnation.
     pub id: StreamId,
-    /// The first byte that no pack has.
+    /// The first byte that no pack has and somebody needs.
     pub start: Offset,
+    /// Bytes before it that no pack has either: nobody needs them.
+    pub skipped: u64,
     /// Where to stop. If `whole`, exactly here, a record boundary; otherwise at the first one that is not before.
     pub end: Offset,
-    /// The newest pack with bytes of it; 0 for none.
+    /// The newest pack with the bytes before `start`; 0 for none, or if nobody needs them.
     pub prev: u64,
     /// Whether this is all, and its record is in the pack.
     pub whole: bool,
@@ -53,7 +55,7 @@ impl PackPlan {
     pub fn commit(&self, pack: PackRef, ends: &[Offset]) -> CommitPack {
         let packed = self.streams.iter().zip(ends).map(|(planned, end)| {
             let bytes = end.0.saturating_sub(planned.start.0);
-            PackedStream { turn: planned.turn, stream: planned.id, bytes }
+            PackedStream { turn: planned.turn, stream: planned.id, skipped: planned.skipped, bytes }
         });
         let mut streams: Vec<_> = packed.chain(self.removed.iter().copied()).collect();
         streams.sort_unstable_by_key(|packed| packed.turn);
@@ -90,17 +92,20 @@ impl State {
         for (&turn, waiting) in packs.waiting.iter().take(streams_max) {
             left = left.saturating_sub(RECORD_BYTES);
             match waiting {
-                Waiting::Removed(stream) => plan.removed.push(PackedStream { turn, stream: *stream, bytes: 0 }),
+                Waiting::Removed(stream) => {
+                    plan.removed.push(PackedStream { turn, stream: *stream, skipped: 0, bytes: 0 })
+                }
                 Waiting::Stream(key) => {
                     let Some(stream) = self.stream(key) else { continue };
                     let Some(cold) = &stream.cold else { continue };
-                    let (start, tail) = (cold.end, stream.tail);
+                    let (start, tail) = (stream.unpacked(), stream.tail);
+                    let skipped = start.0 - cold.end.0;
                     // A cut leaves more than one record: what is packed up to a boundary behind it never has everything,
                     // and the record, which is not there, is not missed.
                     let whole = tail.0 - start.0 <= left.saturating_add(append_bytes_max);
                     let end = if whole { tail } else { Offset(start.0 + left.max(1)) };
-                    let (key, id, prev) = (key.clone(), stream.id, cold.pack);
-                    plan.streams.push(PlannedStream { turn, key, id, start, end, prev, whole });
+                    let (key, id, prev) = (key.clone(), stream.id, if skipped > 0 { 0 } else { cold.pack });
+                    plan.streams.push(PlannedStream { turn, key, id, start, skipped, end, prev, whole });
                     left = left.saturating_sub(end.0 - start.0);
                 }
             }

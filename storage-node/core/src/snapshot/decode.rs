@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use ursula_common::cluster::Cluster;
 use ursula_common::packs::PackRef;
-use ursula_common::verb::{ForkLink, Lifetime, Producer};
+use ursula_common::verb::{ForkLink, Lifetime, Producer, Retention};
 use ursula_common::{BucketName, ContentType, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey};
-use ursula_common::{StreamName, wire};
+use ursula_common::{StreamName, limits, wire};
 
 use super::record::{self, Kind};
+use crate::kept::{Kept, MARKS_MAX, Mark};
 use crate::packing::{Cold, Packs, Waiting};
 use crate::saga::{BucketSaga, ForkSaga, Phase, Saga};
 use crate::session::Session;
@@ -108,7 +109,7 @@ impl Decoder {
         };
         check(stream.own_start() <= cold.end && cold.end <= stream.tail)?;
         check(cold.changed <= packs.changes && (cold.changed == 0) == (cold.turn == 0))?;
-        packs.bytes = packs.bytes.saturating_add(stream.tail.0 - cold.end.0);
+        packs.bytes = packs.bytes.saturating_add(stream.left());
         check(packs.bytes < 1 << 62)?;
         if cold.turn == 0 { Ok(()) } else { self.add_waiting(cold.turn, Waiting::Stream(key.clone())) }
     }
@@ -119,7 +120,7 @@ impl Decoder {
         let key = StreamKey { bucket, name };
         check(self.state.stream(&key).is_none() && record.id < self.state.next_stream)?;
         let stream = stream_in(record)?;
-        check(stream.deadline().is_none_or(|deadline| stream.indexed <= deadline))?;
+        check(stream.due_at().is_none_or(|due| stream.indexed <= due))?;
         check(stream.presence == Presence::Live || stream.has_forks())?;
         self.add_cold(&key, &stream)?;
         self.state.restore(&key, stream);
@@ -166,10 +167,32 @@ fn stream_in(record: record::Stream) -> Result<Stream, CodecError> {
         let (id, start) = fork_in(fork)?;
         stream.rare_mut().forks.insert(id, start);
     }
+    if let Some(kept) = record.kept {
+        add_kept(&mut stream, kept)?;
+    }
     if let Some(record::Cold { end, pack, turn, changed, recorded }) = record.cold {
         stream.cold = Some(Box::new(Cold { end: offset(end)?, pack, turn, changed, recorded }));
     }
     Ok(stream)
+}
+
+/// The forks are there.
+fn add_kept(stream: &mut Stream, record: record::Kept) -> Result<(), CodecError> {
+    let record::Kept { earliest, retention, run_at, run_time, ends, times } = record;
+    let wire::Retention { max_age, max_bytes } = retention.unwrap_or_default();
+    check(max_age.is_none_or(|seconds| (1..=limits::TTL_SECONDS_MAX).contains(&seconds)))?;
+    check(max_bytes.is_none_or(|bytes| (1..=limits::RETENTION_BYTES_MAX).contains(&bytes)))?;
+    let earliest = offset(earliest)?;
+    check(earliest.first() == stream.tail.first() && earliest <= stream.tail)?;
+    check(ends.len() == times.len() && ends.len() <= MARKS_MAX && run_at <= stream.tail.0)?;
+    check(ends.is_sorted_by(|a, b| a < b) && times.is_sorted())?;
+    check(ends.iter().all(|at| (earliest.0 + 1..=stream.tail.0).contains(at)))?;
+    let needed = stream.rare.iter().flat_map(|rare| rare.forks.values()).filter_map(ForkStart::needs);
+    let mut kept = Kept::new(earliest, Retention { max_age, max_bytes }, needed);
+    kept.run = Mark { at: Offset(run_at), time: Millis(run_time) };
+    kept.marks = ends.into_iter().zip(times).map(|(at, time)| Mark { at: Offset(at), time: Millis(time) }).collect();
+    stream.rare_mut().kept = Some(Box::new(kept));
+    Ok(())
 }
 
 fn lifetime_in(lifetime: Option<wire::Lifetime>) -> Result<Lifetime, CodecError> {
@@ -184,7 +207,10 @@ fn lifetime_in(lifetime: Option<wire::Lifetime>) -> Result<Lifetime, CodecError>
 }
 
 fn fork_in(fork: record::Fork) -> Result<(ForkId, ForkStart), CodecError> {
-    let start = ForkStart { anchor: offset(fork.anchor)?, at: offset(fork.at)? };
+    let (anchor, at) = (offset(fork.anchor)?, offset(fork.at)?);
+    let from = Offset(fork.from).max(at.first());
+    check(from <= anchor && anchor <= at)?;
+    let start = ForkStart { anchor, at, from };
     Ok(((fork.key.try_into()?, StreamId(fork.id)), start))
 }
 

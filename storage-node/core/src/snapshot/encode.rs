@@ -1,9 +1,10 @@
 //! From the state to records.
 
-use ursula_common::verb::{Lifetime, Producer};
+use ursula_common::verb::{Lifetime, Producer, Retention};
 use ursula_common::{BucketName, StreamId, StreamName, wire};
 
 use super::record::{self, Kind};
+use crate::kept::Kept;
 use crate::packing::{Packs, Waiting};
 use crate::saga::{Phase, Saga};
 use crate::session::Session;
@@ -139,9 +140,22 @@ fn stream(name: &StreamName, stream: &Stream) -> record::Stream {
             at: link.at.0,
             depth: link.depth,
         });
+        out.kept = rare.kept.as_deref().map(kept);
         out.forks = rare.forks.iter().map(|(id, start)| fork(id, Some(start))).collect();
     }
     out
+}
+
+fn kept(kept: &Kept) -> record::Kept {
+    let Retention { max_age, max_bytes } = kept.retention;
+    record::Kept {
+        earliest: kept.earliest.0,
+        retention: (kept.retention != Retention::default()).then_some(wire::Retention { max_age, max_bytes }),
+        run_at: kept.run.at.0,
+        run_time: kept.run.time.0,
+        ends: kept.marks.iter().map(|mark| mark.at.0).collect(),
+        times: kept.marks.iter().map(|mark| mark.time.0).collect(),
+    }
 }
 
 fn lifetime(lifetime: Lifetime) -> Option<wire::Lifetime> {
@@ -160,7 +174,8 @@ fn producer(producer: Producer) -> wire::Producer {
 
 fn fork((key, id): &ForkId, start: Option<&ForkStart>) -> record::Fork {
     let (anchor, at) = start.map_or((0, 0), |start| (start.anchor.0, start.at.0));
-    record::Fork { key: key.clone().into(), id: id.0, anchor, at }
+    let from = start.map(|start| start.from).filter(|from| *from > from.first());
+    record::Fork { key: key.clone().into(), id: id.0, anchor, at, from: from.map_or(0, |from| from.0) }
 }
 
 fn session(id: u64, session: &Session) -> record::Session {

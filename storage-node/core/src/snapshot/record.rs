@@ -99,6 +99,27 @@ pub(super) struct Stream {
     pub(super) forks: Vec<Fork>,
     #[prost(message, optional, tag = "15")]
     pub(super) cold: Option<Cold>,
+    #[prost(message, optional, tag = "16")]
+    pub(super) kept: Option<Kept>,
+}
+
+/// What is kept of a stream that was trimmed, or has a retention.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Kept {
+    #[prost(uint64, tag = "1")]
+    pub(super) earliest: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(super) retention: Option<wire::Retention>,
+    #[prost(uint64, tag = "3")]
+    pub(super) run_at: u64,
+    #[prost(uint64, tag = "4")]
+    pub(super) run_time: u64,
+    /// Of each mark.
+    #[prost(uint64, repeated, tag = "5")]
+    pub(super) ends: Vec<u64>,
+    /// As many.
+    #[prost(uint64, repeated, tag = "6")]
+    pub(super) times: Vec<u64>,
 }
 
 /// What packs have of a stream; there once packs have begun.
@@ -153,6 +174,9 @@ pub(super) struct Fork {
     pub(super) anchor: u64,
     #[prost(uint64, tag = "4")]
     pub(super) at: u64,
+    /// 0 for the first offset of the source.
+    #[prost(uint64, tag = "5")]
+    pub(super) from: u64,
 }
 
 /// A session.

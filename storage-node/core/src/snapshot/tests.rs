@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use ursula_common::cluster::{ClusterChange, ClusterOp, Form, NewNode};
 use ursula_common::packs::PackRef;
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer};
+use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer, Retention};
 use ursula_common::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SessionId, StreamKey};
 
 use super::*;
@@ -25,6 +25,7 @@ fn create(name: &str) -> Create {
         body: Bytes::from_static(b"first"),
         fork: None,
         numbered: false,
+        retention: Retention::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random ops of clients, the same for the same seed on every machine. Few names, so that they meet.
 
 use bytes::Bytes;
-use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer};
+use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer, Retention, Trim};
 use ursula_common::{ContentType, Millis, Offset, StreamKey};
 
 use super::world::{bucket, key};
@@ -61,6 +61,13 @@ impl Dice {
         }
     }
 
+    fn retention(&mut self) -> Retention {
+        Retention {
+            max_age: self.chance(20).then(|| 1 + self.below(3)),
+            max_bytes: self.chance(20).then(|| 1 + self.below(60)),
+        }
+    }
+
     fn offset(&mut self, percent: u64) -> Option<Offset> {
         self.chance(percent).then(|| Offset(self.below(12)))
     }
@@ -97,10 +104,12 @@ impl Dice {
                     body,
                     fork,
                     numbered: self.chance(70),
+                    retention: self.retention(),
                 })
             }
-            85..92 => Op::Delete(key),
-            92..96 => Op::Touch(key),
+            85..90 => Op::Delete(key),
+            90..94 => Op::Trim(Trim { key, to: Offset(self.below(20)), cut: None }),
+            94..96 => Op::Touch(key),
             96..98 => Op::CreateBucket(bucket(self.pick(&BUCKETS[..]))),
             _ => Op::DeleteBucket(bucket(self.pick(&BUCKETS[..]))),
         }

@@ -1,7 +1,7 @@
 //! Forks: where they begin, what they inherit, who keeps whom alive, and messages that come late.
 
 use ursula_common::limits::FORK_DEPTH_MAX;
-use ursula_common::verb::{AcquireFork, Append, Create, ForkCut, ForkPoint, ForkRef, Lifetime, Op, Reply};
+use ursula_common::verb::{AcquireFork, Append, Create, ForkCut, ForkPoint, ForkRef, Lifetime, Op, Reply, Retention};
 use ursula_common::{ContentType, Error, GroupId, Offset, StreamId};
 
 use super::world::*;
@@ -97,6 +97,8 @@ fn the_leader_of_the_source_must_have_looked_at_the_bytes() {
         at: Offset(6),
         content_type: text(),
         lifetime: Lifetime::Forever,
+        retention: Retention::default(),
+        earliest: Offset::ZERO,
         depth: 1,
     };
     let granted = Answer::Done(Ok(Reply::ForkAcquired(point)));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ursula_common::verb::{
-    AcquireFork, Append, Appended, Create, Created, ForkPoint, ForkRef, Lifetime, Producer, Reply,
+    AcquireFork, Append, Appended, Create, Created, ForkPoint, ForkRef, Lifetime, Producer, Reply, Retention, Trim,
 };
 use ursula_common::{BucketName, ContentType, Error, GroupId, Offset, StreamId, StreamKey};
 
@@ -18,8 +18,8 @@ pub(super) struct Model {
     /// Buckets by group.
     pub(super) buckets: BTreeSet<(GroupId, BucketName)>,
     pub(super) streams: BTreeMap<StreamKey, Stream>,
-    /// What each fork that was granted begins with, and where.
-    granted: BTreeMap<Fork, (Offset, Vec<u8>)>,
+    /// What each fork that was granted begins with: the first offset, the earliest that is kept, and bytes.
+    granted: BTreeMap<Fork, (Offset, Offset, Vec<u8>)>,
     /// Where the last stream of each name began that was no fork.
     firsts: BTreeMap<StreamKey, Offset>,
     /// Forks that have given their reference back, whether they ever had it or not.
@@ -30,8 +30,14 @@ pub(super) struct Model {
 
 pub(super) struct Stream {
     content_type: ContentType,
-    /// The offset of the first byte.
+    /// The offset of the first byte that ever was.
     pub(super) first: Offset,
+    /// Where it begins. When exactly a retention lets something go is not said here, only within which bounds.
+    pub(super) earliest: Offset,
+    retention: Retention,
+    /// Where each append ended, and when. What is inherited counts as the first.
+    appends: Vec<(Offset, u64)>,
+    /// All bytes that ever were.
     pub(super) bytes: Vec<u8>,
     pub(super) closed: bool,
     pub(super) lifetime: Lifetime,
@@ -40,10 +46,10 @@ pub(super) struct Stream {
     producers: BTreeMap<String, (u64, u64)>,
     stream_seq: Option<String>,
     closed_by: Option<Producer>,
-    /// What it is a fork of: source, anchor, sub-offset, its own id, its depth.
-    fork: Option<(StreamKey, u64, u64, StreamId, u32)>,
-    /// Where each of its forks begins: anchor and place.
-    forks: BTreeMap<Fork, (u64, u64)>,
+    /// What it is a fork of: source, anchor, sub-offset, its own id, its depth, where it begins.
+    fork: Option<(StreamKey, u64, u64, StreamId, u32, Offset)>,
+    /// Where each of its forks begins: anchor and place, and what it finds to be the beginning.
+    forks: BTreeMap<Fork, (u64, u64, Offset)>,
 }
 
 #[derive(PartialEq)]
@@ -55,6 +61,39 @@ enum Hidden {
 impl Stream {
     fn tail(&self) -> Offset {
         Offset(self.first.0 + self.bytes.len() as u64)
+    }
+
+    fn note_append(&mut self, now: u64) {
+        if self.appends.last().map_or(self.earliest, |(end, _)| *end) < self.tail() {
+            self.appends.push((self.tail(), now));
+        }
+    }
+
+    /// Between which places it begins: what has to be gone, a 32nd later than asked, and what may be.
+    fn bounds(&self, now: u64) -> (Offset, Offset) {
+        let mut at = self.appends.first().map_or(0, |_| self.earliest.0);
+        let ends = self.appends.iter().map(|(end, _)| end.0);
+        let longest = ends.map(|end| end.saturating_sub(std::mem::replace(&mut at, end))).max().unwrap_or(0);
+        let slack = |limit: u64| limit.div_ceil(32);
+        let is_over = |(end, time): &(Offset, u64), late: bool| {
+            let old = self.retention.max_age.map(|age| age * 1000);
+            let old = old.is_some_and(|age| time + age + if late { slack(age) } else { 0 } <= now);
+            let many = self.retention.max_bytes;
+            let behind = self.tail().0 - end.0;
+            old || many.is_some_and(|most| behind >= most + if late { slack(most) + longest } else { 0 })
+        };
+        let last = |late| {
+            let over = self.appends.iter().take_while(|append| is_over(append, late)).last();
+            over.map_or(self.earliest, |(end, _)| self.earliest.max(*end))
+        };
+        (last(true), last(false))
+    }
+
+    /// Where those of its own bytes begin that somebody needs.
+    pub(super) fn floor(&self) -> Offset {
+        let own = self.fork.as_ref().map_or(self.first, |fork| fork.5);
+        let needed = self.forks.values().filter(|(_, at, from)| from.0 < *at).map(|(.., from)| *from);
+        needed.chain([self.earliest]).min().map_or(own, |floor| floor.max(own))
     }
 
     /// The place that a client means.
@@ -80,7 +119,7 @@ impl Model {
 
     fn remove(&mut self, key: &StreamKey) {
         let stream = self.streams.remove(key).expect("it is there");
-        if let Some((source, .., fork_id, _)) = stream.fork {
+        if let Some((source, _, _, fork_id, ..)) = stream.fork {
             self.to_release.push(ForkRef { source, fork: key.clone(), fork_id });
         }
     }
@@ -97,7 +136,7 @@ impl Model {
         }
     }
 
-    /// What a reader finds: all bytes, whether it is closed, and where it begins.
+    /// What a reader finds: all bytes that are kept, whether it is closed, and where it begins.
     pub(super) fn read(&self, key: &StreamKey) -> Result<(&[u8], bool, Offset), Error> {
         if !self.buckets.contains(&(home(key), key.bucket.clone())) {
             return Err(Error::BucketNotFound);
@@ -105,7 +144,9 @@ impl Model {
         match self.streams.get(key) {
             None => Err(Error::StreamNotFound),
             Some(stream) if stream.hidden.is_some() => Err(Error::StreamGone),
-            Some(stream) if !self.due(stream) => Ok((&stream.bytes, stream.closed, stream.first)),
+            Some(stream) if !self.due(stream) => {
+                Ok((&stream.bytes[(stream.earliest.0 - stream.first.0) as usize..], stream.closed, stream.earliest))
+            }
             Some(stream) if stream.forks.is_empty() => Err(Error::StreamNotFound),
             Some(_) => Err(Error::StreamGone),
         }
@@ -115,6 +156,31 @@ impl Model {
         self.expire_key(key);
         self.read(key)?;
         Ok(self.streams.get_mut(key).expect("it was read"))
+    }
+
+    /// A reader has seen where a stream begins, which a retention may have moved.
+    pub(super) fn observe(&mut self, key: &StreamKey, earliest: Offset) {
+        let now = self.now;
+        let stream = self.streams.get_mut(key).expect("it is there");
+        let (least, most) = stream.bounds(now);
+        assert!(least <= earliest && earliest <= most, "{key} begins at {earliest}, not from {least} to {most}");
+        let is_end = earliest == stream.earliest || stream.appends.iter().any(|(end, _)| *end == earliest);
+        assert!(is_end, "{key} begins at {earliest}, between appends");
+        stream.earliest = earliest;
+    }
+
+    /// Its offset counts from the first that the stream ever had.
+    pub(super) fn trim(&mut self, trim: &Trim) -> Result<Reply, Error> {
+        let stream = self.live(&trim.key)?;
+        let to = stream.place(trim.to);
+        if to.first() != stream.first {
+            return Err(Error::OffsetGone { earliest: stream.earliest });
+        }
+        if to > stream.tail() {
+            return Err(Error::OffsetInvalid);
+        }
+        stream.earliest = stream.earliest.max(to);
+        Ok(Reply::Trimmed(stream.earliest))
     }
 
     pub(super) fn delete(&mut self, key: &StreamKey) -> Result<Reply, Error> {
@@ -154,7 +220,9 @@ impl Model {
             Lifetime::ExpiresAt { text, .. } => text.to_string(),
         };
         let same_lifetime = inherits || text(&create.lifetime) == text(&stream.lifetime);
-        let same = same_type && same_fork && same_lifetime && create.closed == stream.closed;
+        let keeps_as_source = create.fork.is_some() && create.retention == Retention::default();
+        let same_retention = keeps_as_source || create.retention == stream.retention;
+        let same = same_type && same_fork && same_lifetime && same_retention && create.closed == stream.closed;
         let closed = stream.closed;
         Some(if same && stream.hidden.is_none() {
             Ok(Reply::Created(Created { new: false, tail, closed, content_type: stream.content_type.clone() }))
@@ -165,6 +233,7 @@ impl Model {
 
     fn add(&mut self, create: &Create, mut stream: Stream) -> Result<Reply, Error> {
         stream.bytes.extend_from_slice(&create.body);
+        stream.note_append(self.now);
         let (tail, content_type) = (stream.tail(), stream.content_type.clone());
         self.streams.insert(create.key.clone(), stream);
         Ok(Reply::Created(Created { new: true, tail, closed: create.closed, content_type }))
@@ -174,6 +243,9 @@ impl Model {
         Stream {
             content_type: create.content_type.clone().unwrap_or_default(),
             first: Offset(0),
+            earliest: Offset(0),
+            retention: create.retention,
+            appends: Vec::new(),
             bytes: Vec::new(),
             closed: create.closed,
             lifetime: create.lifetime.clone(),
@@ -197,7 +269,7 @@ impl Model {
         }
         let before = self.firsts.insert(create.key.clone(), first);
         assert!(!create.numbered || before != Some(first), "{first} is where another stream of this name began");
-        let stream = Stream { first, ..self.blank(create) };
+        let stream = Stream { first, earliest: first, ..self.blank(create) };
         Some(self.add(create, stream))
     }
 
@@ -218,9 +290,12 @@ impl Model {
                 if create.lifetime == Lifetime::Forever {
                     stream.lifetime = point.lifetime;
                 }
-                (stream.first, stream.bytes) = self.granted[&(create.key.clone(), id)].clone();
+                if create.retention == Retention::default() {
+                    stream.retention = point.retention;
+                }
+                (stream.first, stream.earliest, stream.bytes) = self.granted[&(create.key.clone(), id)].clone();
                 assert_eq!(stream.tail(), point.at);
-                stream.fork = Some((from.source, point.anchor.0, from.sub_offset, id, point.depth));
+                stream.fork = Some((from.source, point.anchor.0, from.sub_offset, id, point.depth, point.at));
                 self.add(create, stream)
             }
         });
@@ -251,20 +326,25 @@ impl Model {
             if anchor < stream.first || anchor > tail {
                 return Err(Error::ForkOffsetInvalid { tail });
             }
+            if anchor < stream.earliest {
+                return Err(Error::OffsetGone { earliest: stream.earliest });
+            }
             if at > tail.0 {
                 return Err(Error::ForkSubOffsetInvalid);
             }
             let inherited = stream.bytes[..(at - stream.first.0) as usize].to_vec();
-            self.granted.insert(fork.clone(), (stream.first, inherited));
-            stream.forks.insert(fork.clone(), (anchor.0, at));
+            self.granted.insert(fork.clone(), (stream.first, stream.earliest, inherited));
+            stream.forks.insert(fork.clone(), (anchor.0, at, stream.earliest));
         }
-        let (anchor, at) = stream.forks[&fork];
+        let (anchor, at, earliest) = stream.forks[&fork];
         Ok(Reply::ForkAcquired(ForkPoint {
             source_id: StreamId(0),
             anchor: Offset(anchor),
             at: Offset(at),
             content_type: stream.content_type.clone(),
             lifetime: stream.lifetime.clone(),
+            retention: stream.retention,
+            earliest,
             depth: stream.fork.as_ref().map_or(1, |fork| fork.4 + 1),
         }))
     }
@@ -342,6 +422,7 @@ impl Model {
             stream.stream_seq = Some(seq.to_owned());
         }
         stream.bytes.extend_from_slice(&append.body);
+        stream.note_append(now);
         stream.touched = now;
         stream.closed = append.close;
         stream.closed_by = append.producer.clone().filter(|_| append.close);

@@ -7,7 +7,7 @@ mod packs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ursula_common::error::{Outcome, Retry};
-use ursula_common::verb::{Append, Create, ForkPoint, Op, Reply, SagaStep};
+use ursula_common::verb::{Append, Create, ForkPoint, Op, Reply, SagaStep, Trim};
 use ursula_common::{Error, GroupId, Offset, SagaId, SessionId, StreamId, StreamKey};
 
 use super::dice::{BUCKETS, Dice};
@@ -107,6 +107,8 @@ impl Walk {
         if self.dice.chance(2) {
             self.acked += self.dice.below(self.seq - self.acked);
         }
+        self.observe_key(&op);
+        let op = self.world.look_for_cut(op);
         let expected = self.expect(&op);
         let answer = self.apply(group, op.clone(), Some(Origin { session: SESSION, seq, acked: self.acked }));
         match (&answer, expected) {
@@ -126,6 +128,10 @@ impl Walk {
         let (key, offset) = match op {
             Op::Append(append) => (&append.key, &mut append.expected_offset),
             Op::Create(Create { fork: Some(fork), .. }) => (&fork.source, &mut fork.offset),
+            Op::Trim(Trim { key, to, .. }) => {
+                to.0 += self.model.streams.get(key).map_or(0, |stream| stream.first.0);
+                return;
+            }
             _ => return,
         };
         if let (Some(stream), Some(offset)) = (self.model.streams.get(key), offset) {
@@ -147,6 +153,7 @@ impl Walk {
             }
             Op::Delete(key) => Some(self.model.delete(key)),
             Op::Touch(key) => Some(self.model.touch(key)),
+            Op::Trim(trim) => Some(self.model.trim(trim)),
             Op::CreateBucket(name) => match self.meta.get(name.as_str()) {
                 None => None,
                 Some(true) => Some(Err(Error::BucketBusy)),
@@ -256,7 +263,10 @@ impl Walk {
 
     fn expect_request(&mut self, to: GroupId, op: &Op) -> Result<Reply, Error> {
         match op {
-            Op::AcquireFork(ask) => return self.model.acquire(ask),
+            Op::AcquireFork(ask) => {
+                self.observe(&ask.fork_ref.source);
+                return self.model.acquire(ask);
+            }
             Op::ReleaseFork(fork_ref) => self.model.release(fork_ref),
             Op::InstallBucket(step) | Op::DropBucket(step) => {
                 let last = self.steps.entry((to, step.bucket.to_string())).or_default();
@@ -351,14 +361,26 @@ impl Walk {
         self.compare_all();
     }
 
-    fn compare_key(&self, op: &Op) {
-        match op {
-            Op::Append(Append { key, .. }) | Op::Create(Create { key, .. }) | Op::Delete(key) => self.compare(key),
-            _ => {}
+    fn compare_key(&mut self, op: &Op) {
+        if let Some(key) = client_key(op) {
+            self.compare(key);
         }
     }
 
-    fn compare_all(&self) {
+    fn observe_key(&mut self, op: &Op) {
+        if let Some(key) = client_key(op) {
+            self.observe(key);
+        }
+    }
+
+    /// Lets the model know where a stream begins, if readers can see it.
+    fn observe(&mut self, key: &StreamKey) {
+        if let Ok(info) = self.world.state(home(key)).info(key, self.world.now) {
+            self.model.observe(key, info.earliest);
+        }
+    }
+
+    fn compare_all(&mut self) {
         for bucket in BUCKETS {
             for name in ["a1", "a2", "a3", "b1", "b2", "b3"] {
                 self.compare(&key(&format!("{bucket}:{name}")));
@@ -374,7 +396,8 @@ impl Walk {
         }
     }
 
-    fn compare(&self, key: &StreamKey) {
+    fn compare(&mut self, key: &StreamKey) {
+        self.observe(key);
         let name = format!("{}:{}", key.bucket, key.name);
         let seen = self.world.read(&name);
         let closed = self.world.info(&name).is_ok_and(|info| info.closed);
@@ -384,6 +407,17 @@ impl Walk {
         assert_eq!(first.ok(), expected.as_ref().ok().map(|(.., first)| *first), "{name}");
         let expected = expected.map(|(bytes, ..)| String::from_utf8_lossy(bytes).into_owned());
         assert_eq!((seen, closed), (expected, expected_closed), "{name}");
+        if let (Ok(info), Some(stream)) = (self.world.info(&name), self.model.streams.get(key))
+            && let Some((at, own)) = self.world.rings.get(&(home(key), info.id)).filter(|(_, own)| !own.is_empty())
+        {
+            // What is too old goes when somebody comes by.
+            let is_exact = info.retention.max_age.is_none();
+            assert!(
+                *at == stream.floor() || !is_exact && *at < stream.floor(),
+                "{name}: {} bytes from {at}",
+                own.len()
+            );
+        }
     }
 
     /// Everything arrives in the end, whatever was lost before, and nothing is left over.
@@ -422,6 +456,15 @@ impl Walk {
 
     fn outbox(&self, from: GroupId) -> Vec<Flight> {
         self.world.state(from).outbox().map(|message| Flight::Request { from, message }).collect()
+    }
+}
+
+/// The stream that a client's op is about.
+fn client_key(op: &Op) -> Option<&StreamKey> {
+    match op {
+        Op::Append(Append { key, .. }) | Op::Create(Create { key, .. }) | Op::Trim(Trim { key, .. }) => Some(key),
+        Op::Delete(key) => Some(key),
+        _ => None,
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ursula_common::verb::{
-    Append, Appended, Create, Created, ForkCut, ForkFrom, Lifetime, Op, Producer, Reply, SagaStep, StreamInfo,
+    Append, Appended, Create, Created, ForkCut, ForkFrom, Lifetime, Op, Producer, Reply, Retention, SagaStep,
+    StreamInfo, Trim,
 };
 use ursula_common::{BucketName, ContentType, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey};
 
@@ -66,6 +67,12 @@ impl World {
                     assert_eq!(at.0, ring.0.0 + ring.1.len() as u64, "appends leave no gap");
                     ring.1.extend_from_slice(&bytes);
                 }
+                Effect::Trimmed { stream, to } => {
+                    let (at, ring) = self.rings.get_mut(&(group, stream)).expect("there is something to let go");
+                    assert!(*at < to && to.0 <= at.0 + ring.len() as u64, "what is let go is there");
+                    drop(ring.drain(..(to.0 - at.0) as usize));
+                    *at = to;
+                }
                 Effect::Removed { stream } => drop(self.rings.remove(&(group, stream))),
                 Effect::Send(message) => self.flights.push(Flight::Request { from: group, message }),
                 Effect::Finished { saga, outcome } => drop(self.finished.insert((group, saga), outcome)),
@@ -92,8 +99,12 @@ impl World {
         }
     }
 
-    /// What the leader of the source does: here every place is a boundary, so it only adds.
+    /// What the leader does: here every place is a boundary, so it only adds.
     pub(super) fn look_for_cut(&self, mut op: Op) -> Op {
+        if let Op::Trim(Trim { key, to, cut }) = &mut op {
+            let info = self.state(home(key)).info(key, self.now);
+            *cut = info.ok().map(|info| ForkCut { stream: info.id, at: to.within(info.tail) });
+        }
         if let Op::AcquireFork(acquire) = &mut op
             && let Some(offset) = acquire.offset
             && let Ok(info) = self.state(home(&acquire.fork_ref.source)).info(&acquire.fork_ref.source, self.now)
@@ -115,7 +126,7 @@ impl World {
 
     /// Does an op with everything that follows from it.
     pub(super) fn run(&mut self, verb: impl Verb) -> Result<Reply, Error> {
-        let op = verb.op();
+        let op = self.look_for_cut(verb.op());
         let group = group_of(&op);
         match self.apply(group, op, None) {
             Answer::Done(outcome) => outcome,
@@ -135,24 +146,26 @@ impl World {
     pub(super) fn read(&self, name: &str) -> Result<String, Error> {
         let key = key(name);
         let info = self.info(name)?;
-        let bytes = self.bytes(&key, &info, info.tail);
+        let bytes = self.bytes(&key, &info, info.earliest, info.tail);
         Ok(String::from_utf8(bytes).expect("tests write text"))
     }
 
-    fn bytes(&self, key: &StreamKey, info: &StreamInfo, until: Offset) -> Vec<u8> {
-        let start = info.fork.as_ref().map_or(info.earliest, |link| link.at.min(until));
+    fn bytes(&self, key: &StreamKey, info: &StreamInfo, from: Offset, until: Offset) -> Vec<u8> {
+        assert!(info.earliest <= from, "{key} begins where it is read");
+        let start = info.fork.as_ref().map_or(info.tail.first(), |link| link.at.min(until));
         let mut bytes = match &info.fork {
-            None => Vec::new(),
-            Some(link) => {
+            Some(link) if from < start => {
                 let source = self.state(home(&link.source)).inherited(&link.source, link.source_id);
-                self.bytes(&link.source, &source.expect("the source is kept"), start)
+                self.bytes(&link.source, &source.expect("the source is kept"), from, start)
             }
+            _ => Vec::new(),
         };
-        if let Some((at, own)) = self.rings.get(&(home(key), info.id)) {
-            assert!(*at >= start || until == start, "own bytes begin behind the inherited ones");
-            bytes.extend_from_slice(&own[..(until.0.saturating_sub(at.0)) as usize]);
+        let from_own = from.max(start);
+        if let Some((at, own)) = self.rings.get(&(home(key), info.id)).filter(|_| from_own < until) {
+            assert!(*at >= start && *at <= from_own, "own bytes begin behind the inherited ones");
+            bytes.extend_from_slice(&own[(from_own.0 - at.0) as usize..(until.0 - at.0) as usize]);
         }
-        assert_eq!(bytes.len() as u64, until.bytes(), "all bytes of {key} are there");
+        assert_eq!(bytes.len() as u64, until.0 - from.0, "all bytes of {key} are there");
         bytes
     }
 }
@@ -167,8 +180,9 @@ pub(super) fn group_of(op: &Op) -> GroupId {
     match op {
         Op::Create(create) => home(&create.key),
         Op::Append(append) => home(&append.key),
-        Op::Delete(key) | Op::Touch(key) => home(key),
+        Op::Delete(key) | Op::Touch(key) | Op::Trim(Trim { key, .. }) => home(key),
         Op::CreateBucket(_) | Op::DeleteBucket(_) => GroupId::META,
+        Op::Expire | Op::BeginPacks | Op::CommitPack(_) => GroupId(1),
         _ => panic!("not an op of a client: {op:?}"),
     }
 }
@@ -197,6 +211,7 @@ pub(super) fn create(name: &str) -> Create {
         body: Bytes::new(),
         fork: None,
         numbered: false,
+        retention: Retention::default(),
     }
 }
 
@@ -235,6 +250,11 @@ pub(super) fn by(id: &str, epoch: u64, seq: u64) -> Option<Producer> {
 
 pub(super) fn delete(name: &str) -> Op {
     Op::Delete(key(name))
+}
+
+/// Lets a stream begin at an offset.
+pub(super) fn trim(name: &str, to: u64) -> Op {
+    Op::Trim(Trim { key: key(name), to: Offset(to), cut: None })
 }
 
 pub(super) fn touch(name: &str) -> Op {

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet, yield_now};
 use tokio::time::timeout;
 use ursula_common::clock::SystemClock;
-use ursula_common::verb::{Create, ForkFrom, Lifetime, OpResult};
+use ursula_common::verb::{Create, ForkFrom, Lifetime, OpResult, Retention};
 use ursula_common::{Error, GroupId, Millis, NodeId, StreamKey};
 
 use super::*;
@@ -88,6 +88,7 @@ fn fork() -> Op {
         body: Default::default(),
         fork: Some(ForkFrom { source: key("source"), offset: None, sub_offset: 0 }),
         numbered: true,
+        retention: Retention::default(),
     })
 }
 

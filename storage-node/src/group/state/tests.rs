@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use tokio::sync::oneshot::{self, Receiver, error::TryRecvError};
 use tokio::time::Instant;
-use ursula_common::verb::{Append, Create, Op};
+use ursula_common::verb::{Append, Create, Op, Retention};
 use ursula_common::{ContentType, NodeId};
 
 use super::*;
@@ -36,6 +36,7 @@ fn create(key: StreamKey) -> Op {
         body: Bytes::from_static(b"bytes"),
         fork: None,
         numbered: true,
+        retention: Retention::default(),
     })
 }
 

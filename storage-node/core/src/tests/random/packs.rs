@@ -150,9 +150,10 @@ impl Walk {
         let in_packs: BTreeMap<_, _> = committed.streams.iter().map(|(id, known)| (*id, plain(known))).collect();
         assert_eq!(in_packs, known.iter().map(|(id, known)| (*id, plain(known))).collect());
         for id in known.keys() {
-            let own = self.world.rings.get(&(group, *id)).map(|(_, own)| own).filter(|own| !own.is_empty());
-            let in_packs = committed.bytes.get(id).map(|(_, own)| own).filter(|own| !own.is_empty());
-            assert_eq!(in_packs, own, "the bytes of stream {id}");
+            let own = self.world.rings.get(&(group, *id)).map(|(_, own)| &own[..]).filter(|own| !own.is_empty());
+            let floor = known[id].1.floor();
+            let in_packs = committed.bytes.get(id).map(|(at, own)| &own[(floor.0 - at.0) as usize..]);
+            assert_eq!(in_packs.filter(|own| !own.is_empty()), own, "the bytes of stream {id}");
         }
         let last = committed.last.as_ref().expect("a pack was committed");
         let buckets = |state: &State| -> Vec<(BucketName, u64, bool)> {
@@ -168,8 +169,14 @@ impl Committed {
     fn take(&mut self, stored: Stored) {
         let state = State::decode(stored.plan.records.into()).expect("the records of a pack are a snapshot");
         for (planned, bytes) in stored.plan.streams.iter().zip(stored.bytes) {
-            let (at, own) = self.bytes.entry(planned.id).or_insert((planned.start, Vec::new()));
-            assert_eq!(at.0 + own.len() as u64, planned.start.0, "a pack goes on where those before ended");
+            let (at, own) =
+                self.bytes.entry(planned.id).or_insert((Offset(planned.start.0 - planned.skipped), Vec::new()));
+            let end = at.0 + own.len() as u64;
+            assert_eq!(end + planned.skipped, planned.start.0, "a pack goes on where those before ended");
+            if planned.skipped > 0 {
+                assert_eq!(planned.prev, 0, "nothing comes before it that anybody needs");
+                (*at, *own) = (planned.start, Vec::new());
+            }
             own.extend(bytes);
             assert_eq!(planned.whole, state.stream(&planned.key).is_some(), "{}", planned.key);
         }
