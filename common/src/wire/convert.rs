@@ -29,6 +29,9 @@ impl From<verb::Op> for Op {
             verb::Op::Cluster(op) => Kind::Cluster((*op).into()),
             verb::Op::BeginPacks => Kind::BeginPacks(Empty {}),
             verb::Op::CommitPack(commit) => Kind::CommitPack((*commit).into()),
+            verb::Op::BeginImport(run) => Kind::BeginImport(run.into()),
+            verb::Op::Import(import) => Kind::Import((*import).into()),
+            verb::Op::EndImport(end) => Kind::EndImport(end.into()),
         };
         Op { kind: Some(kind) }
     }
@@ -58,6 +61,9 @@ impl TryFrom<Op> for verb::Op {
             Kind::Cluster(op) => verb::Op::Cluster(Box::new(op.try_into()?)),
             Kind::BeginPacks(Empty {}) => verb::Op::BeginPacks,
             Kind::CommitPack(commit) => verb::Op::CommitPack(Box::new(commit.try_into()?)),
+            Kind::BeginImport(run) => verb::Op::BeginImport(run.into()),
+            Kind::Import(import) => verb::Op::Import(Box::new(import.try_into()?)),
+            Kind::EndImport(end) => verb::Op::EndImport(end.into()),
         })
     }
 }
@@ -88,6 +94,7 @@ impl From<Result<verb::Reply, Error>> for reply::Outcome {
                 depth: point.depth,
             }),
             Ok(verb::Reply::Done) => reply::Kind::Done(Empty {}),
+            Ok(verb::Reply::ImportBegun(newest)) => reply::Kind::ImportBegun(newest.into()),
             Err(error) => reply::Kind::Failed(error.into()),
         };
         reply::Outcome { kind: Some(kind) }
@@ -121,6 +128,7 @@ impl TryFrom<reply::Outcome> for Result<verb::Reply, Error> {
                 depth: point.depth,
             })),
             reply::Kind::Done(Empty {}) => Ok(verb::Reply::Done),
+            reply::Kind::ImportBegun(begun) => Ok(verb::Reply::ImportBegun(begun.try_into()?)),
             reply::Kind::Failed(failure) => Err(failure.into()),
         })
     }

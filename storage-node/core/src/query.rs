@@ -41,8 +41,9 @@ impl State {
     ///
     /// # Errors
     /// [`Error::BucketNotFound`]; [`Error::StreamNotFound`], also if it has expired;
-    /// [`Error::StreamGone`] if it was deleted or has expired and forks still need it.
+    /// [`Error::StreamGone`] if it was deleted or has expired and forks still need it; [`Error::Restoring`].
     pub fn info(&self, key: &StreamKey, now: Millis) -> Result<StreamInfo, Error> {
+        self.is_open()?;
         let bucket = self.buckets.get(&key.bucket).ok_or(Error::BucketNotFound)?;
         let stream = bucket.streams.get(&key.name).ok_or(Error::StreamNotFound)?;
         match stream.presence {
@@ -57,8 +58,9 @@ impl State {
     /// incarnation of it.
     ///
     /// # Errors
-    /// [`Error::StreamNotFound`] if this incarnation is not there.
+    /// [`Error::StreamNotFound`] if this incarnation is not there; [`Error::Restoring`].
     pub fn inherited(&self, key: &StreamKey, id: StreamId) -> Result<StreamInfo, Error> {
+        self.is_open()?;
         self.stream(key).filter(|stream| stream.id == id).map(|stream| stream.info()).ok_or(Error::StreamNotFound)
     }
 
@@ -88,7 +90,7 @@ impl State {
     /// that start with `prefix`.
     ///
     /// # Errors
-    /// [`Error::BucketNotFound`].
+    /// [`Error::BucketNotFound`]; [`Error::Restoring`].
     pub fn list(
         &self,
         bucket: &BucketName,
@@ -97,6 +99,7 @@ impl State {
         limit: usize,
         now: Millis,
     ) -> Result<Vec<(StreamName, StreamInfo)>, Error> {
+        self.is_open()?;
         let streams = &self.buckets.get(bucket).ok_or(Error::BucketNotFound)?.streams;
         let now = self.now.max(now);
         let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
