@@ -1,5 +1,6 @@
 //! A cluster whose history goes to S3, seen by its clients: they cannot tell where their bytes came from.
 
+#[expect(dead_code, reason = "each test uses a part of it")]
 #[path = "history/s3.rs"]
 mod s3;
 
@@ -17,7 +18,7 @@ const NODES: u32 = 3;
 const LOG_FILES_MAX: usize = 6;
 
 fn start(s3: &S3) -> Cluster {
-    let mut node_flags = s3.flags();
+    let mut node_flags = s3.flags_at("of/a/test");
     for (flag, value) in [
         ("--cores", "1"),
         ("--ring-bytes", "33554432"),

@@ -154,43 +154,42 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 /// Runs a command with all processors.
-pub(crate) fn on_runtime(format: Format, work: impl AsyncFnOnce(&Output) -> Result<(), Failure>) -> ExitCode {
+pub(crate) fn on_runtime(format: Format, work: impl AsyncFnOnce(&Output) -> Result<ExitCode, Failure>) -> ExitCode {
     let output = Output::new(format == Format::Json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output.failed(&Failure::refused(error.to_string())),
     };
     match runtime.block_on(work(&output)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => output.failed(&failure),
     }
 }
 
-async fn verify(from: &From, output: &Output) -> Result<(), Failure> {
+async fn verify(from: &From, output: &Output) -> Result<ExitCode, Failure> {
     let found = from.read(output).await?;
     let (damages, lost) = found.scan(output).await?;
     let mut text = groups_text(&found.backup);
     text += &damages_text(&damages, &lost);
     let value = json!({
         "cluster": found.backup.cluster.to_string(),
+        "whole": damages.is_empty() && lost.is_empty(),
         "groups": groups_json(&found.backup),
         "damages": damages.iter().map(damage_json).collect::<Vec<_>>(),
         "lost": lost.iter().map(lost_json).collect::<Vec<_>>(),
     });
     let whole = damages.is_empty() && lost.is_empty();
-    if whole {
-        text += "everything is whole\n";
-    }
-    output.result(&text, &value);
-    match whole {
-        true => Ok(()),
-        false => Err(Failure::refused(format!(
-            "{} places are damaged or missing, and bytes of {} streams with them; `ursula restore --without-damaged` \
-             restores the other streams",
+    text += &match whole {
+        true => "everything is whole".to_owned(),
+        false => format!(
+            "{} places are damaged or missing, and with them bytes of {} streams; `ursula restore --without-damaged` \
+             restores the others",
             damages.len(),
             lost.len()
-        ))),
-    }
+        ),
+    };
+    output.result(&text, &value);
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The streams of which something is lost.

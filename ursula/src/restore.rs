@@ -64,7 +64,7 @@ struct Run<'a> {
     run: ImportRun,
 }
 
-async fn restore(flags: &Flags, output: &Output) -> Result<(), Failure> {
+async fn restore(flags: &Flags, output: &Output) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
     let found = flags.from.read(output).await?;
     let mut damages = found.backup.damages.clone();
@@ -94,7 +94,7 @@ async fn restore(flags: &Flags, output: &Output) -> Result<(), Failure> {
     if flags.dry_run {
         text += &format!("would restore {streams} streams into {groups} groups of cluster {}", view.cluster.id);
         output.result(&text, &report(&found, &plan, &damages, begun));
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     output.progress(text.trim_end());
     let target = flags.from.options.open(&flags.store).await?;
@@ -105,7 +105,7 @@ async fn restore(flags: &Flags, output: &Output) -> Result<(), Failure> {
     let seconds = begun.elapsed().as_secs_f64();
     let verb = if done { "restored" } else { "had been restored before:" };
     output.result(&format!("{verb} {streams} streams in {groups} groups, {seconds:.1} s in all"), &value);
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What came of it, for programs.

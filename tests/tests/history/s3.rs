@@ -1,5 +1,6 @@
 //! A server of S3's protocol in this process, which can be away.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +21,7 @@ pub(crate) struct S3 {
     endpoint: String,
     away: Arc<AtomicBool>,
     _runtime: Runtime,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl S3 {
@@ -48,7 +49,7 @@ impl S3 {
                 });
             }
         });
-        S3 { endpoint, away, _runtime: runtime, _dir: dir }
+        S3 { endpoint, away, _runtime: runtime, dir }
     }
 
     /// Cuts off whoever connects from now on, or serves again.
@@ -56,9 +57,14 @@ impl S3 {
         self.away.store(away, Ordering::Relaxed);
     }
 
-    /// Flags of a node that uses it.
-    pub(crate) fn flags(&self) -> Vec<String> {
-        let bucket = format!("s3://{BUCKET}/of/a/test");
+    /// Where the objects below this prefix lie, as files.
+    pub(crate) fn folder(&self, prefix: &str) -> PathBuf {
+        self.dir.path().join(BUCKET).join(prefix)
+    }
+
+    /// Flags of a node that uses it with this prefix.
+    pub(crate) fn flags_at(&self, prefix: &str) -> Vec<String> {
+        let bucket = format!("s3://{BUCKET}/{prefix}");
         let flags = [
             ["--store", &bucket],
             ["--store-endpoint", &self.endpoint],
