@@ -213,3 +213,6 @@ impl Gathered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
