@@ -152,6 +152,9 @@ pub enum Error {
     /// The disk of the log is nearly full; reads go on.
     #[error("the server's disk is nearly full: delete streams, or give it more room")]
     DiskFull,
+    /// The streams of the group are being restored.
+    #[error("the streams are being restored from a backup: try again when `ursula restore` has ended")]
+    Restoring,
     /// A queue on the way is full.
     #[error("the server is busy: try again in a moment")]
     Overloaded,
@@ -211,6 +214,7 @@ impl Error {
             Error::ClusterRefused { .. } => "cluster_refused",
             Error::MemoryFull => "memory_full",
             Error::DiskFull => "disk_full",
+            Error::Restoring => "restoring",
             Error::Overloaded => "overloaded",
             Error::Unavailable => "unavailable",
             Error::OutcomeUnknown => "outcome_unknown",
@@ -234,6 +238,7 @@ impl Error {
             Error::BucketBusy
             | Error::MemoryFull
             | Error::DiskFull
+            | Error::Restoring
             | Error::Overloaded
             | Error::Unavailable
             | Error::NotLeader { .. }

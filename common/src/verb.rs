@@ -46,6 +46,43 @@ pub enum Op {
     BeginPacks,
     /// A pack is stored, and counts from now on. Proposed by the leader of a group to itself.
     CommitPack(Box<CommitPack>),
+    /// Begins to take in the streams of another cluster from its packs, or begins anew. Sent by whoever restores.
+    BeginImport(ImportRun),
+    /// Takes in streams, and packs that have their bytes. Sent by whoever restores.
+    Import(Box<Import>),
+    /// Everything is there: from now on clients are served. Sent by whoever restores.
+    EndImport(EndImport),
+}
+
+/// One attempt to take something in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportRun {
+    /// What is taken in: the same number for the same.
+    pub import: u64,
+    /// Drawn anew for each attempt; only the latest that has begun can go on.
+    pub attempt: u64,
+}
+
+/// Some of the streams that a group takes in, and of the packs that have their bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Whose they are.
+    pub run: ImportRun,
+    /// Packs that follow those that were named before.
+    pub packs: Vec<PackRef>,
+    /// Streams, as the records of a pack have them; may be empty.
+    pub records: Bytes,
+}
+
+/// Ends an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndImport {
+    /// Which one.
+    pub run: ImportRun,
+    /// How many streams were to be taken in.
+    pub streams: u64,
+    /// No stream of the group may get an id below this one.
+    pub next_stream: StreamId,
 }
 
 /// A pack that is stored, and what it has.
@@ -290,6 +327,8 @@ pub enum Reply {
     Trimmed(Offset),
     /// Done; there is nothing to tell.
     Done,
+    /// An import has begun; the packs that come with it follow this one.
+    ImportBegun(Option<PackRef>),
 }
 
 /// What a create found or made.

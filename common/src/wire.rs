@@ -7,6 +7,7 @@
 pub mod cluster;
 mod convert;
 mod error;
+pub mod import;
 pub mod packs;
 pub mod reply;
 
@@ -42,12 +43,12 @@ pub fn decode_whole_op(bytes: Bytes) -> Result<(verb::Op, bool), Error> {
 }
 
 /// Numbers 1 to 31 are kept for clients' ops, 32 to 63 for those between groups, 64 and up for those
-/// of a group to itself. Kept for later: 6 to 12 (snapshot, attributes, import),
-/// 40 to 47 (slot freeze, import, drop), 69 to 79 (checkpoint).
+/// of a group to itself. Kept for later: 6 to 12 (snapshot, attributes),
+/// 40 to 47 (slot freeze, import, drop), 69 to 74, 78 and 79 (checkpoint).
 #[derive(Clone, PartialEq, Message)]
 pub struct Op {
     /// What to do; never absent in a valid op.
-    #[prost(oneof = "op::Kind", tags = "1, 2, 3, 4, 5, 13, 14, 32, 33, 34, 35, 64, 65, 66, 67, 68")]
+    #[prost(oneof = "op::Kind", tags = "1, 2, 3, 4, 5, 13, 14, 32, 33, 34, 35, 64, 65, 66, 67, 68, 75, 76, 77")]
     pub kind: Option<op::Kind>,
 }
 
@@ -90,6 +91,12 @@ pub mod op {
         CommitPack(packs::CommitPack),
         #[prost(message, tag = "68")]
         BeginPacks(Empty),
+        #[prost(message, tag = "75")]
+        BeginImport(import::Run),
+        #[prost(message, tag = "76")]
+        Import(import::Import),
+        #[prost(message, tag = "77")]
+        EndImport(import::End),
     }
 }
 

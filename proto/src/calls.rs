@@ -1,12 +1,13 @@
 //! Calls of operators: the client and the server half, and which versions of nodes fit together.
 
 use ursula_common::cluster::{Cluster, ClusterOp};
+use ursula_common::limits::MESSAGE_BYTES_MAX;
 use ursula_common::verb::{Op, OpResult};
-use ursula_common::{ClusterId, Error, wire};
+use ursula_common::{ClusterId, Error, GroupId, wire};
 
 use crate::admin::v1::admin_client::AdminClient as Generated;
 use crate::admin::v1::admin_server::{Admin, AdminServer};
-use crate::admin::v1::{NodeStatus, ProposeReply, ProposeRequest};
+use crate::admin::v1::{ImportReply, ImportRequest, NodeStatus, ProposeReply, ProposeRequest};
 use crate::{NodeChannel, from_status};
 
 /// The latest protocol between nodes that this version speaks. Two nodes speak the latest that both know, and refuse
@@ -20,7 +21,7 @@ pub type AdminClient = Generated<NodeChannel>;
 
 /// The server half of the contract.
 pub fn admin_server<A: Admin>(admin: A) -> AdminServer<A> {
-    AdminServer::new(admin)
+    AdminServer::new(admin).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 /// A client.
@@ -41,6 +42,20 @@ pub async fn propose(client: &mut AdminClient, op: ClusterOp, dry_run: bool) -> 
     let ProposeReply { outcome } = client.propose(ProposeRequest { op, dry_run }).await.map_err(lost)?.into_inner();
     let outcome: OpResult = wire::reply::decode(&outcome)?;
     outcome.map(drop)
+}
+
+/// Asks a node for a step of an import, in any group.
+///
+/// # Errors
+/// What the group answered; [`Error::OutcomeUnknown`] if the answer was lost: a step may come twice.
+pub async fn import(client: &mut AdminClient, group: GroupId, op: &Op) -> OpResult {
+    let request = ImportRequest { group: group.0, op: wire::encode_op(op).into() };
+    let lost = |status: tonic::Status| match from_status(&status) {
+        Error::Unavailable => Error::OutcomeUnknown,
+        error => error,
+    };
+    let ImportReply { outcome } = client.import(request).await.map_err(lost)?.into_inner();
+    wire::reply::decode(&outcome)?
 }
 
 impl NodeStatus {

@@ -10,7 +10,7 @@ mod introduction;
 mod status;
 
 pub use calls::{
-    AdminClient, PROTOCOL, PROTOCOL_MIN, admin_client, admin_server, cluster_id, cluster_id_bytes, propose,
+    AdminClient, PROTOCOL, PROTOCOL_MIN, admin_client, admin_server, cluster_id, cluster_id_bytes, import, propose,
 };
 pub use channel::{
     ChannelError, NodeChannel, NodeClient, check_address, endpoint, in_cluster, local, meant_cluster, node_client,

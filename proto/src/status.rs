@@ -9,7 +9,7 @@ use ursula_common::wire::reply::Failure;
 pub fn to_status(error: Error) -> Status {
     let code = match &error {
         Error::Malformed => Code::InvalidArgument,
-        Error::Unavailable | Error::NotLeader { .. } | Error::BucketBusy => Code::Unavailable,
+        Error::Unavailable | Error::Restoring | Error::NotLeader { .. } | Error::BucketBusy => Code::Unavailable,
         Error::Overloaded | Error::MemoryFull | Error::DiskFull | Error::TooManyProducers | Error::TooManyForks => {
             Code::ResourceExhausted
         }

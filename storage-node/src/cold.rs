@@ -195,6 +195,23 @@ async fn claim(store: Arc<Steady>, cluster: ClusterId) -> Result<(), StoreError>
     )))
 }
 
+/// Whose place it is; `None` if it is nobody's yet.
+///
+/// # Errors
+/// If the store fails, or says what no version of this program has written.
+pub(crate) async fn owner_of(store: &dyn Store) -> Result<Option<ClusterId>, StoreError> {
+    let name = owner();
+    let found = match read_owner(store, &name).await {
+        Err(StoreError::NotFound(_)) => return Ok(None),
+        found => found?,
+    };
+    let text = String::from_utf8_lossy(&found);
+    let cluster = text.strip_prefix("ursula 1 ").and_then(|rest| rest.trim_end().parse().ok());
+    cluster
+        .map(Some)
+        .ok_or_else(|| StoreError::Foreign(format!("the object {name} says {text:?}: it is of another version")))
+}
+
 async fn read_owner(store: &dyn Store, name: &Name) -> Result<Bytes, StoreError> {
     let bytes = store.size(name).await?;
     store.get(name, 0..bytes).await

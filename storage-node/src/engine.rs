@@ -178,4 +178,8 @@ impl Hosting for Engine {
     async fn propose(&self, op: ClusterOp) -> OpResult {
         self.directory.propose_here(GroupId::META, Op::Cluster(Box::new(op))).await
     }
+
+    async fn import(&self, group: GroupId, op: Op) -> OpResult {
+        self.directory.propose(group, op).await
+    }
 }

@@ -25,6 +25,7 @@ mod platform;
 pub mod process;
 mod raft;
 mod reads;
+pub mod restore;
 mod runtime;
 mod sections;
 mod server;

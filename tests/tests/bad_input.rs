@@ -43,7 +43,7 @@ const TIMEOUTS: &str = "header_timeout_ms = 2000\nbody_timeout_ms = 2000\n";
 
 /// Codes that no row can bring about: they need 10 PB in a stream, retention, a fault between the tiers,
 /// another request at the same moment, or an operator.
-const OUT_OF_REACH: [&str; 13] = [
+const OUT_OF_REACH: [&str; 14] = [
     "bucket_busy",
     "cluster_refused",
     "disk_full",
@@ -54,6 +54,7 @@ const OUT_OF_REACH: [&str; 13] = [
     "offset_invalid",
     "outcome_unknown",
     "overloaded",
+    "restoring",
     "result_forgotten",
     "stream_full",
     "unavailable",

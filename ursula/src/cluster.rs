@@ -1,16 +1,16 @@
 //! `ursula cluster`: the commands of operators. They speak to the admin service of the nodes, say what they
 //! are about, and wait until it is done.
 
-mod change;
+pub(crate) mod change;
 mod checks;
-mod failure;
+pub(crate) mod failure;
 mod init;
 mod local;
 mod nodes;
-mod output;
+pub(crate) mod output;
 mod repair;
 mod status;
-mod view;
+pub(crate) mod view;
 
 use std::process::ExitCode;
 use std::time::Duration;

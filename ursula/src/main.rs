@@ -1,9 +1,11 @@
 //! `ursula`: the one binary for people. Composes the tiers, and has no logic of its own.
 
+mod backup;
 mod cluster;
 mod dev;
 mod format;
 mod log;
+mod restore;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,10 @@ enum Command {
     Dev(dev::Flags),
     /// Make a cluster, look at it, and change its nodes.
     Cluster(cluster::Arguments),
+    /// Look at what a cluster has left in an object store.
+    Backup(backup::Arguments),
+    /// Restore a cluster from what it has left in an object store into a new one, which may have other nodes and groups.
+    Restore(Box<restore::Flags>),
     /// Look at the log of a storage node, which may run or be damaged.
     Log(log::Arguments),
     /// Run a gateway: the same as the program ursula-gateway.
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
     }
     match command.unwrap_or_else(|| Command::Dev(dev::Flags::default())) {
         Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Backup(arguments) => backup::run(&arguments),
+        Command::Restore(flags) => restore::run(&flags),
         Command::Log(arguments) => log::run(&arguments),
         Command::Gateway(arguments) => ursula_gateway::process::run(&arguments),
         Command::StorageNode(arguments) => ursula_storage_node::process::run(&arguments),

@@ -33,6 +33,9 @@ impl From<verb::Op> for Op {
             verb::Op::Cluster(op) => Kind::Cluster((*op).into()),
             verb::Op::BeginPacks => Kind::BeginPacks(Empty {}),
             verb::Op::CommitPack(commit) => Kind::CommitPack((*commit).into()),
+            verb::Op::BeginImport(run) => Kind::BeginImport(run.into()),
+            verb::Op::Import(import) => Kind::Import((*import).into()),
+            verb::Op::EndImport(end) => Kind::EndImport(end.into()),
         };
         Op { kind: Some(kind) }
     }
@@ -67,6 +70,9 @@ impl TryFrom<Op> for verb::Op {
             Kind::Cluster(op) => verb::Op::Cluster(Box::new(op.try_into()?)),
             Kind::BeginPacks(Empty {}) => verb::Op::BeginPacks,
             Kind::CommitPack(commit) => verb::Op::CommitPack(Box::new(commit.try_into()?)),
+            Kind::BeginImport(run) => verb::Op::BeginImport(run.into()),
+            Kind::Import(import) => verb::Op::Import(Box::new(import.try_into()?)),
+            Kind::EndImport(end) => verb::Op::EndImport(end.into()),
         })
     }
 }
@@ -100,6 +106,7 @@ impl From<Result<verb::Reply, Error>> for reply::Outcome {
             }),
             Ok(verb::Reply::Trimmed(earliest)) => reply::Kind::Trimmed(earliest.0),
             Ok(verb::Reply::Done) => reply::Kind::Done(Empty {}),
+            Ok(verb::Reply::ImportBegun(newest)) => reply::Kind::ImportBegun(newest.into()),
             Err(error) => reply::Kind::Failed(error.into()),
         };
         reply::Outcome { kind: Some(kind) }
@@ -136,6 +143,7 @@ impl TryFrom<reply::Outcome> for Result<verb::Reply, Error> {
             })),
             reply::Kind::Trimmed(earliest) => Ok(verb::Reply::Trimmed(Offset(earliest))),
             reply::Kind::Done(Empty {}) => Ok(verb::Reply::Done),
+            reply::Kind::ImportBegun(begun) => Ok(verb::Reply::ImportBegun(begun.try_into()?)),
             reply::Kind::Failed(failure) => Err(failure.into()),
         })
     }

@@ -19,11 +19,11 @@ pub fn decode(bytes: &[u8]) -> Result<Result<verb::Reply, Error>, Error> {
     Outcome::decode(bytes).map_err(|_| Error::Malformed)?.try_into()
 }
 
-/// A reply or an error. Kept for later: 7 to 31.
+/// A reply or an error. Kept for later: 8 to 31.
 #[derive(Clone, PartialEq, Message)]
 pub struct Outcome {
     /// Never absent in a valid answer.
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 32")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 32")]
     pub kind: Option<Kind>,
 }
 
@@ -42,6 +42,8 @@ pub enum Kind {
     Done(Empty),
     #[prost(uint64, tag = "6")]
     Trimmed(u64),
+    #[prost(message, tag = "7")]
+    ImportBegun(super::import::Begun),
     #[prost(message, tag = "32")]
     Failed(Failure),
 }

@@ -8,8 +8,8 @@ use crate::cluster::{Cluster, ClusterChange, ClusterOp, Form, GroupRecord, NewNo
 use crate::packs::PackRef;
 use crate::placement::SlotTable;
 use crate::verb::{
-    AcquireFork, Append, Appended, BucketStep, CommitPack, Create, Created, ForkCut, ForkFrom, ForkPoint, ForkRef,
-    Lifetime, Op, PackedStream, Producer, Reply, Retention, SagaStep, Trim,
+    AcquireFork, Append, Appended, BucketStep, CommitPack, Create, Created, EndImport, ForkCut, ForkFrom, ForkPoint,
+    ForkRef, Import, ImportRun, Lifetime, Op, PackedStream, Producer, Reply, Retention, SagaStep, Trim,
 };
 use crate::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SagaId, StreamId, StreamKey};
 
@@ -93,11 +93,23 @@ fn ops() -> Vec<Op> {
     .into_iter()
     .chain(cluster_ops())
     .chain([Op::BeginPacks, Op::CommitPack(Box::new(commit())), Op::CommitPack(Box::new(skipping))])
+    .chain(imports())
     .collect()
 }
 
+fn pack() -> PackRef {
+    PackRef { first: 4, last: 4, maker: 0x0102_0304_0506_0708, bytes: 300, hash: [0xab; 32] }
+}
+
+fn imports() -> [Op; 3] {
+    let run = ImportRun { import: 7, attempt: 258 };
+    let more = Import { run, packs: vec![pack()], records: Bytes::from_static(b"abc") };
+    let end = EndImport { run, streams: 5, next_stream: StreamId(300) };
+    [Op::BeginImport(run), Op::Import(Box::new(more)), Op::EndImport(end)]
+}
+
 fn commit() -> CommitPack {
-    let pack = PackRef { first: 4, last: 4, maker: 0x0102_0304_0506_0708, bytes: 300, hash: [0xab; 32] };
+    let pack = pack();
     let packed = |turn, stream, bytes| PackedStream { turn, stream: StreamId(stream), skipped: 0, bytes };
     let streams = vec![packed(300, 9, 1000), packed(301, 7, 0), packed(305, 200, 5)];
     CommitPack { pack, as_of: 310, streams }
@@ -147,6 +159,8 @@ fn replies() -> Vec<Result<Reply, Error>> {
         })),
         Ok(Reply::Trimmed(Offset(300))),
         Ok(Reply::Done),
+        Ok(Reply::ImportBegun(None)),
+        Ok(Reply::ImportBegun(Some(pack()))),
         Err(Error::StreamExists { tail: Offset(4), closed: true }),
     ]
 }
@@ -181,6 +195,7 @@ fn errors() -> Vec<Error> {
         Error::ClusterRefused { reason: "no".into() },
         Error::MemoryFull,
         Error::DiskFull,
+        Error::Restoring,
         Error::Overloaded,
         Error::Unavailable,
         Error::OutcomeUnknown,

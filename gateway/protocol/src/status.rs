@@ -57,6 +57,7 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         Error::BucketBusy
         | Error::MemoryFull
         | Error::DiskFull
+        | Error::Restoring
         | Error::Overloaded
         | Error::Unavailable
         | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,

@@ -2,6 +2,7 @@
 //!
 //! Knows no Raft and no group's state. What is to be packed, and when, others decide.
 
+pub mod history;
 pub mod pack;
 pub mod reader;
 pub mod steady;

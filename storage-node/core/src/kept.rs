@@ -41,8 +41,14 @@ impl Kept {
     pub(crate) fn new(earliest: Offset, retention: Retention, needed: impl Iterator<Item = Offset>) -> Kept {
         let mut kept =
             Kept { earliest, retention, marks: VecDeque::new(), run: Mark::default(), needed: BTreeMap::new() };
-        needed.for_each(|from| kept.need(from));
+        kept.set_needed(needed);
         kept
+    }
+
+    /// Forks need it from these offsets on, and no other ones.
+    pub(crate) fn set_needed(&mut self, needed: impl Iterator<Item = Offset>) {
+        self.needed.clear();
+        needed.for_each(|from| self.need(from));
     }
 
     /// Where it begins for whoever needs most of it.

@@ -42,8 +42,9 @@ impl State {
     ///
     /// # Errors
     /// [`Error::BucketNotFound`]; [`Error::StreamNotFound`], also if it has expired;
-    /// [`Error::StreamGone`] if it was deleted or has expired and forks still need it.
+    /// [`Error::StreamGone`] if it was deleted or has expired and forks still need it; [`Error::Restoring`].
     pub fn info(&self, key: &StreamKey, now: Millis) -> Result<StreamInfo, Error> {
+        self.is_open()?;
         let now = self.now.max(now);
         let bucket = self.buckets.get(&key.bucket).ok_or(Error::BucketNotFound)?;
         let stream = bucket.streams.get(&key.name).ok_or(Error::StreamNotFound)?;
@@ -59,8 +60,9 @@ impl State {
     /// incarnation of it; and it begins where any fork needs it to.
     ///
     /// # Errors
-    /// [`Error::StreamNotFound`] if this incarnation is not there.
+    /// [`Error::StreamNotFound`] if this incarnation is not there; [`Error::Restoring`].
     pub fn inherited(&self, key: &StreamKey, id: StreamId) -> Result<StreamInfo, Error> {
+        self.is_open()?;
         let stream = self.stream(key).filter(|stream| stream.id == id).ok_or(Error::StreamNotFound)?;
         Ok(stream.info(stream.kept().map_or(stream.tail.first(), Kept::floor)))
     }
@@ -96,7 +98,7 @@ impl State {
     /// that start with `prefix`.
     ///
     /// # Errors
-    /// [`Error::BucketNotFound`].
+    /// [`Error::BucketNotFound`]; [`Error::Restoring`].
     pub fn list(
         &self,
         bucket: &BucketName,
@@ -105,6 +107,7 @@ impl State {
         limit: usize,
         now: Millis,
     ) -> Result<Vec<(StreamName, StreamInfo)>, Error> {
+        self.is_open()?;
         let streams = &self.buckets.get(bucket).ok_or(Error::BucketNotFound)?.streams;
         let now = self.now.max(now);
         let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };

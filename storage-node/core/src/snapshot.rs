@@ -16,9 +16,10 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, Bytes};
 use prost::Message;
+use ursula_common::{GroupId, StreamId, StreamKey};
 
 use self::record::{Kind, Record};
-use crate::stream::ContentTypes;
+use crate::stream::{ContentTypes, Stream};
 use crate::{CodecError, PackPlan, State};
 
 /// Persisted: the first byte of every snapshot.
@@ -55,6 +56,7 @@ impl State {
             sagas: self.sagas.clone(),
             cluster: self.cluster.clone(),
             packs: self.packs.as_ref().map(|packs| Box::new(packs.without_streams())),
+            import: self.import.clone(),
             // Made again from the streams by whoever decodes.
             deadlines: BTreeMap::new(),
             content_types: ContentTypes::default(),
@@ -106,6 +108,18 @@ impl State {
 pub(crate) fn encode_pack(state: &State, plan: &PackPlan) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     encode::pack_records(state, plan).for_each(|kind| put(&mut bytes, kind));
+    bytes
+}
+
+/// The records of a pack that has these streams and nothing else.
+pub(crate) fn encode_streams(
+    group: GroupId,
+    data_groups: u32,
+    next_stream: StreamId,
+    streams: &BTreeMap<&StreamKey, &Stream>,
+) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    encode::stream_records(group, data_groups, next_stream, streams).for_each(|kind| put(&mut bytes, kind));
     bytes
 }
 

@@ -8,11 +8,12 @@ use ursula_common::cluster::Cluster;
 use ursula_common::verb::{ForkRef, Op, Reply};
 use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey, StreamName};
 
+use crate::import::Import;
 use crate::packing::Packs;
 use crate::saga::{Saga, Sagas};
 use crate::session::Sessions;
 use crate::stream::{ContentTypes, ForkId, Presence, Stream};
-use crate::{Answer, Command, Effect, append, bucket, cluster, create, expire, fork, packing, saga, trim};
+use crate::{Answer, Command, Effect, append, bucket, cluster, create, expire, fork, import, packing, saga, trim};
 
 /// The most groups that one meta group can serve.
 pub(crate) const DATA_GROUPS_MAX: u32 = 1 << 16;
@@ -42,6 +43,8 @@ pub struct State {
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Once packs have begun.
     pub(crate) packs: Option<Box<Packs>>,
+    /// If the group takes in the streams of another cluster, or has done so.
+    pub(crate) import: Option<Box<Import>>,
 }
 
 /// A bucket. In the meta group it has no streams.
@@ -82,6 +85,7 @@ impl State {
             content_types: ContentTypes::default(),
             cluster: None,
             packs: None,
+            import: None,
         }
     }
 
@@ -113,11 +117,15 @@ impl State {
             Op::CreateBucket(name) if meta => return bucket::create(self, name, caller, effects),
             Op::DeleteBucket(name) if meta => return bucket::delete(self, name, caller, effects),
             Op::Cluster(op) if meta => cluster::apply(self, *op),
+            _ if self.is_importing() && !import::may_pass(&op) => Err(Error::Restoring),
             Op::SagaStep(step) => saga::step(self, step, effects),
             Op::Expire => expire::expire(self, effects),
             Op::BeginPacks => packing::begin(self),
             Op::CommitPack(commit) => packing::commit(self, *commit),
             _ if meta => Err(Error::Malformed),
+            Op::BeginImport(run) => import::begin(self, run),
+            Op::Import(more) => import::import(self, *more),
+            Op::EndImport(end) => import::end(self, end),
             Op::Create(create) => return create::create(self, create, caller, effects),
             Op::Append(append) => append::append(self, append, effects),
             Op::Delete(key) => expire::delete(self, &key, effects),

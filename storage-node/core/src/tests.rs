@@ -5,6 +5,7 @@ mod bucket;
 mod create;
 mod dice;
 mod fork;
+mod import;
 mod lifetime;
 mod model;
 mod packing;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use ursula_common::cluster::{Cluster, ClusterOp};
-use ursula_common::verb::OpResult;
+use ursula_common::verb::{Op, OpResult};
 use ursula_common::{ClusterId, Error, GroupId, NodeId};
 use ursula_proto::NodeChannel;
 
@@ -161,6 +161,9 @@ pub(crate) trait Hosting: Send + Sync + 'static {
 
     /// Proposes a change of the cluster to the meta group here.
     async fn propose(&self, op: ClusterOp) -> OpResult;
+
+    /// Proposes a step of an import to a group, wherever it is led.
+    async fn import(&self, group: GroupId, op: Op) -> OpResult;
 }
 
 impl ReplicaStatus {

@@ -100,12 +100,13 @@ impl v1::peer_server::Peer for PeerService {
 fn from_group(op: Bytes) -> Result<Op, Error> {
     match wire::decode_op(op)? {
         op @ (Op::InstallBucket(_) | Op::DropBucket(_) | Op::AcquireFork(_) | Op::ReleaseFork(_)) => Ok(op),
+        // Whoever restores asks any node, which asks the leader.
+        op @ (Op::BeginImport(_) | Op::Import(_) | Op::EndImport(_) | Op::CreateBucket(_)) => Ok(op),
         Op::Create(_)
         | Op::Append(_)
         | Op::Delete(_)
         | Op::Trim(_)
         | Op::Touch(_)
-        | Op::CreateBucket(_)
         | Op::DeleteBucket(_)
         | Op::Expire
         | Op::SagaStep(_)

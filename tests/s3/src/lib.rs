@@ -80,6 +80,11 @@ impl S3 {
         found
     }
 
+    /// The folder of the objects below `prefix`.
+    pub fn folder(&self, prefix: &str) -> PathBuf {
+        self.dir.path().join(S3::BUCKET).join(prefix)
+    }
+
     /// Settings of a node that keeps its objects below `prefix`, as flags.
     pub fn flags(&self, prefix: &str) -> Vec<String> {
         let place = format!("s3://{}/{prefix}", S3::BUCKET);

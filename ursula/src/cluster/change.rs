@@ -20,19 +20,19 @@ const PAUSE: Duration = Duration::from_millis(300);
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Carries out one command.
-pub(super) struct Worker<'a> {
-    pub(super) output: &'a Output,
-    pub(super) dry_run: bool,
+pub(crate) struct Worker<'a> {
+    pub(crate) output: &'a Output,
+    pub(crate) dry_run: bool,
     deadline: Instant,
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(output: &'a Output, dry_run: bool, time: Duration) -> Worker<'a> {
+    pub(crate) fn new(output: &'a Output, dry_run: bool, time: Duration) -> Worker<'a> {
         Worker { output, dry_run, deadline: Instant::now() + time }
     }
 
     /// Pauses, or gives up.
-    pub(super) async fn pause(&self, waits_for: &str) -> Result<(), Failure> {
+    pub(crate) async fn pause(&self, waits_for: &str) -> Result<(), Failure> {
         if Instant::now() >= self.deadline {
             return Err(Failure::late(format!(
                 "not done in time: {waits_for}. It goes on by itself where it can; look at `ursula cluster status`, \
@@ -44,7 +44,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Looks at the cluster that the node at `address` belongs to, when no group is about to elect its leader.
-    pub(super) async fn look(&self, address: &str) -> Result<View, Failure> {
+    pub(crate) async fn look(&self, address: &str) -> Result<View, Failure> {
         let mut view = View::take(address).await?;
         let late = self.deadline.min(Instant::now() + ELECTION_TIMEOUT);
         while let Some(group) = view.electing().filter(|_| Instant::now() < late) {
@@ -56,7 +56,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Makes a node a member, without a part in anything yet.
-    pub(super) async fn join(
+    pub(crate) async fn join(
         &self,
         address: &str,
         node: &NodeStatus,
@@ -85,12 +85,12 @@ impl<'a> Worker<'a> {
     }
 
     /// Changes the cluster; a change that was made already is fine. Returns the cluster after it.
-    pub(super) async fn propose(&self, view: View, change: ClusterChange) -> Result<View, Failure> {
+    pub(crate) async fn propose(&self, view: View, change: ClusterChange) -> Result<View, Failure> {
         self.propose_op(view, ClusterOp { version: None, change }).await
     }
 
     /// Places all groups on `nodes`.
-    pub(super) async fn place(&self, view: View, nodes: &BTreeSet<NodeId>) -> Result<View, Failure> {
+    pub(crate) async fn place(&self, view: View, nodes: &BTreeSet<NodeId>) -> Result<View, Failure> {
         let placement = moves(&view, nodes);
         if placement.is_empty() {
             return Ok(view);
@@ -115,7 +115,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Waits until something holds, and says meanwhile what does not.
-    pub(super) async fn until(
+    pub(crate) async fn until(
         &self,
         mut view: View,
         holds: impl Fn(&View) -> Result<(), String>,
@@ -141,13 +141,13 @@ async fn propose_once(view: &View, op: ClusterOp) -> Result<(), Error> {
 }
 
 /// The groups that have to move for a placement on `nodes`.
-pub(super) fn moves(view: &View, nodes: &BTreeSet<NodeId>) -> Placement {
+pub(crate) fn moves(view: &View, nodes: &BTreeSet<NodeId>) -> Placement {
     let now = view.cluster.placement();
     plan(nodes, &now).into_iter().filter(|(group, replicas)| now.get(group) != Some(replicas)).collect()
 }
 
 /// `Ok` if every group has the members that it should have.
-pub(super) fn all_in_place(view: &View) -> Result<(), String> {
+pub(crate) fn all_in_place(view: &View) -> Result<(), String> {
     let groups = || view.cluster.groups.keys();
     let missing: Vec<(GroupId, String)> =
         groups().filter_map(|group| Some((*group, view.in_place(*group).err()?))).collect();

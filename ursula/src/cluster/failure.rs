@@ -4,25 +4,25 @@ use ursula_common::Error;
 
 /// Why a command did not succeed, in one sentence that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) text: String,
+pub(crate) struct Failure {
+    pub(crate) text: String,
     /// Whether what was begun goes on.
-    pub(super) late: bool,
+    pub(crate) late: bool,
 }
 
 impl Failure {
     /// Refused or failed.
-    pub(super) fn refused(text: impl Into<String>) -> Failure {
+    pub(crate) fn refused(text: impl Into<String>) -> Failure {
         Failure { text: text.into(), late: false }
     }
 
     /// Not done in time.
-    pub(super) fn late(text: impl Into<String>) -> Failure {
+    pub(crate) fn late(text: impl Into<String>) -> Failure {
         Failure { text: text.into(), late: true }
     }
 
     /// The code of the process.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         if self.late { 3 } else { 1 }
     }
 }

@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 
 /// Where a command says things.
-pub(super) struct Output {
+pub(crate) struct Output {
     json: bool,
     /// What was said last: the same again would be noise.
     last: RefCell<String>,
 }
 
 impl Output {
-    pub(super) fn new(json: bool) -> Output {
+    pub(crate) fn new(json: bool) -> Output {
         Output { json, last: RefCell::default() }
     }
 
     /// Says what goes on.
-    pub(super) fn progress(&self, line: &str) {
+    pub(crate) fn progress(&self, line: &str) {
         if *self.last.borrow() == line {
             return;
         }
@@ -31,7 +31,7 @@ impl Output {
     }
 
     /// Says what came of it.
-    pub(super) fn result(&self, text: &str, value: &Value) {
+    pub(crate) fn result(&self, text: &str, value: &Value) {
         let _ = if self.json {
             writeln!(std::io::stdout(), "{value}")
         } else {
@@ -40,7 +40,7 @@ impl Output {
     }
 
     /// Says why it failed.
-    pub(super) fn failed(&self, failure: &Failure) -> ExitCode {
+    pub(crate) fn failed(&self, failure: &Failure) -> ExitCode {
         if self.json {
             let error = json!({ "error": { "message": failure.text, "in_progress": failure.late } });
             let _ = writeln!(std::io::stdout(), "{error}");

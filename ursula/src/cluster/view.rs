@@ -15,20 +15,20 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The cluster, and what each of its nodes says.
 #[derive(Debug, Clone)]
-pub(super) struct View {
-    pub(super) cluster: Cluster,
+pub(crate) struct View {
+    pub(crate) cluster: Cluster,
     /// The nodes that were not removed; those that do not answer with the reason.
-    pub(super) nodes: BTreeMap<NodeId, Result<NodeStatus, String>>,
+    pub(crate) nodes: BTreeMap<NodeId, Result<NodeStatus, String>>,
 }
 
 /// A client for the node at an address.
-pub(super) fn client(address: &str) -> Result<AdminClient, String> {
+pub(crate) fn client(address: &str) -> Result<AdminClient, String> {
     let channel = ursula_proto::remote(address).map_err(|_| format!("{address} is not host:port"))?;
     Ok(admin_client(channel))
 }
 
 /// What a node says of itself.
-pub(super) async fn describe(address: &str) -> Result<NodeStatus, String> {
+pub(crate) async fn describe(address: &str) -> Result<NodeStatus, String> {
     let mut client = client(address)?;
     match tokio::time::timeout(ANSWER_TIMEOUT, client.describe(DescribeRequest {})).await {
         Ok(Ok(status)) => Ok(status.into_inner()),
@@ -39,7 +39,7 @@ pub(super) async fn describe(address: &str) -> Result<NodeStatus, String> {
 
 impl View {
     /// Looks at the cluster that the node at `address` belongs to.
-    pub(super) async fn take(address: &str) -> Result<View, Failure> {
+    pub(crate) async fn take(address: &str) -> Result<View, Failure> {
         let unreachable = |reason| {
             Failure::refused(format!(
                 "cannot ask the node at {address} ({reason}): start it, or name another one with --address"
@@ -62,7 +62,7 @@ impl View {
     }
 
     /// Looks again, at the cluster as it was known last.
-    pub(super) async fn again(&self) -> Result<View, Failure> {
+    pub(crate) async fn again(&self) -> Result<View, Failure> {
         View::of(self.cluster.clone()).await
     }
 
@@ -99,19 +99,19 @@ impl View {
     }
 
     /// What a node says of its replica of a group.
-    pub(super) fn replica(&self, node: NodeId, group: GroupId) -> Option<&GroupStatus> {
+    pub(crate) fn replica(&self, node: NodeId, group: GroupId) -> Option<&GroupStatus> {
         let status = self.nodes.get(&node)?.as_ref().ok()?;
         status.hosted.iter().find(|hosted| hosted.group == group.0)
     }
 
     /// The leader of a group, and what it says of it.
-    pub(super) fn leader(&self, group: GroupId) -> Option<(NodeId, &GroupStatus)> {
+    pub(crate) fn leader(&self, group: GroupId) -> Option<(NodeId, &GroupStatus)> {
         let replicas = self.nodes.keys().filter_map(|node| Some((*node, self.replica(*node, group)?)));
         replicas.filter(|(_, status)| status.role() == Role::Leader).max_by_key(|(_, status)| status.term)
     }
 
     /// A group without a leader of which a majority answers: it will have one in a moment.
-    pub(super) fn electing(&self) -> Option<GroupId> {
+    pub(crate) fn electing(&self) -> Option<GroupId> {
         let elects = |(group, record): (&GroupId, &GroupRecord)| {
             let up = record.replicas.iter().filter(|node| self.replica(**node, *group).is_some()).count();
             (self.leader(*group).is_none() && up > record.replicas.len() / 2).then_some(*group)
@@ -120,17 +120,17 @@ impl View {
     }
 
     /// Why a node does not serve a group that belongs to it, if it says so.
-    pub(super) fn refusal(&self, node: NodeId, group: GroupId) -> Option<&str> {
+    pub(crate) fn refusal(&self, node: NodeId, group: GroupId) -> Option<&str> {
         let status = self.nodes.get(&node)?.as_ref().ok()?;
         status.refused.iter().find(|refused| refused.group == group.0).map(|refused| refused.reason.as_str())
     }
 
-    pub(super) fn answers(&self, node: NodeId) -> bool {
+    pub(crate) fn answers(&self, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(Result::is_ok)
     }
 
     /// `Ok` if the members of a group are those that it should have; otherwise what is under way.
-    pub(super) fn in_place(&self, group: GroupId) -> Result<(), String> {
+    pub(crate) fn in_place(&self, group: GroupId) -> Result<(), String> {
         let Some((_, leader)) = self.leader(group) else { return Err("it has no leader".to_owned()) };
         let goal = self.cluster.groups.get(&group).map(|record| record.replicas.iter().copied().collect());
         let voters = voters(leader);
@@ -142,14 +142,14 @@ impl View {
     }
 
     /// The groups that a node leads.
-    pub(super) fn led_by(&self, node: NodeId) -> Vec<GroupId> {
+    pub(crate) fn led_by(&self, node: NodeId) -> Vec<GroupId> {
         let leads = |group: &GroupId| self.leader(*group).is_some_and(|(leader, _)| leader == node);
         self.cluster.groups.keys().copied().filter(leads).collect()
     }
 }
 
 /// The voters of a group, those before and after a change together.
-pub(super) fn voters(status: &GroupStatus) -> BTreeSet<NodeId> {
+pub(crate) fn voters(status: &GroupStatus) -> BTreeSet<NodeId> {
     status.voters.iter().flat_map(|voters| &voters.nodes).map(|node| NodeId(*node)).collect()
 }
 

@@ -167,6 +167,14 @@ impl Pack {
         Ok(row.own(low, &places)[row.position(low, &places, from)..].to_vec())
     }
 
+    /// All blocks of a row that are in one page of places, of those in which it has any: one read.
+    ///
+    /// # Errors
+    /// If the store cannot give them, or they are damaged.
+    pub async fn blocks_in(&self, store: &dyn Store, row: &Row, page: usize) -> Result<Vec<Block>, StoreError> {
+        Ok(row.own(page, &self.places(store, page).await?).to_vec())
+    }
+
     /// A page of places of blocks, those of any stream: one read.
     ///
     /// # Errors
@@ -260,7 +268,7 @@ impl Row {
     }
 
     /// The pages of places in which its blocks are.
-    pub(crate) fn pages(&self) -> RangeInclusive<usize> {
+    pub fn pages(&self) -> RangeInclusive<usize> {
         self.first_block as usize / PAGE_ROWS..=(self.first_block + self.blocks - 1) as usize / PAGE_ROWS
     }
 

@@ -47,6 +47,16 @@ impl DirectoryStore {
         Ok(DirectoryStore(Arc::new(Inner { root, unfinished: AtomicU64::new(0) })))
     }
 
+    /// The store in a directory that another process may have: nothing in it is changed by this.
+    ///
+    /// # Errors
+    /// If there is no such directory.
+    pub fn beside(root: impl Into<PathBuf>) -> io::Result<DirectoryStore> {
+        let root = root.into();
+        fs::read_dir(&root)?;
+        Ok(DirectoryStore(Arc::new(Inner { root, unfinished: AtomicU64::new(0) })))
+    }
+
     fn path(&self, name: &Name) -> PathBuf {
         self.0.root.join(name.as_str())
     }

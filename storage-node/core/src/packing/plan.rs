@@ -73,6 +73,9 @@ impl State {
 
     /// The same where records of streams have at most so many bytes.
     pub(crate) fn plan_pack_of(&self, bytes_max: u64, streams_max: usize, append_bytes_max: u64) -> Option<PackPlan> {
+        if self.is_importing() {
+            return None;
+        }
         let packs = self.packs.as_ref().filter(|packs| !packs.waiting.is_empty() || packs.group_changed > 0)?;
         let mut plan = PackPlan {
             pack: packs.catalogue.next(),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use ursula_common::cluster::Cluster;
 use ursula_common::packs::PackRef;
-use ursula_common::verb::{ForkLink, Lifetime, Producer, Retention};
+use ursula_common::verb::{ForkLink, ImportRun, Lifetime, Producer, Retention};
 use ursula_common::{BucketName, ContentType, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey};
 use ursula_common::{StreamName, limits, wire};
 
 use super::record::{self, Kind};
+use crate::import::Import;
 use crate::kept::{Kept, MARKS_MAX, Mark};
 use crate::packing::{Cold, Packs, Waiting};
 use crate::saga::{BucketSaga, ForkSaga, Phase, Saga};
@@ -61,6 +62,12 @@ impl Decoder {
                 check(pack.last < 1 << 62 && Arc::make_mut(&mut packs.catalogue).push(pack))?;
             }
             Kind::Removed(gone) => self.add_waiting(gone.turn, Waiting::Removed(StreamId(gone.stream)))?,
+            Kind::Import(import) => {
+                check(state.import.is_none())?;
+                let record::Import { import, attempt, ended, packs } = import;
+                let packs = packs.into_iter().map(PackRef::try_from).collect::<Result<_, _>>()?;
+                state.import = Some(Box::new(Import { run: ImportRun { import, attempt }, ended, packs }));
+            }
             Kind::Head(_) | Kind::End(_) => return Err(CodecError::Damaged),
         }
         Ok(())

@@ -1,9 +1,12 @@
 //! From the state to records.
 
+use std::collections::BTreeMap;
+
 use ursula_common::verb::{Lifetime, Producer, Retention};
-use ursula_common::{BucketName, StreamId, StreamName, wire};
+use ursula_common::{BucketName, GroupId, StreamId, StreamKey, StreamName, wire};
 
 use super::record::{self, Kind};
+use crate::import::Import;
 use crate::kept::Kept;
 use crate::packing::{Packs, Waiting};
 use crate::saga::{Phase, Saga};
@@ -22,6 +25,7 @@ pub(super) fn records(state: &State) -> impl Iterator<Item = Kind> {
         .chain(state.packs.iter().flat_map(|known| packs(known)))
         .chain(buckets)
         .chain(others(state))
+        .chain(state.import.iter().map(|known| import(known)))
         .chain(std::iter::once(end(state.stats().streams)))
 }
 
@@ -43,6 +47,35 @@ pub(super) fn pack_records<'a>(state: &'a State, plan: &'a PackPlan) -> impl Ite
         .chain(buckets)
         .chain(others(state))
         .chain(std::iter::once(end(count)))
+}
+
+/// Streams as a pack has them, without anything else of their group.
+pub(super) fn stream_records(
+    group: GroupId,
+    data_groups: u32,
+    next_stream: StreamId,
+    streams: &BTreeMap<&StreamKey, &Stream>,
+) -> impl Iterator<Item = Kind> {
+    let head = record::Head { group: group.0, data_groups, next_stream: next_stream.0, ..record::Head::default() };
+    let mut last = None;
+    let records = streams.iter().flat_map(move |(key, known)| {
+        let is_next = last.replace(&key.bucket) != Some(&key.bucket);
+        let of_bucket = is_next.then(|| bucket(&key.bucket, &Bucket::default()));
+        of_bucket.into_iter().chain(std::iter::once(Kind::Stream(stream(&key.name, known))))
+    });
+    std::iter::once(Kind::Head(head))
+        .chain(std::iter::once(Kind::Packs(record::Packs::default())))
+        .chain(records)
+        .chain(std::iter::once(end(streams.len())))
+}
+
+fn import(import: &Import) -> Kind {
+    Kind::Import(record::Import {
+        import: import.run.import,
+        attempt: import.run.attempt,
+        ended: import.ended,
+        packs: import.packs.iter().map(|pack| (*pack).into()).collect(),
+    })
 }
 
 fn head(state: &State) -> Kind {

@@ -6,7 +6,7 @@ use ursula_common::wire;
 /// One record.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Record {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -35,6 +35,8 @@ pub(super) enum Kind {
     Pack(wire::packs::Pack),
     #[prost(message, tag = "11")]
     Removed(Removed),
+    #[prost(message, tag = "14")]
+    Import(Import),
     #[prost(message, tag = "15")]
     End(End),
 }
@@ -269,6 +271,20 @@ pub(super) struct Removed {
     pub(super) turn: u64,
     #[prost(uint64, tag = "2")]
     pub(super) stream: u64,
+}
+
+/// Streams of another cluster are, or were, taken in.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Import {
+    #[prost(fixed64, tag = "1")]
+    pub(super) import: u64,
+    #[prost(fixed64, tag = "2")]
+    pub(super) attempt: u64,
+    #[prost(bool, tag = "3")]
+    pub(super) ended: bool,
+    /// Those that came with it, until it has ended.
+    #[prost(message, repeated, tag = "4")]
+    pub(super) packs: Vec<wire::packs::Pack>,
 }
 
 /// The last record.

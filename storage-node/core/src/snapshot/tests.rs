@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use ursula_common::cluster::{ClusterChange, ClusterOp, Form, NewNode};
 use ursula_common::packs::PackRef;
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer, Retention};
+use ursula_common::verb::{Append, Create, ForkFrom, Import, ImportRun, Lifetime, Op, Producer, Retention};
 use ursula_common::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SessionId, StreamKey};
 
 use super::*;
@@ -135,6 +135,21 @@ fn meta_group() -> State {
     state.apply(Command { at: NOW, origin: None, op }, &mut Vec::new());
     state.check();
     state
+}
+
+/// As those above.
+#[test]
+fn an_import_is_golden() {
+    let mut state = State::new(GroupId(1), 2);
+    let run = ImportRun { import: 7, attempt: 258 };
+    let pack = PackRef { first: 1, last: 1, maker: 5, bytes: 77, hash: [0xcd; 32] };
+    let more = Import { run, packs: vec![pack], records: bytes::Bytes::new() };
+    apply(&mut state, [Op::BeginImport(run), Op::Import(Box::new(more))]);
+    let golden = "010f0a0d080110021880d095ffbc312001024a000b12090a0764656661756c74\
+                  20221e0907000000000000001880d095ffbc31220412023a002206080112022a00\
+                  477245090700000000000000110201000000000000\
+                  223108011001190500000000000000204d2a20cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd027a00";
+    assert_eq!(hex(&state.encode()), golden);
 }
 
 /// The slots of two groups take 4096 bytes: they are golden where they are made.

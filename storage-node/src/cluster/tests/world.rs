@@ -383,6 +383,10 @@ impl Hosting for Engine {
         Ok(())
     }
 
+    async fn import(&self, _: GroupId, _: Op) -> OpResult {
+        Err(Error::NOT_HERE)
+    }
+
     async fn propose(&self, op: ClusterOp) -> OpResult {
         let mut inner = self.world.lock();
         inner.led(GroupId::META, self.node)?;

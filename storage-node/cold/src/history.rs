@@ -1,0 +1,213 @@
+//! The packs of a place, as they follow each other: from the newest of a group back to the first. Reads nothing but the ends
+//! of objects; what is in them, and whether it is whole, is looked at by whoever reads them. Changes nothing.
+//!
+//! Not every object that lies there counts. A leader that was deposed may have stored a pack that nobody committed, and
+//! what compaction has replaced goes later. The way back is certain: every pack names the object before it, by a name
+//! that nobody else draws. Where it begins is not: of several objects with the newest number each was made by a leader that
+//! had all before it, so any is a true history; the one that was made last is taken whose way back is whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use ursula_common::{ClusterId, GroupId, Millis};
+
+use crate::pack::{Head, Link, Pack, PackId};
+use crate::store::{Name, Store, StoreError};
+
+/// Objects whose ends are being read at a time.
+const READS_MAX: usize = 32;
+
+/// An object of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Object {
+    /// What it says of itself.
+    pub head: Head,
+    /// Bytes of the whole object.
+    pub bytes: u64,
+    /// Its hash, if the pack after it says so.
+    pub hash: Option<[u8; 32]>,
+}
+
+/// Packs that a history should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The first of them.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// Their object, if it is known, and what is wrong with it.
+    pub why: String,
+}
+
+/// The packs of one group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// Its objects, from the first pack to the newest.
+    pub objects: Vec<Object>,
+    /// What should be there too, in ascending order.
+    pub missing: Vec<Missing>,
+}
+
+impl History {
+    /// When the newest pack was made.
+    pub fn made(&self) -> Option<Millis> {
+        self.objects.last().map(|object| object.head.made)
+    }
+}
+
+/// An object as it was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) id: PackId,
+    pub(crate) bytes: u64,
+    /// What it says of itself, or what is wrong with it.
+    pub(crate) head: Result<Head, String>,
+}
+
+/// The histories of all groups of a cluster, up to a time if one is given.
+///
+/// # Errors
+/// If the store does not answer; damage is no error.
+pub async fn read(
+    store: &Arc<dyn Store>,
+    cluster: ClusterId,
+    at: Option<Millis>,
+) -> Result<BTreeMap<GroupId, History>, StoreError> {
+    let folder = Name::parse("packs").expect("invariant: it is a name");
+    let mut listed: Vec<(PackId, u64)> = Vec::new();
+    let mut after: Option<Name> = None;
+    loop {
+        let page = store.list(&folder, after.as_ref()).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        listed.extend(page.iter().filter_map(|object| Some((PackId::parse(&object.name)?, object.bytes))));
+    }
+    let open = |(id, bytes): (PackId, u64)| async move {
+        match Pack::open_sized(&**store, id, bytes).await {
+            Ok(pack) => Ok(Some(Found { id, bytes, head: Ok(*pack.head()) })),
+            // Deleted since it was listed.
+            Err(StoreError::NotFound(_)) => Ok(None),
+            Err(StoreError::Damaged { reason, .. }) => Ok(Some(Found { id, bytes, head: Err(reason) })),
+            Err(error) => Err(error),
+        }
+    };
+    let mut found: BTreeMap<GroupId, Vec<Found>> = BTreeMap::new();
+    let mut opened = stream::iter(listed).map(open).buffered(READS_MAX);
+    while let Some(object) = opened.next().await {
+        if let Some(object) = object?.filter(|object| counts(object, cluster, at)) {
+            found.entry(object.id.group).or_default().push(object);
+        }
+    }
+    Ok(found.into_iter().map(|(group, found)| (group, History::of(&found))).collect())
+}
+
+/// Whether it is of the cluster, and of the time. What cannot be read may be.
+fn counts(object: &Found, cluster: ClusterId, at: Option<Millis>) -> bool {
+    object.head.as_ref().map_or(true, |head| head.cluster == cluster && at.is_none_or(|at| head.made <= at))
+}
+
+impl History {
+    /// The history of the group that these objects are of.
+    pub(crate) fn of(found: &[Found]) -> History {
+        let mut by_last: BTreeMap<u64, Vec<&Found>> = BTreeMap::new();
+        for object in found.iter().filter(|object| object.id.first > 0 && object.id.first <= object.id.last) {
+            by_last.entry(object.id.last).or_default().push(object);
+        }
+        // An object that stands for more is tried first: some of those that it was made of may have gone.
+        by_last.values_mut().for_each(|objects| objects.sort_by_key(|object| object.id));
+        // What cannot be read is the beginning only if nothing else is.
+        let readable = by_last.iter().filter(|(_, objects)| objects.iter().any(|object| object.head.is_ok()));
+        let Some(newest) = readable.map(|(last, _)| *last).max() else { return History::unreadable(&by_last) };
+        let mut tips: Vec<(&Found, &Head)> =
+            by_last[&newest].iter().filter_map(|object| Some((*object, object.head.as_ref().ok()?))).collect();
+        tips.sort_unstable_by_key(|(object, head)| (std::cmp::Reverse(head.made), object.id));
+        let mut best: Option<History> = None;
+        for (tip, head) in tips {
+            let history = History::from(tip, head, &by_last);
+            if best.as_ref().is_none_or(|best| history.missing.len() < best.missing.len()) {
+                best = Some(history);
+            }
+        }
+        let mut history = best.unwrap_or_default();
+        let beyond: Vec<Missing> = by_last.range(newest + 1..).filter_map(|(_, objects)| unreadable(objects)).collect();
+        history.missing.extend(beyond);
+        history
+    }
+
+    fn unreadable(by_last: &BTreeMap<u64, Vec<&Found>>) -> History {
+        let missing = by_last.values().filter_map(|objects| unreadable(objects)).collect();
+        History { objects: Vec::new(), missing }
+    }
+
+    /// The way back from an object.
+    fn from(tip: &Found, head: &Head, by_last: &BTreeMap<u64, Vec<&Found>>) -> History {
+        let mut history = History::default();
+        let mut seen = BTreeSet::new();
+        let mut here = Some(Object { head: *head, bytes: tip.bytes, hash: None });
+        while let Some(object) = here {
+            // Numbers only fall, so this ends whatever objects say.
+            seen.insert(object.head.id.last);
+            history.objects.push(object);
+            here = history.before(&object, by_last);
+        }
+        history.objects.reverse();
+        history.missing.reverse();
+        history
+    }
+
+    /// The object before another one; notes what is missing on the way to it.
+    fn before(&mut self, object: &Object, by_last: &BTreeMap<u64, Vec<&Found>>) -> Option<Object> {
+        let mut above = object.head.id.first;
+        let mut wanted = object.head.prev;
+        while above > 1 {
+            let objects = by_last.get(&(above - 1)).map_or(&[][..], Vec::as_slice);
+            let fits = objects.iter().find_map(|found| {
+                let head = found.head.as_ref().ok()?;
+                let hash = match wanted {
+                    Some(link) => fits(head, &link)?,
+                    None => None,
+                };
+                Some(Object { head: *head, bytes: found.bytes, hash })
+            });
+            if fits.is_some() {
+                return fits;
+            }
+            let missing = missing(above, wanted, objects, by_last);
+            above = missing.first;
+            wanted = None;
+            self.missing.push(missing);
+        }
+        None
+    }
+}
+
+/// Whether an object is the one that is named, or stands for it; and then its hash, if that is known.
+fn fits(head: &Head, link: &Link) -> Option<Option<[u8; 32]>> {
+    if head.id == link.id {
+        return Some(Some(link.hash));
+    }
+    (head.merged == Some(*link)).then_some(None)
+}
+
+/// What is missing below a pack: the object that is named, or all packs down to the next object that there is.
+fn missing(above: u64, wanted: Option<Link>, objects: &[&Found], by_last: &BTreeMap<u64, Vec<&Found>>) -> Missing {
+    let last = above - 1;
+    if let Some(link) = wanted.filter(|link| link.id.last == last && (1..=last).contains(&link.id.first)) {
+        let damage = objects.iter().find(|found| found.id == link.id).and_then(|found| found.head.as_ref().err());
+        let what = damage.map_or("is not there".to_owned(), |reason| format!("is damaged: {reason}"));
+        return Missing { first: link.id.first, last, why: format!("object {} {what}", link.id) };
+    }
+    let next = by_last.range(..last).next_back().map_or(0, |(last, _)| *last);
+    unreadable(objects).unwrap_or_else(|| Missing { first: next + 1, last, why: "no object has them".to_owned() })
+}
+
+/// Objects that nobody can read, if there is nothing else.
+fn unreadable(objects: &[&Found]) -> Option<Missing> {
+    let (found, reason) = objects.iter().find_map(|found| Some((found, found.head.as_ref().err()?)))?;
+    let PackId { first, last, .. } = found.id;
+    Some(Missing { first, last, why: format!("object {} is damaged: {reason}", found.id) })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Streams as packs know them, outside of any group: read from the records of one pack, changed to what they shall be in
+//! another group, and written as records again. Must not lose anything of a stream that it does not know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ursula_common::cluster::Cluster;
+use ursula_common::packs::ColdEnd;
+use ursula_common::verb::ForkLink;
+use ursula_common::{BucketName, GroupId, Millis, Offset, StreamId, StreamKey};
+
+use crate::packing::{Cold, Waiting};
+use crate::stream::{ForkStart, Presence, Stream};
+use crate::{CodecError, State, snapshot};
+
+/// What the records of a pack say.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// The group.
+    pub group: GroupId,
+    /// The latest time that the group knew.
+    pub now: Millis,
+    /// The id that the group would have given to its next stream.
+    pub next_stream: StreamId,
+    /// The buckets of the group.
+    pub buckets: Vec<BucketName>,
+    /// Streams that were removed.
+    pub removed: Vec<StreamId>,
+    /// Streams that packs have whole.
+    pub streams: Vec<StreamImage>,
+    /// The cluster, if this is the meta group and it was formed.
+    pub cluster: Option<Arc<Cluster>>,
+}
+
+/// A stream as a pack knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamImage {
+    pub(crate) key: StreamKey,
+    pub(crate) stream: Arc<Stream>,
+}
+
+impl Images {
+    /// Reads the records of a pack.
+    ///
+    /// # Errors
+    /// If they are no records of a pack.
+    pub fn decode(records: Bytes) -> Result<Images, CodecError> {
+        decode(records)
+    }
+}
+
+/// See [`Images::decode`].
+pub(crate) fn decode(records: Bytes) -> Result<Images, CodecError> {
+    let state = State::decode(records)?;
+    let buckets = state.buckets.keys().cloned().collect();
+    let removed = state.packs.iter().flat_map(|packs| packs.waiting.values()).filter_map(|waiting| match waiting {
+        Waiting::Removed(stream) => Some(*stream),
+        Waiting::Stream(_) => None,
+    });
+    let removed = removed.collect();
+    let streams = state.buckets.iter().flat_map(|(bucket, known)| {
+        known.streams.iter().map(|(name, stream)| StreamImage {
+            key: StreamKey { bucket: bucket.clone(), name: name.clone() },
+            stream: stream.clone(),
+        })
+    });
+    let streams = streams.collect();
+    let State { group, now, next_stream, cluster, .. } = state;
+    Ok(Images { group, now, next_stream: StreamId(next_stream), buckets, removed, streams, cluster })
+}
+
+impl StreamImage {
+    /// Its name.
+    pub fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// Its incarnation.
+    pub fn id(&self) -> StreamId {
+        self.stream.id
+    }
+
+    /// Where those of its own bytes begin that somebody needs.
+    pub fn start(&self) -> Offset {
+        self.stream.floor()
+    }
+
+    /// Where its readers find it to begin.
+    pub fn earliest(&self) -> Offset {
+        self.stream.kept().map_or(self.stream.tail.first(), |kept| kept.earliest)
+    }
+
+    /// Where it ends.
+    pub fn tail(&self) -> Offset {
+        self.stream.tail
+    }
+
+    /// What packs have of it.
+    pub fn cold(&self) -> Option<ColdEnd> {
+        self.stream.cold.as_ref().and_then(|cold| cold.end())
+    }
+
+    /// Where its source is, if it is a fork.
+    pub fn fork(&self) -> Option<&ForkLink> {
+        self.stream.fork()
+    }
+
+    /// Whether clients can see it: otherwise only forks need it.
+    pub fn is_live(&self) -> bool {
+        self.stream.presence == Presence::Live
+    }
+
+    /// Makes it another incarnation, whose newest bytes are in this pack; 0 if it has none of its own.
+    pub fn place(&mut self, id: StreamId, pack: u64) {
+        let stream = Arc::make_mut(&mut self.stream);
+        stream.id = id;
+        stream.cold = Some(Box::new(Cold { end: stream.tail, pack, turn: 0, changed: 0, recorded: true }));
+    }
+
+    /// Lets it be a fork of this incarnation of its source.
+    pub fn set_source(&mut self, source: StreamId) {
+        let rare = Arc::make_mut(&mut self.stream).rare.as_mut();
+        if let Some(link) = rare.and_then(|rare| rare.fork.as_mut()) {
+            link.source_id = source;
+        }
+    }
+
+    /// Lets these forks, and no others, have references on it, under these ids.
+    pub fn set_forks<'a>(&mut self, forks: impl Iterator<Item = (StreamId, &'a StreamImage)>) {
+        let start = |(id, fork): (StreamId, &StreamImage)| {
+            let ForkLink { anchor, at, .. } = *fork.fork()?;
+            Some(((fork.key.clone(), id), ForkStart { anchor, at, from: fork.earliest() }))
+        };
+        let forks: BTreeMap<_, _> = forks.filter_map(start).collect();
+        if !forks.is_empty() || self.stream.has_forks() {
+            let rare = Arc::make_mut(&mut self.stream).rare_mut();
+            if let Some(kept) = &mut rare.kept {
+                kept.set_needed(forks.values().filter_map(ForkStart::needs));
+            }
+            rare.forks = forks;
+        }
+    }
+}
+
+/// The records of a pack that has these streams and nothing else.
+pub fn encode_images(group: GroupId, data_groups: u32, next_stream: StreamId, images: &[StreamImage]) -> Vec<u8> {
+    let streams = images.iter().map(|image| (&image.key, &*image.stream)).collect();
+    snapshot::encode_streams(group, data_groups, next_stream, &streams)
+}
