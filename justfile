@@ -57,6 +57,11 @@ memory *flags:
     target/release/ursula-bench memory --server '{{ own }}' --dir target/memory --budget 448MiB --total 10GiB \
         --bytes 8KiB --stream-bytes 16KiB {{ flags }}
 
+# Three nodes take in more than they may keep, the store may go away, everything is read back; draws memory and disks
+history *flags:
+    cargo build --release -p ursula-history -p ursula-gateway -p ursula-storage-node -p ursula
+    target/release/ursula-history --chart target/history.svg {{ flags }}
+
 # Licences, versions and origins of the dependencies; needs cargo-deny
 deny:
     cargo deny check
