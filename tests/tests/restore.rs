@@ -79,7 +79,7 @@ fn start(s3: &S3, prefix: &str, nodes: u32, groups: &str) -> Cluster {
         ("--disk-reserve-bytes", "0"),
         ("--log-bytes", "100663296"),
         ("--pack-bytes", "262144"),
-        ("--pack-interval-ms", "300"),
+        ("--pack-interval-ms", "1000"),
     ] {
         node_flags.extend([flag, value].map(str::to_owned));
     }
