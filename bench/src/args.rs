@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Restart(RestartArgs),
     /// Lets bytes pass through a server that it starts itself, and holds its memory to a bound.
     Memory(MemoryArgs),
+    /// Reads a long stream that has left a server which it starts itself, beside a plain GET of the objects that have it.
+    Cold(ColdArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -204,6 +206,33 @@ pub(crate) struct MemoryArgs {
     /// And so many bytes more for each stream.
     #[arg(long, default_value_t = 400, value_parser = positive)]
     pub(crate) stream_budget: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ColdArgs {
+    #[command(flatten)]
+    pub(crate) server: OwnServerArgs,
+    /// Size of the stream.
+    #[arg(long, default_value = "1GiB", value_parser = size)]
+    pub(crate) total: usize,
+    /// Size of each append that writes it.
+    #[arg(long, default_value = "64KiB", value_parser = size)]
+    pub(crate) bytes: usize,
+    /// A command of the shell that succeeds once the bytes have left; it may name ports as the server does.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) gone: String,
+    /// A command of the shell that gets the objects and writes the number of their bytes.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) plain: String,
+    /// How often both are measured, in turn; the server has nothing in memory each time.
+    #[arg(long, default_value_t = 3, value_parser = positive)]
+    pub(crate) rounds: usize,
+    /// The least speed, as a part of that of the plain GET.
+    #[arg(long, default_value_t = 0.5)]
+    pub(crate) ratio: f64,
+    /// The most resident memory that reading may add.
+    #[arg(long, default_value = "64MiB", value_parser = size)]
+    pub(crate) memory: usize,
 }
 
 fn positive(text: &str) -> Result<usize, String> {

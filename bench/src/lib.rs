@@ -1,5 +1,5 @@
-//! A load generator for servers of the Durable Streams protocol: appends, SSE fan-out, creation, catch-up, restart,
-//! memory.
+//! A load generator for servers of the Durable Streams protocol: appends, SSE fan-out, creation, catch-up, also
+//! of what has left the machine, restart, memory.
 //!
 //! Knows the protocol from outside only, so that it measures any server in the same way; depends on no other
 //! crate of this project. It shares the machine with the server, so it does as little as it can per request.
@@ -8,6 +8,7 @@ mod append;
 mod args;
 mod catchup;
 mod client;
+mod cold;
 mod create;
 mod fill;
 mod memory;
@@ -85,6 +86,7 @@ pub fn run(bench: Bench) -> Result<ExitCode, Error> {
             Command::Catchup(args) => catchup::run(args).await,
             Command::Restart(args) => restart::run(args).await,
             Command::Memory(args) => memory::run(args).await,
+            Command::Cold(args) => cold::run(args).await,
         }
     })?;
     runtime.shutdown_background();

@@ -19,11 +19,14 @@ const START_PATIENCE: Duration = Duration::from_secs(600);
 /// How often a server that starts is asked whether it serves.
 const READY_PAUSE: Duration = Duration::from_millis(5);
 const BUFFER_BYTES: usize = 8 * 1024;
+/// Those that a template may name.
+const PORTS: usize = 3;
 
 /// The server; killed, and its directory removed, when it is dropped.
 pub(crate) struct OwnServer {
     command: Vec<String>,
     dir: PathBuf,
+    ports: [u16; PORTS],
     authority: String,
     ready: Vec<u8>,
     child: Option<Child>,
@@ -38,10 +41,16 @@ impl OwnServer {
         }
         fs::create_dir_all(&args.dir).map_err(failed)?;
         let dir = fs::canonicalize(&args.dir).map_err(failed)?;
-        let (port, command) = command(&args.server, &dir).map_err(failed)?;
-        let authority = format!("127.0.0.1:{port}");
+        let ports = free_ports().map_err(failed)?;
+        let command = args.server.split_whitespace().map(|word| fill_in(word, &dir, ports)).collect();
+        let authority = format!("127.0.0.1:{}", ports[0]);
         let ready = format!("GET {} HTTP/1.1\r\nHost: {authority}\r\n\r\n", args.ready).into_bytes();
-        Ok(OwnServer { command, dir, authority, ready, child: None })
+        Ok(OwnServer { command, dir, ports, authority, ready, child: None })
+    }
+
+    /// A template with its ports and its directory.
+    pub(crate) fn fill_in(&self, template: &str) -> String {
+        fill_in(template, &self.dir, self.ports)
     }
 
     /// The streams of the server.
@@ -113,16 +122,20 @@ impl Drop for OwnServer {
     }
 }
 
-/// The words of a command, and the port that clients use.
-fn command(template: &str, dir: &Path) -> io::Result<(u16, Vec<String>)> {
+/// Ports that nobody listens on. The first is that of clients.
+fn free_ports() -> io::Result<[u16; PORTS]> {
     // Held together, so that they differ.
-    let free = (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
-    let ports = free.iter().map(|free| free.local_addr().map(|at| at.port())).collect::<io::Result<Vec<_>>>()?;
-    let fill = |word: &str| {
-        let word = word.replace("{dir}", &dir.display().to_string()).replace("{port}", &ports[0].to_string());
-        word.replace("{port2}", &ports[1].to_string()).replace("{port3}", &ports[2].to_string())
-    };
-    Ok((ports[0], template.split_whitespace().map(fill).collect()))
+    let free = (0..PORTS).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
+    let mut ports = [0; PORTS];
+    for (port, free) in ports.iter_mut().zip(&free) {
+        *port = free.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+fn fill_in(template: &str, dir: &Path, ports: [u16; PORTS]) -> String {
+    let text = template.replace("{dir}", &dir.display().to_string()).replace("{port}", &ports[0].to_string());
+    text.replace("{port2}", &ports[1].to_string()).replace("{port3}", &ports[2].to_string())
 }
 
 fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path) -> io::Result<()>) -> io::Result<()> {

@@ -50,6 +50,12 @@ pub(crate) fn peak_rss_bytes(pid: u32) -> Result<u64, Error> {
     parse_kib(&status, "VmHWM:").ok_or_else(|| Error::ProcessFormat(pid.to_string()))
 }
 
+/// From now on counts the most memory of a process anew.
+pub(crate) fn forget_peak(pid: u32) -> Result<(), Error> {
+    let path = format!("/proc/{pid}/clear_refs");
+    fs::write(&path, "5").map_err(|source| Error::Process { path, source })
+}
+
 /// Bytes that a process made the disk read.
 pub(crate) fn disk_read_bytes(pid: u32) -> Result<u64, Error> {
     let io = read(&pid.to_string(), "io")?;

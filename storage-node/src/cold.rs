@@ -26,7 +26,7 @@ pub(crate) use place::Place;
 /// GETs of all readers of a node under way at a time.
 const GETS_MAX: usize = 64;
 /// What is fetched ahead of one reader that goes on reading.
-const AHEAD_BYTES: usize = 8 << 20;
+const AHEAD_BYTES: usize = 16 << 20;
 /// Memory on the way to the store is counted in such parts.
 const PERMIT_BYTES: usize = 1 << 10;
 /// The object that says whose all others are.

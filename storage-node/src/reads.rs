@@ -67,8 +67,10 @@ async fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Erro
     if elsewhere || start == info.tail {
         return Ok(ReadDone { info, start, range: Range { pieces: Vec::new(), next: start }, proven: true });
     }
-    let start = if is_divisible(&info) { start } else { record_start(group, &info, start).await? };
-    let range = group.bytes(&info, start, read.until, read.bytes_max).await?;
+    let (start, range) = match is_divisible(&info) {
+        true => (start, group.bytes(&info, start, read.until, read.bytes_max).await?),
+        false => group.records(&info, start, read.until, read.bytes_max).await?,
+    };
     if range.next == start {
         // The stream has ended meanwhile, and its bytes with it; or they are damaged.
         return Err(group.state.borrow().info(&read.key, read.inherited, now).err().unwrap_or(Error::Unavailable));
@@ -90,14 +92,6 @@ async fn applied_range(group: &Group, read: &Read, now: Millis) -> Option<ReadDo
     }
     let inherits = done.info.fork.as_ref().is_some_and(|fork| done.start < fork.at);
     (inherits || done.range.next > done.start).then_some(ReadDone { proven: false, ..done })
-}
-
-async fn record_start(group: &Group, info: &StreamInfo, at: Offset) -> Result<Offset, Error> {
-    let hot = group.state.borrow().hot_record(info.id, at);
-    match hot {
-        Some((start, _)) => Ok(start),
-        None => Ok(group.record_at(info, at, None).await?.map_or(at, |(start, _)| start)),
-    }
 }
 
 /// Whether a read may begin inside a record. Only text may: an event ends before a character whose rest

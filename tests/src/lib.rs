@@ -5,6 +5,7 @@
 
 mod cluster;
 mod disk;
+mod garage;
 mod http;
 mod metrics;
 mod moto;
@@ -19,6 +20,7 @@ mod wall_clock;
 
 pub use cluster::{Cluster, Leaders, Member, Options};
 pub use disk::Disk;
+pub use garage::Garage;
 pub use http::{Decoder, Head, Http, Response, address_of};
 pub use metrics::Metrics;
 pub use moto::Moto;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use ursula_test_s3::{Fault, S3};
-use ursula_tests::{Cluster, Http, Member, Metrics, Moto, Options, Response, eventually};
+use ursula_tests::{Cluster, Garage, Http, Member, Metrics, Moto, Options, Response, eventually};
 
 const BINARY: (&str, &str) = ("Content-Type", "application/octet-stream");
 const STREAMS: usize = 8;
@@ -169,11 +169,23 @@ fn everything_is_packed(cluster: &Cluster) {
 #[test]
 fn any_server_of_the_protocol_holds_history() {
     let moto = Moto::start();
-    let place = format!("s3://{}/of/a/test", Moto::BUCKET);
-    let endpoint = moto.endpoint();
-    let flags = ["--store", &place, "--store-endpoint", endpoint, "--store-region", "eu-central-1"];
+    holds_history([moto.endpoint(), Moto::BUCKET, "eu-central-1"], S3::CREDENTIALS);
+}
+
+#[test]
+#[ignore = "Garage takes long to install; `just garage` does, and runs this"]
+fn garage_holds_history() {
+    let garage = Garage::start();
+    holds_history([garage.endpoint(), Garage::BUCKET, Garage::REGION], Garage::CREDENTIALS);
+}
+
+fn holds_history([endpoint, bucket, region]: [&str; 3], [key, secret]: [&str; 2]) {
+    let place = format!("s3://{bucket}/of/a/test");
+    let flags = ["--store", &place, "--store-endpoint", endpoint, "--store-region", region];
     let flags = flags.into_iter().chain(["--store-path-style", "true"]).map(str::to_owned);
-    let mut cluster = start_with(flags.collect(), S3::env());
+    let env = [("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let mut cluster = start_with(flags.collect(), env);
     let mut http = connect(&cluster, 0);
     for stream in 0..STREAMS {
         assert_eq!(http.request("PUT", &path(stream), &[BINARY], "").status, 201);

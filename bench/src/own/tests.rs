@@ -3,17 +3,11 @@
 use super::*;
 
 #[test]
-fn a_command_gets_its_directory_and_ports() {
-    let (port, words) =
-        command("a {port}  b:{port2} c:{port3} --dir={dir}/x", Path::new("/some/where")).expect("ports");
-    assert_eq!((words[0].as_str(), words[1].as_str()), ("a", port.to_string().as_str()));
-    assert_eq!(words[4], "--dir=/some/where/x");
-    let ports: std::collections::BTreeSet<_> = ["", "b:", "c:"]
-        .iter()
-        .zip(&words[1..4])
-        .map(|(mark, word)| word.strip_prefix(mark).and_then(|port| port.parse::<u16>().ok()).expect("a port"))
-        .collect();
-    assert_eq!(ports.len(), 3);
+fn a_template_gets_its_directory_and_ports() {
+    let ports = free_ports().expect("ports");
+    assert_eq!(ports.into_iter().collect::<std::collections::BTreeSet<_>>().len(), PORTS);
+    let text = fill_in("a:{port} b:{port2} c:{port3} --dir={dir}/x", Path::new("/some/where"), [1, 2, 3]);
+    assert_eq!(text, "a:1 b:2 c:3 --dir=/some/where/x");
 }
 
 #[test]

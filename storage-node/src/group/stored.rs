@@ -32,17 +32,28 @@ impl Group {
             return Ok(range);
         }
         let (start, records) = self.archived(info, from, end, bytes_max).await?;
-        let mut range = Range { pieces: Vec::with_capacity(records.len()), next: from };
-        let mut at = start;
-        for mut record in records {
-            let record_end = Offset(at.0 + record.len() as u64);
-            record.truncate(end.0.saturating_sub(at.0).min(record.len() as u64) as usize);
-            let skip = from.0.saturating_sub(at.0).min(record.len() as u64) as usize;
-            range.pieces.push(record.split_off(skip));
-            at = record_end;
+        Ok(cut(start, records, from, end))
+    }
+
+    /// The same, but from the start of the record on that has `from`, which is returned, too.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the log cannot be read.
+    pub(crate) async fn records(
+        &self,
+        info: &StreamInfo,
+        from: Offset,
+        until: Option<Offset>,
+        bytes_max: usize,
+    ) -> Result<(Offset, Range), Error> {
+        let hot = self.state.borrow().hot_record(info.id, from);
+        if let Some((start, _)) = hot {
+            return Ok((start, self.bytes(info, start, until, bytes_max).await?));
         }
-        range.next = from.max(at.min(end));
-        Ok(range)
+        // In one go: a look for its start alone would be a request of its own to the store.
+        let end = until.map_or(info.tail, |until| until.min(info.tail));
+        let (start, records) = self.archived(info, from, end, bytes_max).await?;
+        Ok((start, cut(start, records, start, end)))
     }
 
     /// The record that `at` lies in: its start, and its bytes up to `until`.
@@ -146,4 +157,19 @@ impl Group {
             }
         }
     }
+}
+
+/// What lies in `from..end` of records that begin at `start`.
+fn cut(start: Offset, records: Vec<Bytes>, from: Offset, end: Offset) -> Range {
+    let mut range = Range { pieces: Vec::with_capacity(records.len()), next: from };
+    let mut at = start;
+    for mut record in records {
+        let record_end = Offset(at.0 + record.len() as u64);
+        record.truncate(end.0.saturating_sub(at.0).min(record.len() as u64) as usize);
+        let skip = from.0.saturating_sub(at.0).min(record.len() as u64) as usize;
+        range.pieces.push(record.split_off(skip));
+        at = record_end;
+    }
+    range.next = from.max(at.min(end));
+    range
 }

@@ -104,6 +104,8 @@ fn run(cli: &Cli) -> Value {
     let gateways = cluster.gateways().into_iter().flatten().map(|address| format!("http://{address}")).collect();
     let work = Arc::new(Work::new(gateways, cli.streams, cli.bytes, cli.writers));
     work.create();
+    until_packed(&cluster);
+    let before = s3.faults().counts();
     let started = Instant::now();
     let appends = match cli.minutes {
         Some(_) => u64::MAX,
@@ -127,16 +129,16 @@ fn run(cli: &Cli) -> Value {
     }
     writing.join().expect("writers do not panic");
     let wrote = started.elapsed();
+    let puts = s3.faults().counts().puts - before.puts;
     sampler.note("written");
     say(&format!("{} MiB written in {:.0} s", work.written() / MIB, wrote.as_secs_f64()));
     let packed = until_packed(&cluster);
     sampler.note("packed");
-    let counts = s3.faults().counts();
     let read = Instant::now();
     let wrong = if cli.no_read { 0 } else { work.check() };
     let read = read.elapsed();
     sampler.note("read");
-    let gets: f64 = node_metrics(&cluster).iter().map(|node| node.value("ursula_node_pack_gets_total")).sum();
+    let counts = s3.faults().counts();
     let samples = sampler.stop();
     if let Some(file) = &cli.chart {
         fs::write(file, chart::draw(&samples)).expect("a file for the chart");
@@ -151,9 +153,11 @@ fn run(cli: &Cli) -> Value {
         "read_mib": if cli.no_read { 0 } else { work.written() / MIB },
         "read_seconds": read.as_secs(),
         "wrong": wrong,
-        "pack_gets": gets as u64,
+        "store_puts_per_hour": (puts as f64 * 3600.0 / wrote.as_secs_f64()) as u64,
         "store_puts": counts.puts,
-        "store_puts_per_hour": (counts.puts as f64 * 3600.0 / started.elapsed().as_secs_f64()) as u64,
+        "store_gets": counts.gets,
+        "store_lists": counts.lists,
+        "store_deletes": counts.deletes,
         "node_rss_max_mib": most(|node| node.rss),
         "node_log_max_mib": most(|node| node.log),
         "node_unpacked_max_mib": most(|node| node.unpacked),

@@ -4,11 +4,13 @@
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
+use futures_util::future::join;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use ursula_common::{GroupId, Offset, StreamId};
 
+use super::blocks::GET_BYTES;
 use super::{Inner, Page, Reader, ReaderOptions, Wanted};
 use crate::store::StoreError;
 
@@ -17,7 +19,7 @@ const RUNS_MAX: usize = 4096;
 /// How often somebody has to read on.
 const HITS: u32 = 2;
 /// What is read ahead for one must not take more than this part of the cache, or it is gone before it is asked for.
-const CACHE_SHARE: usize = 8;
+const CACHE_SHARE: usize = 2;
 
 /// Somebody who may read on.
 #[derive(Debug, Clone, Copy)]
@@ -33,18 +35,20 @@ type Place = (GroupId, StreamId, Offset);
 #[derive(Debug)]
 pub(super) struct Ahead {
     bytes: u64,
-    /// One for each task.
+    /// One for each GET of a task.
     permits: Arc<Semaphore>,
+    gets_max: u64,
     /// Under the place where each has to read on.
     runs: Cache<Place, Run, UnitWeighter, BuildHasherDefault<DefaultHasher>>,
 }
 
 impl Ahead {
     pub(super) fn new(options: &ReaderOptions) -> Ahead {
-        let permits = (options.gets_max / 2).clamp(1, Semaphore::MAX_PERMITS);
+        let permits = (options.gets_max / 2).clamp(1, u32::MAX as usize >> 3);
         Ahead {
             bytes: options.ahead_bytes.min(options.cache_bytes / CACHE_SHARE) as u64,
             permits: Arc::new(Semaphore::new(permits)),
+            gets_max: permits as u64,
             runs: Cache::with(
                 RUNS_MAX,
                 RUNS_MAX as u64,
@@ -63,7 +67,9 @@ impl Ahead {
         let goal = Offset(end.0.saturating_add(self.bytes)).min(wanted.until);
         // Not for every page a little: half of it at a time, or all that is left.
         let is_due = goal.0.saturating_sub(run.ahead.0) >= self.bytes.div_ceil(2).max(1) || goal == wanted.until;
-        let permit = (run.hits >= HITS && is_due && run.ahead < goal).then(|| self.permits.clone().try_acquire_owned());
+        let gets = goal.0.saturating_sub(run.ahead.0).div_ceil(GET_BYTES).min(self.gets_max);
+        let permit = (run.hits >= HITS && is_due && run.ahead < goal)
+            .then(|| self.permits.clone().try_acquire_many_owned(gets as u32));
         let task = permit.and_then(Result::ok).map(|permit| {
             let task = Wanted { from: run.ahead, until: goal, ..wanted.clone() };
             run.ahead = goal;
@@ -94,7 +100,10 @@ impl Inner {
     async fn fetch_ahead(&self, task: &Wanted) -> Result<(), StoreError> {
         let mut page = Page { start: None, end: task.from, records: Vec::new() };
         while page.end < task.until {
-            self.take(task, task.until, &mut page).await?;
+            let step = self.find(task, page.end).await?;
+            // The object after this one is opened meanwhile.
+            let (taken, _) = join(self.take(task, task.until, &mut page), self.look_after(task, &step)).await;
+            taken?;
             page.records.clear();
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use ursula_common::Offset;
 
 use super::cache::{Item, Turn};
@@ -14,7 +15,7 @@ use crate::store::StoreError;
 
 /// The most bytes of one GET, unless one block has more: enough to make up for the way there, and little enough that
 /// what is under way for one reader, several times over until it is in the cache, stays small.
-const GET_BYTES: u64 = 2 << 20;
+pub(super) const GET_BYTES: u64 = 2 << 20;
 
 /// A block that was fetched, with the bytes that were stored.
 pub(super) struct Fetched {
@@ -22,6 +23,25 @@ pub(super) struct Fetched {
     pub(super) bytes: Bytes,
     /// Where it has to end, unless its place is the last in a page.
     pub(super) end: Option<Offset>,
+}
+
+/// Blocks that follow each other.
+struct Part<'a, 'b> {
+    blocks: &'b [Block],
+    /// One for each block; none if somebody else has, or had, the turn to fetch the only one.
+    turns: Vec<Turn<'a>>,
+}
+
+/// What came of a part: the bytes of its blocks, up to the first that is damaged.
+struct Got {
+    bytes: Vec<Bytes>,
+    is_whole: bool,
+}
+
+/// Whether a block lies next to others, and may be had in one GET with them.
+fn follows(before: &[Block], start: u64, end: u64) -> bool {
+    let (first, last) = (before[0].range(), before[before.len() - 1].range());
+    last.end == start && end - first.start <= GET_BYTES
 }
 
 impl Inner {
@@ -36,32 +56,69 @@ impl Inner {
         let (page, places) = self.page_with(&pack, step, range.start).await?;
         let own = &step.row.own(page, &places)[step.row.position(page, &places, range.start)..];
         let within = &own[..own.partition_point(|block| block.start < range.end).max(1).min(own.len())];
-        let mut left = within;
-        if left.first().is_none_or(|first| first.start > range.start) {
+        if within.first().is_none_or(|first| first.start > range.start) {
             return Err(step.damaged(wanted, &format!("no block has {}", range.start)));
         }
-        let mut found = Vec::with_capacity(left.len());
-        while let Some(first) = left.first() {
-            let fetched = match self.cache.block(pack.head().id, first.range().start).await {
-                Ok(bytes) => {
-                    Counters::add(&self.counters().hits, 1);
-                    Ok(vec![bytes])
-                }
-                Err(turn) => self.fetch(wanted, step, &pack, left, turn).await,
-            };
-            let fetched = match fetched {
+        // All at a time: who waits for one part makes others wait for none.
+        let parts = self.parts(&pack, within).into_iter().map(|part| self.part_of(wanted, step, &pack, part));
+        let mut found = Vec::with_capacity(within.len());
+        for part in join_all(parts).await {
+            let fetched = match part {
                 Err(error) if found.is_empty() => return Err(error),
                 Err(_) => break,
                 Ok(fetched) => fetched,
             };
-            for bytes in fetched {
+            for bytes in fetched.bytes {
                 let next = own.get(found.len() + 1).map(|next| next.start);
                 let end = next.or((page == *step.row.pages().end()).then_some(step.row.end));
                 found.push(Fetched { block: own[found.len()], bytes, end });
             }
-            left = &within[found.len()..];
+            if !fetched.is_whole {
+                break;
+            }
         }
         Ok(found)
+    }
+
+    /// Cuts blocks into parts that can be had each at once: one that somebody has or fetches, or some that nobody has and that
+    /// lie next to each other.
+    fn parts<'a, 'b>(&'a self, pack: &Pack, blocks: &'b [Block]) -> Vec<Part<'a, 'b>> {
+        let id = pack.head().id;
+        let mut parts: Vec<Part<'_, '_>> = Vec::new();
+        for (at, block) in blocks.iter().enumerate() {
+            let Range { start, end } = block.range();
+            let turn = self.cache.turn(id, start);
+            match (parts.last_mut(), turn) {
+                (Some(Part { blocks: before, turns }), Some(turn))
+                    if !turns.is_empty() && follows(before, start, end) =>
+                {
+                    *before = &blocks[at - before.len()..=at];
+                    turns.push(turn);
+                }
+                (_, turn) => parts.push(Part { blocks: &blocks[at..=at], turns: turn.into_iter().collect() }),
+            }
+        }
+        parts
+    }
+
+    async fn part_of(
+        &self,
+        wanted: &Wanted,
+        step: &Step,
+        pack: &Pack,
+        Part { blocks, mut turns }: Part<'_, '_>,
+    ) -> Result<Got, StoreError> {
+        if turns.is_empty() {
+            match self.cache.block(pack.head().id, blocks[0].range().start).await {
+                Ok(bytes) => {
+                    Counters::add(&self.counters().hits, 1);
+                    return Ok(Got { bytes: vec![bytes], is_whole: true });
+                }
+                // Whoever was to fetch it has failed, or gave up.
+                Err(turn) => turns.push(turn),
+            }
+        }
+        self.fetch(wanted, step, pack, blocks, turns).await
     }
 
     /// The page of places with the block that has an offset: of those whose first block of the row does not begin after
@@ -79,31 +136,19 @@ impl Inner {
         Ok((low, self.places(pack, low).await?))
     }
 
-    /// Fetches the first of some blocks, and those after it that nobody has or fetches, in one piece. Returns those before
-    /// the first that is damaged.
+    /// Fetches blocks that lie next to each other, in one piece. Returns those before the first that is damaged.
     async fn fetch(
         &self,
         wanted: &Wanted,
         step: &Step,
         pack: &Pack,
         blocks: &[Block],
-        turn: Turn<'_>,
-    ) -> Result<Vec<Bytes>, StoreError> {
-        let id = pack.head().id;
-        let Range { start, mut end } = blocks[0].range();
-        let mut turns = vec![turn];
-        for block in &blocks[1..] {
-            let range = block.range();
-            if range.start != end || range.end - start > GET_BYTES {
-                break;
-            }
-            let Some(turn) = self.cache.turn(id, range.start) else { break };
-            turns.push(turn);
-            end = range.end;
-        }
+        turns: Vec<Turn<'_>>,
+    ) -> Result<Got, StoreError> {
+        let (start, end) = (blocks[0].range().start, blocks[blocks.len() - 1].range().end);
         Counters::add(&self.counters().misses, turns.len() as u64);
         let piece = pack.get(&self.store, start..end).await?;
-        let mut fetched = Vec::with_capacity(turns.len());
+        let mut fetched = Vec::with_capacity(blocks.len());
         for (block, turn) in blocks.iter().zip(turns) {
             let Range { start: at, end } = block.range();
             // A copy of its own: a block that is kept must not keep those that came with it.
@@ -119,7 +164,7 @@ impl Inner {
             drop(turn.insert(Item::Block(bytes.clone())));
             fetched.push(bytes);
         }
-        Ok(fetched)
+        Ok(Got { is_whole: fetched.len() == blocks.len(), bytes: fetched })
     }
 
     /// Fetches a block that was damaged once more: it may have been so on its way only.

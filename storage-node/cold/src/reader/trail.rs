@@ -54,6 +54,11 @@ impl Inner {
         if let Some(step) = known.iter().find(|step| step.has(at)) {
             return Ok(*step);
         }
+        if let Some(step) = self.next(wanted, &known, at).await {
+            let seen = known.into_iter().chain([step]).collect();
+            self.cache.put_trail(wanted.group, wanted.stream, kept(seen, at));
+            return Ok(step);
+        }
         let below = known.iter().filter(|step| step.row.end <= at).map(|step| step.object.last).max();
         let above = known.iter().filter(|step| step.row.start > at).min_by_key(|step| step.row.start).copied();
         let newest = match above {
@@ -65,6 +70,19 @@ impl Inner {
         let found = self.descend(wanted, at, &mut search).await?;
         self.cache.put_trail(wanted.group, wanted.stream, kept(search.seen, at));
         Ok(found)
+    }
+
+    /// Who reads a stream that is in nearly every pack goes on in the one after.
+    async fn next(&self, wanted: &Wanted, known: &[Step], at: Offset) -> Option<Step> {
+        let before = known.iter().find(|step| step.row.end == at)?;
+        let step = self.look_after(wanted, before).await?;
+        step.has(at).then_some(step)
+    }
+
+    /// What the object after that of a step has of the stream. What is wrong with it, whoever needs it is told.
+    pub(super) async fn look_after(&self, wanted: &Wanted, step: &Step) -> Option<Step> {
+        let object = wanted.packs.find(step.object.last.checked_add(1)?)?;
+        self.look(wanted, object).await.ok()?
     }
 
     async fn newest(&self, wanted: &Wanted, at: Offset) -> Result<Step, StoreError> {

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use ursula_test_s3::S3;
-use ursula_tests::Moto;
+use ursula_tests::{Garage, Moto};
 
-use super::super::tests::{name, suite};
+use super::super::tests::{name, suite, suite_without_conditions};
 use super::super::{Put, Store, StoreError};
 use super::{S3Options, S3Store};
 
@@ -35,15 +35,22 @@ async fn answering(answer: String) -> String {
 }
 
 async fn store(endpoint: &str, bucket: &str, secret: &str, prefix: Option<&str>) -> S3Store {
-    let options = S3Options {
+    let options = S3Options { prefix: prefix.map(name), ..options(endpoint, bucket, "eu-central-1") };
+    store_of(options, ["key", secret]).await
+}
+
+fn options(endpoint: &str, bucket: &str, region: &str) -> S3Options {
+    S3Options {
         bucket: bucket.to_owned(),
-        prefix: prefix.map(name),
         endpoint: Some(endpoint.to_owned()),
-        region: Some("eu-central-1".to_owned()),
+        region: Some(region.to_owned()),
         path_style: true,
         ..S3Options::default()
-    };
-    let credentials = Credentials::new("key", secret, None, None, "test");
+    }
+}
+
+async fn store_of(options: S3Options, [key, secret]: [&str; 2]) -> S3Store {
+    let credentials = Credentials::new(key, secret, None, None, "test");
     S3Store::with(options, aws_config::defaults(BehaviorVersion::latest()).credentials_provider(credentials)).await
 }
 
@@ -57,6 +64,15 @@ async fn a_server_of_the_protocol_is_a_store() {
 async fn a_server_that_shares_no_code_with_it_is_a_store() {
     let moto = tokio::task::spawn_blocking(Moto::start).await.expect("a server");
     suite(&store(moto.endpoint(), Moto::BUCKET, "any", None).await).await;
+}
+
+#[tokio::test]
+#[ignore = "Garage takes long to install; `just garage` does, and runs this"]
+async fn garage_is_a_store() {
+    let garage = tokio::task::spawn_blocking(Garage::start).await.expect("a server");
+    let options = options(garage.endpoint(), Garage::BUCKET, Garage::REGION);
+    // It stores an object again, whatever the condition.
+    suite_without_conditions(&store_of(options, Garage::CREDENTIALS).await).await;
 }
 
 #[tokio::test]
