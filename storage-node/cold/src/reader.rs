@@ -24,6 +24,7 @@ use ahead::Ahead;
 use blocks::Fetched;
 use cache::Cache;
 use gate::Gate;
+use trail::Step;
 
 pub use gate::Counters;
 
@@ -152,8 +153,13 @@ impl Inner {
     /// Adds records of the pack that has the next one, up to the first that ends at or after `goal`.
     async fn take(&self, wanted: &Wanted, goal: Offset, page: &mut Page) -> Result<(), StoreError> {
         let step = self.find(wanted, page.end).await?;
+        self.take_of(wanted, &step, goal, page).await
+    }
+
+    /// The same, of a pack that was found to have the next one.
+    async fn take_of(&self, wanted: &Wanted, step: &Step, goal: Offset, page: &mut Page) -> Result<(), StoreError> {
         while page.end < goal.min(step.row.end) {
-            for Fetched { block, bytes, end } in self.blocks(wanted, &step, page.end..goal).await? {
+            for Fetched { block, bytes, end } in self.blocks(wanted, step, page.end..goal).await? {
                 let fits = block.split(bytes).is_some_and(|records| page.add(block.start, end, goal, records));
                 if !fits {
                     return Err(step.damaged(wanted, &format!("its block at {} does not fit there", block.start)));

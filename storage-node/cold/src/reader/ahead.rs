@@ -67,9 +67,10 @@ impl Ahead {
         let goal = Offset(end.0.saturating_add(self.bytes)).min(wanted.until);
         // Not for every page a little: half of it at a time, or all that is left.
         let is_due = goal.0.saturating_sub(run.ahead.0) >= self.bytes.div_ceil(2).max(1) || goal == wanted.until;
-        let gets = goal.0.saturating_sub(run.ahead.0).div_ceil(GET_BYTES).min(self.gets_max);
-        let permit = (run.hits >= HITS && is_due && run.ahead < goal)
-            .then(|| self.permits.clone().try_acquire_many_owned(gets as u32));
+        let permit = (run.hits >= HITS && is_due && run.ahead < goal).then(|| {
+            let gets = (goal.0 - run.ahead.0).div_ceil(GET_BYTES).min(self.gets_max);
+            self.permits.clone().try_acquire_many_owned(gets as u32)
+        });
         let task = permit.and_then(Result::ok).map(|permit| {
             let task = Wanted { from: run.ahead, until: goal, ..wanted.clone() };
             run.ahead = goal;
@@ -101,8 +102,9 @@ impl Inner {
         let mut page = Page { start: None, end: task.from, records: Vec::new() };
         while page.end < task.until {
             let step = self.find(task, page.end).await?;
+            let taking = self.take_of(task, &step, task.until, &mut page);
             // The object after this one is opened meanwhile.
-            let (taken, _) = join(self.take(task, task.until, &mut page), self.look_after(task, &step)).await;
+            let (taken, _) = join(taking, self.look_after(task, &step)).await;
             taken?;
             page.records.clear();
         }

@@ -54,11 +54,16 @@ impl Inner {
         if let Some(step) = known.iter().find(|step| step.has(at)) {
             return Ok(*step);
         }
-        if let Some(step) = self.next(wanted, &known, at).await {
-            let seen = known.into_iter().chain([step]).collect();
-            self.cache.put_trail(wanted.group, wanted.stream, kept(seen, at));
-            return Ok(step);
-        }
+        let (found, seen) = match self.next(wanted, &known, at).await {
+            Some(step) => (step, known.into_iter().chain([step]).collect()),
+            None => self.search(wanted, at, known).await?,
+        };
+        self.cache.put_trail(wanted.group, wanted.stream, kept(seen, at));
+        Ok(found)
+    }
+
+    /// Looks between what is known. Returns everything that was seen, too.
+    async fn search(&self, wanted: &Wanted, at: Offset, known: Vec<Step>) -> Result<(Step, Vec<Step>), StoreError> {
         let below = known.iter().filter(|step| step.row.end <= at).map(|step| step.object.last).max();
         let above = known.iter().filter(|step| step.row.start > at).min_by_key(|step| step.row.start).copied();
         let newest = match above {
@@ -68,8 +73,7 @@ impl Inner {
         let mut search = Search { floor: below.unwrap_or(0), above: newest, seen: known };
         search.seen.push(newest);
         let found = self.descend(wanted, at, &mut search).await?;
-        self.cache.put_trail(wanted.group, wanted.stream, kept(search.seen, at));
-        Ok(found)
+        Ok((found, search.seen))
     }
 
     /// Who reads a stream that is in nearly every pack goes on in the one after.
