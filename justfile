@@ -62,16 +62,16 @@ history *flags:
     cargo build --release -p ursula-history -p ursula-gateway -p ursula-storage-node -p ursula
     target/release/ursula-history --chart target/history.svg {{ flags }}
 
-garage_version := "2.5.0"
+_install-garage:
+    cargo install garage --version 2.5.0 --locked --no-default-features --features bundled-libs,sqlite \
+        --root target/garage --target-dir target/garage-build
 
 # Installs Garage, a server of S3's protocol that shares no code with ours, and keeps the history of a cluster in it
-garage: build
-    cargo install garage --version {{ garage_version }} --locked --no-default-features --features bundled-libs,sqlite \
-        --root target/garage --target-dir target/garage-build
+garage: _install-garage build
     cargo test -p ursula-cold -p ursula-tests -- --ignored garage
 
 # How fast a stream of 1 GiB that has left the machine is read, beside a plain GET of the same objects from Garage
-cold *flags: garage
+cold *flags: _install-garage
     cargo build --release -p ursula -p ursula-bench
     bench/cold.sh {{ flags }}
 

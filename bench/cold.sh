@@ -17,31 +17,15 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 10000)); listening "$port"; do :; done
-    echo "$port"
-}
+# shellcheck source=ports.sh
+. "$(dirname "$0")/ports.sh"
 
-export GARAGE_DEFAULT_ACCESS_KEY=GK0123456789abcdef01234567 GARAGE_DEFAULT_BUCKET=bucket
-GARAGE_DEFAULT_SECRET_KEY=$(printf '0123456789abcdef%.0s' 1 2 3 4)
-export GARAGE_DEFAULT_SECRET_KEY
-export AWS_ACCESS_KEY_ID=$GARAGE_DEFAULT_ACCESS_KEY AWS_SECRET_ACCESS_KEY=$GARAGE_DEFAULT_SECRET_KEY
+AWS_ACCESS_KEY_ID=GK0123456789abcdef01234567
+AWS_SECRET_ACCESS_KEY=$(printf '0123456789abcdef%.0s' 1 2 3 4)
+export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 port=$(free_port)
 endpoint=http://127.0.0.1:$port
-cat >"$scratch/garage.toml" <<TOML
-metadata_dir = "$scratch/meta"
-data_dir = "$scratch/objects"
-db_engine = "sqlite"
-replication_factor = 1
-rpc_bind_addr = "127.0.0.1:$(free_port)"
-rpc_secret = "$(printf '00%.0s' {1..32})"
-[s3_api]
-s3_region = "garage"
-api_bind_addr = "127.0.0.1:$port"
-TOML
-RUST_LOG=garage=warn "$target/garage/bin/garage" -c "$scratch/garage.toml" server --single-node --default-bucket >"$scratch/garage.log" 2>&1 &
+"$root/tests/garage.sh" "$target/garage/bin/garage" "$scratch" "127.0.0.1:$port" "127.0.0.1:$(free_port)" >"$scratch/garage.log" 2>&1 &
 server=$!
 
 cat >"$scratch/curl" <<CURL

@@ -43,13 +43,8 @@ stop_server() {
 trap 'stop_server; rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
-listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 10000)); listening "$port"; do :; done
-    echo "$port"
-}
+# shellcheck source=ports.sh
+. "$(dirname "$0")/ports.sh"
 
 # start <name> <command>: sets `server` and `port`.
 start() {

@@ -8,12 +8,11 @@ use tokio::time::Instant;
 use crate::Error;
 use crate::args::CatchupArgs;
 use crate::procfs::Sample;
-use crate::report::{Latencies, Report};
+use crate::report::{Latencies, MIB, Report};
 use crate::target::Target;
 
 const CONTENT_TYPE: &str = "application/octet-stream";
 const BUFFER_BYTES: usize = 256 * 1024;
-const MIB: f64 = 1_048_576.0;
 
 /// What one reader got.
 #[derive(Default)]

@@ -12,9 +12,8 @@ use crate::catchup;
 use crate::fill::Fill;
 use crate::own::OwnServer;
 use crate::procfs::{Sample, forget_peak, peak_rss_bytes};
-use crate::report::Report;
+use crate::report::{MIB, Report};
 
-const MIB: f64 = 1_048_576.0;
 /// How long the bytes of the stream may take to leave.
 const GONE_PATIENCE: Duration = Duration::from_secs(600);
 const GONE_PAUSE: Duration = Duration::from_millis(500);

@@ -14,13 +14,12 @@ use crate::catchup;
 use crate::fill::Fill;
 use crate::own::OwnServer;
 use crate::procfs::{Sample, peak_rss_bytes};
-use crate::report::Report;
+use crate::report::{MIB, Report};
 
 /// How often memory is looked at.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 /// Figures on the way.
 const PARTS: usize = 10;
-const MIB: f64 = 1_048_576.0;
 
 /// Runs the bench.
 pub(crate) async fn run(args: MemoryArgs) -> Result<Report, Error> {

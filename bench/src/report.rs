@@ -10,7 +10,8 @@ use crate::procfs::Sample;
 
 /// The longest latency that is told apart from longer ones.
 const LATENCY_MAX: Duration = Duration::from_secs(120);
-const MIB: f64 = 1_048_576.0;
+/// Bytes of a MiB.
+pub(crate) const MIB: f64 = 1_048_576.0;
 
 /// The result of a run. Names of figures end with their unit.
 #[derive(Debug)]

@@ -8,11 +8,10 @@ use crate::catchup;
 use crate::fill::Fill;
 use crate::own::OwnServer;
 use crate::procfs::{Sample, disk_read_bytes, peak_rss_bytes};
-use crate::report::Report;
+use crate::report::{MIB, Report};
 
 /// Streams that are read whole at the end.
 const STREAMS_READ: usize = 200;
-const MIB: f64 = 1_048_576.0;
 
 /// Runs the bench.
 pub(crate) async fn run(args: RestartArgs) -> Result<Report, Error> {

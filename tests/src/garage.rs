@@ -1,11 +1,11 @@
 //! Garage: a server of S3's protocol for real use, which shares no code with ours. `just garage` installs it.
 
-use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::path::Path;
 
 use tempfile::TempDir;
 
+use crate::process::dies_with_us;
 use crate::{Process, eventually, program};
 
 /// A running server with an empty bucket.
@@ -36,21 +36,11 @@ impl Garage {
         // Held together, so that they differ. It cannot be told to take any port.
         let free = [0; 2].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("a port"));
         let [api, rpc] = free.map(|free| free.local_addr().expect("an address"));
-        let path = folder.path().display();
-        let (zeros, region) = ("00".repeat(32), Garage::REGION);
-        let settings = format!(
-            "metadata_dir = \"{path}/meta\"\ndata_dir = \"{path}/objects\"\ndb_engine = \"sqlite\"\n\
-             replication_factor = 1\nrpc_bind_addr = \"{rpc}\"\nrpc_secret = \"{zeros}\"\n\
-             [s3_api]\ns3_region = \"{region}\"\napi_bind_addr = \"{api}\"\n"
-        );
-        let file = folder.path().join("garage.toml");
-        fs::write(&file, settings).expect("a file of settings");
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(target.join("garage/bin/garage")).arg("-c").arg(file);
-        command.args(["server", "--single-node", "--default-bucket"]).env("RUST_LOG", "garage=info");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("garage.sh");
+        let mut command = dies_with_us(script);
+        command.arg(target.join("garage/bin/garage")).arg(folder.path()).args([api.to_string(), rpc.to_string()]);
         let [key, secret] = Garage::CREDENTIALS;
-        command.env("GARAGE_DEFAULT_ACCESS_KEY", key).env("GARAGE_DEFAULT_SECRET_KEY", secret);
-        command.env("GARAGE_DEFAULT_BUCKET", Garage::BUCKET);
+        command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret);
         let process = Process::spawn("garage (`just garage` installs it)", command);
         process.line_with("Creating default bucket");
         let endpoint = format!("http://{api}");

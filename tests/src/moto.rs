@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::process::dies_with_us;
 use crate::{Http, Process, program};
 
 /// A running server with an empty bucket. It keeps objects in memory, and lets everybody in.
@@ -23,8 +24,7 @@ impl Moto {
     /// # Panics
     /// If python3 with venv and pip is missing, or its packages cannot be had.
     pub fn start() -> Moto {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(installed().join("bin/moto_server"));
+        let mut command = dies_with_us(installed().join("bin/moto_server"));
         command.args(["-H", "127.0.0.1", "-p", "0"]);
         let process = Process::spawn("moto", command);
         let line = process.line_with("Running on http://");

@@ -51,8 +51,13 @@ pub fn run<A: AsRef<OsStr>>(name: &str, args: &[A], env: &[(&str, &str)]) -> Out
 /// A command that runs a program of this workspace and dies with the thread that spawns it, whatever ends that:
 /// also where nothing is cleaned up. Settings in the environment do not reach it.
 pub(crate) fn tied(name: &str) -> Command {
-    let mut command = clean(Command::new("setpriv"));
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program(name));
+    clean(dies_with_us(program(name)))
+}
+
+/// The same for any program, with the environment as it is.
+pub(crate) fn dies_with_us(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
 

@@ -179,13 +179,8 @@ fn garage_holds_history() {
     holds_history([garage.endpoint(), Garage::BUCKET, Garage::REGION], Garage::CREDENTIALS);
 }
 
-fn holds_history([endpoint, bucket, region]: [&str; 3], [key, secret]: [&str; 2]) {
-    let place = format!("s3://{bucket}/of/a/test");
-    let flags = ["--store", &place, "--store-endpoint", endpoint, "--store-region", region];
-    let flags = flags.into_iter().chain(["--store-path-style", "true"]).map(str::to_owned);
-    let env = [("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)];
-    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let mut cluster = start_with(flags.collect(), env);
+fn holds_history(bucket: [&str; 3], credentials: [&str; 2]) {
+    let mut cluster = start_with(ursula_test_s3::flags(bucket, "of/a/test"), ursula_test_s3::env(credentials));
     let mut http = connect(&cluster, 0);
     for stream in 0..STREAMS {
         assert_eq!(http.request("PUT", &path(stream), &[BINARY], "").status, 201);

@@ -87,20 +87,12 @@ impl S3 {
 
     /// Settings of a node that keeps its objects below `prefix`, as flags.
     pub fn flags(&self, prefix: &str) -> Vec<String> {
-        let place = format!("s3://{}/{prefix}", S3::BUCKET);
-        let flags = [
-            ["--store", &place],
-            ["--store-endpoint", &self.endpoint],
-            ["--store-region", "eu-central-1"],
-            ["--store-path-style", "true"],
-        ];
-        flags.as_flattened().iter().map(|flag| (*flag).to_owned()).collect()
+        flags([&self.endpoint, S3::BUCKET, "eu-central-1"], prefix)
     }
 
     /// The variables that tell a process who it is.
     pub fn env() -> Vec<(String, String)> {
-        let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
-        names.into_iter().zip(S3::CREDENTIALS).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        env(S3::CREDENTIALS)
     }
 }
 
@@ -109,6 +101,24 @@ impl Drop for S3 {
         // Does not wait: that is not allowed in a task, where a test may drop it.
         self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
     }
+}
+
+/// Settings of a node that keeps its objects below `prefix` in a bucket of any server of the protocol, as flags.
+pub fn flags([endpoint, bucket, region]: [&str; 3], prefix: &str) -> Vec<String> {
+    let place = format!("s3://{bucket}/{prefix}");
+    let flags = [
+        ["--store", &place],
+        ["--store-endpoint", endpoint],
+        ["--store-region", region],
+        ["--store-path-style", "true"],
+    ];
+    flags.as_flattened().iter().map(|flag| (*flag).to_owned()).collect()
+}
+
+/// The variables that tell a process who it is, by the name and the secret.
+pub fn env(credentials: [&str; 2]) -> Vec<(String, String)> {
+    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    names.into_iter().zip(credentials).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 async fn accept(listener: std::net::TcpListener, service: S3Service, faults: Arc<Faults>) {
