@@ -180,16 +180,16 @@ fn start(cli: &Cli, s3: &S3) -> Cluster {
     Cluster::start(Options { nodes: NODES, node_flags, node_env: S3::env(), ..Options::default() })
 }
 
-/// Waits until the store has everything.
+/// Waits until the store has everything, what was said of streams without bytes included.
 fn until_packed(cluster: &Cluster) -> Duration {
     let started = Instant::now();
     loop {
-        let left: f64 = node_metrics(cluster).iter().map(|node| node.value("ursula_node_unpacked_bytes")).sum();
+        let left: f64 = node_metrics(cluster).iter().map(|node| node.value("ursula_node_unpacked_streams")).sum();
         if left == 0.0 {
             return started.elapsed();
         }
-        assert!(started.elapsed() < CATCH_UP_MAX, "{left} bytes are in no pack after {CATCH_UP_MAX:?}");
-        say(&format!("{:.0} MiB are in no pack yet", left / MIB as f64));
+        assert!(started.elapsed() < CATCH_UP_MAX, "{left} streams are not all in packs after {CATCH_UP_MAX:?}");
+        say(&format!("{left} streams are not all in packs yet"));
         thread::sleep(Duration::from_secs(1));
     }
 }
