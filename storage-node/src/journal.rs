@@ -193,7 +193,7 @@ impl Journal {
 
     /// No place that is given from now on is in a segment before this one.
     pub(crate) fn writes_from(&self) -> SegmentId {
-        self.0.last.get().map_or_else(|| self.0.dir.upcoming(), |last| last.segment)
+        self.0.appender.borrow().writes_from()
     }
 
     /// Bytes that wait to be written.

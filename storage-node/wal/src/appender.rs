@@ -174,6 +174,11 @@ impl Appender {
         true
     }
 
+    /// No place that is given from now on is in a segment before this one.
+    pub fn writes_from(&self) -> SegmentId {
+        self.open.as_ref().map_or_else(|| self.shared.upcoming(), |open| open.id)
+    }
+
     /// Bytes that the coming batch has already.
     pub fn pending_bytes(&self) -> usize {
         self.batch.bytes.len()

@@ -151,7 +151,7 @@ impl LogDir {
 
     /// No segment that begins from now on is before this one.
     pub fn upcoming(&self) -> SegmentId {
-        SegmentId(self.shared.next.load(Ordering::Relaxed))
+        self.shared.upcoming()
     }
 
     /// The segments that can be read, oldest first, and whether they are complete.
@@ -188,6 +188,10 @@ impl Shared {
 
     pub(crate) fn files(&self) -> MutexGuard<'_, Recent<Arc<dyn File>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn upcoming(&self) -> SegmentId {
+        SegmentId(self.next.load(Ordering::Relaxed))
     }
 
     pub(crate) fn next_segment(&self) -> SegmentId {

@@ -33,6 +33,22 @@ fn entries_facts_and_slices_come_back() {
     assert!(found.damage.is_empty());
 }
 
+/// Who judges segments by what is in them must not judge one that something still comes into. A vote is enough to begin one.
+#[test]
+fn what_comes_is_where_it_was_said_to_come() {
+    let (log, _) = open(&FaultIo::new(1 << 30), 1).unwrap();
+    let ((mut appender, _), (mut other, _)) = (log.writer(0), log.writer(1));
+    assert_eq!(appender.writes_from(), log.upcoming());
+    appender.put(G, Fact::Vote, b"me");
+    other.put(GroupId(2), Fact::Vote, b"you");
+    for _ in 0..100 {
+        let from = appender.writes_from();
+        let slice = appender.slice(G, StreamId(3), Offset(9), &[1; 1000]);
+        assert!(from <= slice.segment, "{slice:?} is before {from:?}");
+    }
+    assert!(appender.writes_from() < log.upcoming());
+}
+
 #[test]
 fn segments_follow_each_other_and_go_when_nobody_needs_them() {
     let io = FaultIo::new(1 << 30);
