@@ -14,12 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::store::{Answer, Listed, Name, Put, Store, StoreError};
+use crate::store::{Answer, Body, Listed, Name, Put, Store, StoreError};
 use breaker::Breaker;
 
 pub use breaker::Health;
@@ -171,6 +172,29 @@ impl Store for Steady {
     fn get<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Bytes> {
         let bytes = range.end.saturating_sub(range.start);
         Box::pin(async move { self.call(&self.counters.gets, bytes, || self.inner.get(name, range.clone())).await })
+    }
+
+    fn stream<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Body<'a>> {
+        let calls = &self.counters.gets;
+        let SteadyOptions { try_timeout, bytes_per_second_min, .. } = self.options;
+        let transfer = Duration::from_secs(range.end.saturating_sub(range.start).div_ceil(bytes_per_second_min.max(1)));
+        Box::pin(async move {
+            let body = self.call(calls, 0, || self.inner.stream(name, range.clone())).await?;
+            let deadline = Instant::now() + try_timeout + transfer;
+            // What has begun to come is not asked for again here: whoever takes it knows what is missing.
+            let timely = stream::unfold(Some(body), move |body| async move {
+                let mut body = body?;
+                let late = |_| Some(Err(late(try_timeout + transfer)));
+                let piece = timeout_at(deadline, body.next()).await.unwrap_or_else(late)?;
+                match &piece {
+                    Ok(piece) => calls.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed),
+                    Err(_) => calls.errors.fetch_add(1, Ordering::Relaxed),
+                };
+                let rest = piece.is_ok().then_some(body);
+                Some((piece, rest))
+            });
+            Ok(timely.boxed())
+        })
     }
 
     fn size<'a>(&'a self, name: &'a Name) -> Answer<'a, u64> {

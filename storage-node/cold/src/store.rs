@@ -17,7 +17,8 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 pub use directory::DirectoryStore;
 pub use memory::MemoryStore;
@@ -25,6 +26,9 @@ pub use s3::{Encryption, S3Options, S3Store};
 
 /// An answer that comes later.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// Bytes that come piece by piece.
+pub type Body<'a> = BoxStream<'a, Result<Bytes, StoreError>>;
 
 /// A place for objects.
 pub trait Store: fmt::Debug + Send + Sync {
@@ -39,6 +43,18 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::Damaged`] if the object ends before the range does.
     fn get<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Bytes>;
+
+    /// The same bytes as they come, for ranges that need not be in memory at a time. The pieces make up the range, or the last is
+    /// an error.
+    ///
+    /// # Errors
+    /// As of [`Store::get`], at once or after some of the bytes.
+    fn stream<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Body<'a>> {
+        Box::pin(async move {
+            let bytes = self.get(name, range).await?;
+            Ok(stream::once(ready(Ok(bytes))).boxed())
+        })
+    }
 
     /// The length of an object in bytes.
     ///

@@ -13,7 +13,7 @@ use super::format::{
     decode_block_row, decode_row, number64, pages,
 };
 use super::{BLOCK_BYTES, Block, Head, PackId, Row};
-use crate::store::{Name, Store, StoreError};
+use crate::store::{Body, Name, Store, StoreError};
 
 /// The end of a pack that comes with the trailer in one read: all tables of a small pack.
 const TAIL_BYTES: u64 = 32 << 10;
@@ -212,6 +212,14 @@ impl Pack {
     /// If the store cannot give them.
     pub(crate) async fn get(&self, store: &dyn Store, range: Range<u64>) -> Result<Bytes, StoreError> {
         store.get(&self.0.name, range).await
+    }
+
+    /// The same, as they come.
+    ///
+    /// # Errors
+    /// If the store cannot give them.
+    pub(crate) async fn stream<'a>(&'a self, store: &'a dyn Store, range: Range<u64>) -> Result<Body<'a>, StoreError> {
+        store.stream(&self.0.name, range).await
     }
 
     async fn page(

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use ursula_common::Offset;
 
@@ -11,11 +12,11 @@ use super::cache::{Item, Turn};
 use super::trail::Step;
 use super::{Counters, Inner, Wanted};
 use crate::pack::{Block, Pack};
-use crate::store::StoreError;
+use crate::store::{Body, StoreError};
 
-/// The most bytes of one GET, unless one block has more: enough to make up for the way there, and little enough that
-/// what is under way for one reader, several times over until it is in the cache, stays small.
-pub(super) const GET_BYTES: u64 = 2 << 20;
+/// The most bytes of one GET, unless one block has more: a whole pack of one stream. What comes goes into the cache block
+/// by block, so it costs no memory of its own, and whoever waits for the first block does not wait for the last.
+pub(super) const GET_BYTES: u64 = 8 << 20;
 
 /// A block that was fetched, with the bytes that were stored.
 pub(super) struct Fetched {
@@ -36,6 +37,29 @@ struct Part<'a, 'b> {
 struct Got {
     bytes: Vec<Bytes>,
     is_whole: bool,
+}
+
+/// What a GET brings.
+struct Incoming<'a> {
+    body: Body<'a>,
+    /// What has come and was not taken.
+    piece: Bytes,
+}
+
+impl Incoming<'_> {
+    /// The next bytes, in memory of their own: a block that is kept must not keep those that came with it.
+    async fn take(&mut self, bytes: usize) -> Result<Bytes, StoreError> {
+        let mut taken = Vec::with_capacity(bytes);
+        while taken.len() < bytes {
+            if self.piece.is_empty() {
+                let ended = || Err(StoreError::Unavailable("the answer ended early".into()));
+                self.piece = self.body.next().await.unwrap_or_else(ended)?;
+            }
+            let more = self.piece.split_to(self.piece.len().min(bytes - taken.len()));
+            taken.extend_from_slice(&more);
+        }
+        Ok(taken.into())
+    }
 }
 
 /// Whether a block lies next to others, and may be had in one GET with them.
@@ -147,29 +171,36 @@ impl Inner {
     ) -> Result<Got, StoreError> {
         let (start, end) = (blocks[0].range().start, blocks[blocks.len() - 1].range().end);
         Counters::add(&self.counters().misses, turns.len() as u64);
-        let piece = pack.get(&self.store, start..end).await?;
+        let mut incoming = Incoming { body: pack.stream(&self.store, start..end).await?, piece: Bytes::new() };
         let mut fetched = Vec::with_capacity(blocks.len());
         for (block, turn) in blocks.iter().zip(turns) {
-            let Range { start: at, end } = block.range();
-            // A copy of its own: a block that is kept must not keep those that came with it.
-            let bytes = Bytes::copy_from_slice(&piece[(at - start) as usize..(end - start) as usize]);
-            let bytes = match block.is(&bytes) {
-                true => bytes,
-                false => match self.again(wanted, step, pack, block).await {
-                    Err(error) if fetched.is_empty() => return Err(error),
-                    Err(_) => break,
-                    Ok(bytes) => bytes,
-                },
-            };
-            drop(turn.insert(Item::Block(bytes.clone())));
-            fetched.push(bytes);
+            let Range { start, end } = block.range();
+            let come = incoming.take((end - start) as usize).await;
+            if let Ok(bytes) = &come
+                && block.is(bytes)
+            {
+                drop(turn.insert(Item::Block(bytes.clone())));
+                fetched.push(bytes.clone());
+                continue;
+            }
+            // It ends here, and its place is free for the next GET.
+            drop(incoming);
+            Counters::add(&self.counters().damaged, u64::from(come.is_ok()));
+            match self.again(wanted, step, pack, block).await {
+                Err(error) if fetched.is_empty() => return Err(error),
+                Err(_) => {}
+                Ok(bytes) => {
+                    drop(turn.insert(Item::Block(bytes.clone())));
+                    fetched.push(bytes);
+                }
+            }
+            break;
         }
         Ok(Got { is_whole: fetched.len() == blocks.len(), bytes: fetched })
     }
 
-    /// Fetches a block that was damaged once more: it may have been so on its way only.
+    /// Fetches a block once more that did not come as it was stored: that may have been so on its way only.
     async fn again(&self, wanted: &Wanted, step: &Step, pack: &Pack, block: &Block) -> Result<Bytes, StoreError> {
-        Counters::add(&self.counters().damaged, 1);
         let Range { start, end } = block.range();
         let bytes = pack.get(&self.store, start..end).await?;
         if block.is(&bytes) {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use futures_util::StreamExt as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::store::{Answer, Listed, Name, Put, Store, StoreError};
+use crate::store::{Answer, Body, Listed, Name, Put, Store, StoreError};
 
 /// What readers have done since the process began.
 #[derive(Debug, Default)]
@@ -48,6 +49,13 @@ impl Gate {
         self.gets_max - self.permits.available_permits()
     }
 
+    /// The permit for a GET, which is counted.
+    async fn enter(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        let permit = self.permits.acquire().await.map_err(|closed| StoreError::Unavailable(closed.to_string()))?;
+        Counters::add(&self.counters.gets, 1);
+        Ok(permit)
+    }
+
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -56,12 +64,23 @@ impl Gate {
 impl Store for Gate {
     fn get<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Bytes> {
         Box::pin(async move {
-            let permit = self.permits.acquire().await;
-            let _permit = permit.map_err(|closed| StoreError::Unavailable(closed.to_string()))?;
-            Counters::add(&self.counters.gets, 1);
+            let _permit = self.enter().await?;
             let body = self.inner.get(name, range).await?;
             Counters::add(&self.counters.bytes, body.len() as u64);
             Ok(body)
+        })
+    }
+
+    fn stream<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Body<'a>> {
+        Box::pin(async move {
+            let permit = self.enter().await?;
+            let body = self.inner.stream(name, range).await?;
+            let counted = body.inspect(move |piece| {
+                // It is given back when nothing more is to come.
+                let _ = &permit;
+                Counters::add(&self.counters.bytes, piece.as_ref().map_or(0, Bytes::len) as u64);
+            });
+            Ok(counted.boxed())
         })
     }
 

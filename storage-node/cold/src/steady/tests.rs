@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::future::ready;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::{Instant, advance};
 
 use super::{Calls, Health, Steady, SteadyOptions};
 use crate::store::fault::{Fault, FaultStore};
-use crate::store::{Answer, Listed, MemoryStore, Name, Put, Store, StoreError};
+use crate::store::{Answer, Body, Listed, MemoryStore, Name, Put, Store, StoreError};
 
 const OPTIONS: SteadyOptions = SteadyOptions {
     try_timeout: Duration::from_secs(10),
@@ -139,7 +140,7 @@ async fn a_store_that_does_not_answer_is_left_alone() {
     assert!(matches!(store.size(&name()).await, Err(StoreError::NotFound(_))), "it counts from the beginning");
 }
 
-/// A store that never answers.
+/// A store that never answers, or begins to and does not go on.
 #[derive(Debug)]
 struct Silent;
 
@@ -149,6 +150,10 @@ impl Store for Silent {
     }
     fn get<'a>(&'a self, _: &'a Name, _: std::ops::Range<u64>) -> Answer<'a, Bytes> {
         Box::pin(std::future::pending())
+    }
+    fn stream<'a>(&'a self, _: &'a Name, _: std::ops::Range<u64>) -> Answer<'a, Body<'a>> {
+        let begin = stream::once(ready(Ok(Bytes::from_static(b"be"))));
+        Box::pin(ready(Ok(begin.chain(stream::pending()).boxed())))
     }
     fn size<'a>(&'a self, _: &'a Name) -> Answer<'a, u64> {
         Box::pin(std::future::pending())
@@ -172,6 +177,19 @@ async fn calls_end_in_time() {
     let start = Instant::now();
     store.put(&name(), vec![0; 60 << 20].into()).await.expect_err("silence");
     assert!(start.elapsed() >= Duration::from_secs(70) && start.elapsed() <= Duration::from_secs(85));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_piece_by_piece_ends_in_time() {
+    let store = Steady::new(Arc::new(Silent), OPTIONS, 7);
+    let (start, object) = (Instant::now(), name());
+    let mut body = store.stream(&object, 0..10 << 20).await.expect("it begins");
+    assert_eq!(body.next().await.expect("a piece").expect("bytes"), "be");
+    let error = body.next().await.expect("an end").expect_err("silence");
+    assert!(error.to_string().contains("no answer within 20 s"), "{error}");
+    assert_eq!(start.elapsed(), Duration::from_secs(20), "10 s, and what 10 MiB may take");
+    assert!(body.next().await.is_none());
+    assert_eq!(counts(&store.counters().gets), [1, 1, 2]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,9 +16,10 @@ use aws_smithy_http_client::Builder as HttpClient;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::memory::ends_early;
-use super::{Answer, LISTED_MAX, Listed, Name, Put, Store, StoreError};
+use super::{Answer, Body, LISTED_MAX, Listed, Name, Put, Store, StoreError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -173,6 +174,18 @@ impl Store for S3Store {
 
     fn get<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Bytes> {
         Box::pin(async move {
+            // Into memory of their own: pieces would hold on to more than their bytes.
+            let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+            let mut body = self.stream(name, range).await?;
+            while let Some(piece) = body.try_next().await? {
+                bytes.extend_from_slice(&piece);
+            }
+            Ok(bytes.into())
+        })
+    }
+
+    fn stream<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Body<'a>> {
+        Box::pin(async move {
             let get = self.client.get_object().bucket(&self.options.bucket).key(self.key(name));
             let get = get.range(format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             let answer = match get.send().await.map_err(|error| self.explain(name, error)) {
@@ -180,14 +193,20 @@ impl Store for S3Store {
                 Err(Failure::EndsEarly) => return Err(ends_early(name, self.size(name).await?, &range)),
                 Err(failure) => return Err(failure.only()),
             };
-            let body = answer.body.collect().await.map_err(|error| {
-                StoreError::Unavailable(format!("the answer broke off: {}", DisplayErrorContext(&error)))
-            })?;
-            let body = body.into_bytes();
-            if body.len() as u64 == range.end - range.start {
-                return Ok(body);
-            }
-            Err(ends_early(name, range.start + body.len() as u64, &range))
+            let pieces = stream::try_unfold((answer.body, range.start), move |(mut body, at)| {
+                let range = range.clone();
+                async move {
+                    let piece = body.try_next().await.map_err(|error| {
+                        StoreError::Unavailable(format!("the answer broke off: {}", DisplayErrorContext(&error)))
+                    })?;
+                    match piece.map(|piece| (at + piece.len() as u64, piece)) {
+                        Some((at, piece)) if at <= range.end => Ok(Some((piece, (body, at)))),
+                        None if at == range.end => Ok(None),
+                        more => Err(ends_early(name, more.map_or(at, |(at, _)| at), &range)),
+                    }
+                }
+            });
+            Ok(pieces.boxed())
         })
     }
 

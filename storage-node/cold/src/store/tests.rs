@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 
 use super::fault::{Fault, FaultStore};
 use super::{DirectoryStore, LISTED_MAX, Listed, MemoryStore, Name, Put, Store, StoreError};
@@ -36,6 +37,8 @@ pub(crate) async fn suite_without_conditions(store: &dyn Store) {
     assert_eq!(store.size(&first).await.expect("a length"), bytes);
     assert_eq!(store.get(&first, 0..bytes).await.expect("all"), body);
     assert_eq!(store.get(&first, 6..8).await.expect("a part"), body.slice(6..8));
+    let pieces = store.stream(&first, 1..bytes).await.expect("as they come").try_collect::<Vec<_>>().await;
+    assert_eq!(pieces.expect("all").concat(), body.slice(1..));
     for range in [0..bytes + 1, bytes - 1..bytes + 7, bytes..bytes + 1] {
         let short = store.get(&first, range.clone()).await;
         assert!(matches!(short, Err(StoreError::Damaged { .. })), "{range:?}: {short:?}");
