@@ -2,22 +2,27 @@
 //! those who look here and there, and must not take all GETs.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::iter::successors;
 use std::sync::Arc;
 
-use futures_util::future::join;
+use futures_util::future::join_all;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use ursula_common::packs::PackRef;
 use ursula_common::{GroupId, Offset, StreamId};
 
 use super::blocks::GET_BYTES;
-use super::{Inner, Page, Reader, ReaderOptions, Wanted};
+use super::trail::Step;
+use super::{Page, Reader, ReaderOptions, Wanted};
 use crate::store::StoreError;
 
 /// Reads that are remembered in case somebody reads on.
 const RUNS_MAX: usize = 4096;
 /// How often somebody has to read on.
 const HITS: u32 = 2;
+/// Objects that are opened before they are needed, by somebody who reads through one after the other.
+const OPEN_AHEAD: usize = 4;
 /// What is read ahead for one must not take more than this part of the cache, or it is gone before it is asked for.
 const CACHE_SHARE: usize = 2;
 
@@ -87,27 +92,39 @@ impl Reader {
     /// Reads ahead of a read that ended at `end`, if somebody reads on.
     pub(super) fn read_ahead(&self, wanted: &Wanted, end: Offset) {
         let Some((task, permit)) = self.0.ahead.note(wanted, end) else { return };
-        let inner = self.0.clone();
+        let reader = self.clone();
         tokio::spawn(async move {
             // Whoever comes there meets the same error, and is told.
-            drop(inner.fetch_ahead(&task).await);
+            drop(reader.fetch_ahead(&task).await);
             drop(permit);
         });
     }
-}
 
-impl Inner {
     /// Has the cache fetch what lies in a range.
     async fn fetch_ahead(&self, task: &Wanted) -> Result<(), StoreError> {
         let mut page = Page { start: None, end: task.from, records: Vec::new() };
         while page.end < task.until {
-            let step = self.find(task, page.end).await?;
-            let taking = self.take_of(task, &step, task.until, &mut page);
-            // The object after this one is opened meanwhile.
-            let (taken, _) = join(taking, self.look_after(task, &step)).await;
-            taken?;
+            let step = self.0.find(task, page.end).await?;
+            self.open_ahead(task, &step);
+            self.0.take_of(task, &step, task.until, &mut page).await?;
             page.records.clear();
         }
         Ok(())
+    }
+
+    /// Has the cache open the objects after that of a step, if the stream is in one after the other. Nobody waits for it: to open
+    /// one may take as long as to read it.
+    fn open_ahead(&self, task: &Wanted, step: &Step) {
+        let is_dense = step.row.prev.is_some_and(|prev| prev + 1 == step.object.first);
+        let Some(permit) = is_dense.then(|| self.0.ahead.permits.clone().try_acquire_owned().ok()).flatten() else {
+            return;
+        };
+        let after = |object: &PackRef| task.packs.find(object.last.checked_add(1)?).copied();
+        let objects: Vec<_> = successors(after(&step.object), after).take(OPEN_AHEAD).collect();
+        let (reader, group) = (self.clone(), task.group);
+        tokio::spawn(async move {
+            join_all(objects.iter().map(|object| reader.0.pack(group, object))).await;
+            drop(permit);
+        });
     }
 }

@@ -84,7 +84,7 @@ impl Inner {
     }
 
     /// What the object after that of a step has of the stream. What is wrong with it, whoever needs it is told.
-    pub(super) async fn look_after(&self, wanted: &Wanted, step: &Step) -> Option<Step> {
+    async fn look_after(&self, wanted: &Wanted, step: &Step) -> Option<Step> {
         let object = wanted.packs.find(step.object.last.checked_add(1)?)?;
         self.look(wanted, object).await.ok()?
     }
