@@ -21,6 +21,8 @@ use crate::store::StoreError;
 const RUNS_MAX: usize = 4096;
 /// How often somebody has to read on.
 const HITS: u32 = 2;
+/// Objects that a task reads at a time.
+const STEPS_AT_ONCE: usize = 2;
 /// Objects that are opened before they are needed, by somebody who reads through one after the other.
 const OPEN_AHEAD: usize = 4;
 /// What is read ahead for one must not take more than this part of the cache, or it is gone before it is asked for.
@@ -102,12 +104,20 @@ impl Reader {
 
     /// Has the cache fetch what lies in a range.
     async fn fetch_ahead(&self, task: &Wanted) -> Result<(), StoreError> {
-        let mut page = Page { start: None, end: task.from, records: Vec::new() };
-        while page.end < task.until {
-            let step = self.0.find(task, page.end).await?;
-            self.open_ahead(task, &step);
-            self.0.take_of(task, &step, task.until, &mut page).await?;
-            page.records.clear();
+        let mut at = task.from;
+        while at < task.until {
+            let mut steps = Vec::with_capacity(STEPS_AT_ONCE);
+            while at < task.until && steps.len() < STEPS_AT_ONCE {
+                let step = self.0.find(task, at).await?;
+                self.open_ahead(task, &step);
+                steps.push((at, step));
+                at = step.row.end;
+            }
+            let take = async |(at, step): &(Offset, Step)| {
+                let mut page = Page { start: None, end: *at, records: Vec::new() };
+                self.0.take_of(task, step, task.until, &mut page).await
+            };
+            join_all(steps.iter().map(take)).await.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())
     }
