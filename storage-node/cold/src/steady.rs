@@ -123,8 +123,8 @@ impl Steady {
         bytes: u64,
         attempt: impl Fn() -> Answer<'a, T> + Send,
     ) -> Result<T, StoreError> {
-        let SteadyOptions { try_timeout, tries_max, pause, bytes_per_second_min, .. } = self.options;
-        let transfer = Duration::from_secs(bytes.div_ceil(bytes_per_second_min.max(1)));
+        let SteadyOptions { try_timeout, tries_max, pause, .. } = self.options;
+        let transfer = self.transfer(bytes);
         let deadline = Instant::now() + self.options.deadline + transfer;
         let (mut tries, mut pause_max) = (0, pause);
         loop {
@@ -153,6 +153,11 @@ impl Steady {
         }
     }
 
+    /// What so many bytes may take.
+    fn transfer(&self, bytes: u64) -> Duration {
+        Duration::from_secs(bytes.div_ceil(self.options.bytes_per_second_min.max(1)))
+    }
+
     /// A pause up to `most`: all lengths alike, so that those who failed together do not come back together.
     fn draw(&self, most: Duration) -> Duration {
         most.mul_f64(self.random.lock().unwrap_or_else(PoisonError::into_inner).random())
@@ -176,15 +181,14 @@ impl Store for Steady {
 
     fn stream<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Body<'a>> {
         let calls = &self.counters.gets;
-        let SteadyOptions { try_timeout, bytes_per_second_min, .. } = self.options;
-        let transfer = Duration::from_secs(range.end.saturating_sub(range.start).div_ceil(bytes_per_second_min.max(1)));
+        let timeout = self.options.try_timeout + self.transfer(range.end.saturating_sub(range.start));
         Box::pin(async move {
             let body = self.call(calls, 0, || self.inner.stream(name, range.clone())).await?;
-            let deadline = Instant::now() + try_timeout + transfer;
+            let deadline = Instant::now() + timeout;
             // What has begun to come is not asked for again here: whoever takes it knows what is missing.
             let timely = stream::unfold(Some(body), move |body| async move {
                 let mut body = body?;
-                let late = |_| Some(Err(late(try_timeout + transfer)));
+                let late = |_| Some(Err(late(timeout)));
                 let piece = timeout_at(deadline, body.next()).await.unwrap_or_else(late)?;
                 match &piece {
                     Ok(piece) => calls.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed),

@@ -6,6 +6,7 @@ use std::iter::successors;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, TryStreamExt as _};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -104,32 +105,30 @@ impl Reader {
 
     /// Has the cache fetch what lies in a range.
     async fn fetch_ahead(&self, task: &Wanted) -> Result<(), StoreError> {
-        let mut at = task.from;
-        while at < task.until {
-            let mut steps = Vec::with_capacity(STEPS_AT_ONCE);
-            while at < task.until && steps.len() < STEPS_AT_ONCE {
-                let step = self.0.find(task, at).await?;
-                self.open_ahead(task, &step);
-                steps.push((at, step));
-                at = step.row.end;
+        let steps = stream::try_unfold(task.from, async |at| {
+            if at >= task.until {
+                return Ok(None);
             }
-            let take = async |(at, step): &(Offset, Step)| {
-                let mut page = Page { start: None, end: *at, records: Vec::new() };
-                self.0.take_of(task, step, task.until, &mut page).await
-            };
-            join_all(steps.iter().map(take)).await.into_iter().collect::<Result<(), _>>()?;
-        }
-        Ok(())
+            let step = self.0.find(task, at).await?;
+            self.open_ahead(task, &step);
+            Ok(Some(((at, step), step.row.end)))
+        });
+        let take = async |(at, step)| {
+            let mut page = Page { start: None, end: at, records: Vec::new() };
+            self.0.take_of(task, &step, task.until, &mut page).await
+        };
+        steps.try_for_each_concurrent(STEPS_AT_ONCE, take).await
     }
 
     /// Has the cache open the objects after that of a step, if the stream is in one after the other. Nobody waits for it: to open
     /// one may take as long as to read it.
     fn open_ahead(&self, task: &Wanted, step: &Step) {
         let is_dense = step.row.prev.is_some_and(|prev| prev + 1 == step.object.first);
-        let Some(permit) = is_dense.then(|| self.0.ahead.permits.clone().try_acquire_owned().ok()).flatten() else {
+        if !is_dense {
             return;
-        };
-        let after = |object: &PackRef| task.packs.find(object.last.checked_add(1)?).copied();
+        }
+        let Ok(permit) = self.0.ahead.permits.clone().try_acquire_owned() else { return };
+        let after = |object: &PackRef| task.after(object).copied();
         let objects: Vec<_> = successors(after(&step.object), after).take(OPEN_AHEAD).collect();
         let (reader, group) = (self.clone(), task.group);
         tokio::spawn(async move {

@@ -171,30 +171,29 @@ impl Inner {
     ) -> Result<Got, StoreError> {
         let (start, end) = (blocks[0].range().start, blocks[blocks.len() - 1].range().end);
         Counters::add(&self.counters().misses, turns.len() as u64);
-        let mut incoming = Incoming { body: pack.stream(&self.store, start..end).await?, piece: Bytes::new() };
+        let mut incoming = Some(Incoming { body: pack.stream(&self.store, start..end).await?, piece: Bytes::new() });
         let mut fetched = Vec::with_capacity(blocks.len());
         for (block, turn) in blocks.iter().zip(turns) {
+            let Some(mut body) = incoming.take() else { break };
             let Range { start, end } = block.range();
-            let come = incoming.take((end - start) as usize).await;
-            if let Ok(bytes) = &come
-                && block.is(bytes)
-            {
-                drop(turn.insert(Item::Block(bytes.clone())));
-                fetched.push(bytes.clone());
-                continue;
-            }
-            // It ends here, and its place is free for the next GET.
-            drop(incoming);
-            Counters::add(&self.counters().damaged, u64::from(come.is_ok()));
-            match self.again(wanted, step, pack, block).await {
-                Err(error) if fetched.is_empty() => return Err(error),
-                Err(_) => {}
-                Ok(bytes) => {
-                    drop(turn.insert(Item::Block(bytes.clone())));
-                    fetched.push(bytes);
+            let bytes = match body.take((end - start) as usize).await {
+                Ok(bytes) if block.is(&bytes) => {
+                    incoming = Some(body);
+                    bytes
                 }
-            }
-            break;
+                come => {
+                    // It ends here, and its place is free for the next GET.
+                    drop(body);
+                    Counters::add(&self.counters().damaged, u64::from(come.is_ok()));
+                    match self.again(wanted, step, pack, block).await {
+                        Err(error) if fetched.is_empty() => return Err(error),
+                        Err(_) => break,
+                        Ok(bytes) => bytes,
+                    }
+                }
+            };
+            drop(turn.insert(Item::Block(bytes.clone())));
+            fetched.push(bytes);
         }
         Ok(Got { is_whole: fetched.len() == blocks.len(), bytes: fetched })
     }

@@ -35,6 +35,13 @@ impl Step {
     }
 }
 
+impl Wanted {
+    /// The object after another one.
+    pub(super) fn after(&self, object: &PackRef) -> Option<&PackRef> {
+        self.packs.find(object.last.checked_add(1)?)
+    }
+}
+
 /// What is known of the place that is looked for: between two packs.
 struct Search {
     /// Packs up to this one end before it.
@@ -79,14 +86,9 @@ impl Inner {
     /// Who reads a stream that is in nearly every pack goes on in the one after.
     async fn next(&self, wanted: &Wanted, known: &[Step], at: Offset) -> Option<Step> {
         let before = known.iter().find(|step| step.row.end == at)?;
-        let step = self.look_after(wanted, before).await?;
+        // What is wrong with it, whoever needs it is told.
+        let step = self.look(wanted, wanted.after(&before.object)?).await.ok()??;
         step.has(at).then_some(step)
-    }
-
-    /// What the object after that of a step has of the stream. What is wrong with it, whoever needs it is told.
-    async fn look_after(&self, wanted: &Wanted, step: &Step) -> Option<Step> {
-        let object = wanted.packs.find(step.object.last.checked_add(1)?)?;
-        self.look(wanted, object).await.ok()?
     }
 
     async fn newest(&self, wanted: &Wanted, at: Offset) -> Result<Step, StoreError> {
