@@ -43,7 +43,7 @@ type Place = (GroupId, StreamId, Offset);
 #[derive(Debug)]
 pub(super) struct Ahead {
     bytes: u64,
-    /// One for each GET of a task.
+    /// One for each GET that may be under way for what is read ahead.
     permits: Arc<Semaphore>,
     gets_max: u64,
     /// Under the place where each has to read on.
@@ -76,7 +76,7 @@ impl Ahead {
         // Not for every page a little: half of it at a time, or all that is left.
         let is_due = goal.0.saturating_sub(run.ahead.0) >= self.bytes.div_ceil(2).max(1) || goal == wanted.until;
         let permit = (run.hits >= HITS && is_due && run.ahead < goal).then(|| {
-            let gets = (goal.0 - run.ahead.0).div_ceil(GET_BYTES).min(self.gets_max);
+            let gets = (goal.0 - run.ahead.0).div_ceil(GET_BYTES).max(STEPS_AT_ONCE as u64).min(self.gets_max);
             self.permits.clone().try_acquire_many_owned(gets as u32)
         });
         let task = permit.and_then(Result::ok).map(|permit| {
@@ -127,9 +127,10 @@ impl Reader {
         if !is_dense {
             return;
         }
-        let Ok(permit) = self.0.ahead.permits.clone().try_acquire_owned() else { return };
         let after = |object: &PackRef| task.after(object).copied();
         let objects: Vec<_> = successors(after(&step.object), after).take(OPEN_AHEAD).collect();
+        let permits = self.0.ahead.permits.clone();
+        let Ok(permit) = permits.try_acquire_many_owned(objects.len() as u32) else { return };
         let (reader, group) = (self.clone(), task.group);
         tokio::spawn(async move {
             join_all(objects.iter().map(|object| reader.0.pack(group, object))).await;
