@@ -47,6 +47,9 @@ pub const SESSION_IDLE: Duration = Duration::from_secs(15 * 60);
 /// Streams in one pack, with those that it says were removed.
 pub const PACK_STREAMS_MAX: usize = 65_536;
 
+/// Objects that one object may come in the place of, or that are said to be gone at a time.
+pub const MERGED_OBJECTS_MAX: usize = 1024;
+
 /// Nodes that one cluster may ever have had.
 pub const NODES_MAX: usize = 1024;
 /// Voting replicas of one group.

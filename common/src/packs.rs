@@ -1,6 +1,7 @@
 //! Which packs of a group count: objects outside of the nodes with the bytes of its streams.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use crate::Offset;
 
@@ -35,6 +36,8 @@ pub struct ColdEnd {
 pub struct Catalogue {
     /// Under the last pack of each.
     objects: BTreeMap<u64, PackRef>,
+    /// Of all objects.
+    bytes: u64,
 }
 
 impl Catalogue {
@@ -57,9 +60,39 @@ impl Catalogue {
     pub fn push(&mut self, object: PackRef) -> bool {
         let fits = object.first == self.next() && object.last >= object.first;
         if fits {
+            self.bytes += object.bytes;
             self.objects.insert(object.last, object);
         }
         fits
+    }
+
+    /// Whether an object may come in the place of these: they are all those of its packs, one after the other, and not the
+    /// newest, which the next pack names.
+    pub fn is_run(&self, run: &[PackRef], object: &PackRef) -> bool {
+        let mut here = self.objects.range(object.first..=object.last).map(|(_, object)| object);
+        run.first().is_some_and(|first| first.first == object.first)
+            && run.iter().all(|replaced| here.next() == Some(replaced))
+            && here.next().is_none()
+            && run.last().is_some_and(|last| last.last == object.last && object.last + 1 < self.next())
+    }
+
+    /// Puts an object in the place of these. Returns whether it may come there.
+    pub fn replace(&mut self, run: &[PackRef], object: PackRef) -> bool {
+        let fits = self.is_run(run, &object);
+        if fits {
+            for replaced in run {
+                self.bytes -= replaced.bytes;
+                self.objects.remove(&replaced.last);
+            }
+            self.bytes += object.bytes;
+            self.objects.insert(object.last, object);
+        }
+        fits
+    }
+
+    /// The objects that have packs after this one, in the order of their packs.
+    pub fn after(&self, pack: u64) -> impl Iterator<Item = &PackRef> {
+        self.objects.range((Bound::Excluded(pack), Bound::Unbounded)).map(|(_, object)| object)
     }
 
     /// All objects, in the order of their packs.
@@ -69,7 +102,7 @@ impl Catalogue {
 
     /// Bytes of all objects.
     pub fn bytes(&self) -> u64 {
-        self.iter().map(|object| object.bytes).sum()
+        self.bytes
     }
 }
 

@@ -46,6 +46,10 @@ pub enum Op {
     BeginPacks,
     /// A pack is stored, and counts from now on. Proposed by the leader of a group to itself.
     CommitPack(Box<CommitPack>),
+    /// An object is stored that has what others have, and counts in their place. Proposed by the leader of a group to itself.
+    MergePacks(Box<MergePacks>),
+    /// Objects that count no more are gone from the store. Proposed by the leader of a group to itself.
+    SweepPacks(Vec<PackRef>),
     /// Begins to take in the streams of another cluster from its packs, or begins anew. Sent by whoever restores.
     BeginImport(ImportRun),
     /// Takes in streams, and packs that have their bytes. Sent by whoever restores.
@@ -108,6 +112,24 @@ pub struct PackedStream {
     pub skipped: u64,
     /// Bytes in the pack, which follow these.
     pub bytes: u64,
+    /// If its record is in the pack: from where on its bytes were needed then; 0 for all of them.
+    pub floor: Offset,
+}
+
+impl PackedStream {
+    /// What a pack says of a stream that was removed.
+    pub fn removed(turn: u64, stream: StreamId) -> PackedStream {
+        PackedStream { turn, stream, skipped: 0, bytes: 0, floor: Offset::ZERO }
+    }
+}
+
+/// An object that was made of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergePacks {
+    /// The objects that it was made of, which must be all that count of its packs.
+    pub replaced: Vec<PackRef>,
+    /// The object.
+    pub object: PackRef,
 }
 
 /// One step of creating or removing a bucket, from the meta group to another.

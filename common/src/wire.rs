@@ -48,7 +48,10 @@ pub fn decode_whole_op(bytes: Bytes) -> Result<(verb::Op, bool), Error> {
 #[derive(Clone, PartialEq, Message)]
 pub struct Op {
     /// What to do; never absent in a valid op.
-    #[prost(oneof = "op::Kind", tags = "1, 2, 3, 4, 5, 13, 14, 32, 33, 34, 35, 64, 65, 66, 67, 68, 75, 76, 77")]
+    #[prost(
+        oneof = "op::Kind",
+        tags = "1, 2, 3, 4, 5, 13, 14, 32, 33, 34, 35, 64, 65, 66, 67, 68, 71, 72, 75, 76, 77"
+    )]
     pub kind: Option<op::Kind>,
 }
 
@@ -91,6 +94,10 @@ pub mod op {
         CommitPack(packs::CommitPack),
         #[prost(message, tag = "68")]
         BeginPacks(Empty),
+        #[prost(message, tag = "71")]
+        MergePacks(packs::MergePacks),
+        #[prost(message, tag = "72")]
+        SweepPacks(packs::SweepPacks),
         #[prost(message, tag = "75")]
         BeginImport(import::Run),
         #[prost(message, tag = "76")]

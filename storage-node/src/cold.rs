@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tracing::{info, warn};
 use ursula_cold::pack::PackId;
 use ursula_cold::reader::{Found, Reader, ReaderOptions, Wanted};
@@ -46,6 +46,9 @@ struct Inner {
     memory: Arc<Semaphore>,
     memory_bytes: usize,
     pack: PackSizes,
+    keeping: Keeping,
+    /// Held by the group that merges objects: they are large.
+    merging: Semaphore,
     log_bytes: u64,
     /// Whether the place is this cluster's, once that was seen.
     claimed: OnceCell<()>,
@@ -59,6 +62,17 @@ pub(crate) struct PackSizes {
     /// So many bytes wait...
     pub(crate) bytes: u64,
     /// ...or so much time went by.
+    pub(crate) interval: Duration,
+}
+
+/// What becomes of objects in the store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keeping {
+    /// Small ones become one of so many bytes.
+    pub(crate) object_bytes: u64,
+    /// For so long an object stays that counts no more.
+    pub(crate) grace: Duration,
+    /// Between two looks at all of them.
     pub(crate) interval: Duration,
 }
 
@@ -78,6 +92,12 @@ impl Cold {
             memory: Arc::new(Semaphore::new(config.pack_memory_bytes / PERMIT_BYTES)),
             memory_bytes: config.pack_memory_bytes,
             pack: PackSizes { bytes: config.pack_bytes, interval: Duration::from_millis(config.pack_interval_ms) },
+            keeping: Keeping {
+                object_bytes: config.store_object_bytes,
+                grace: Duration::from_millis(config.store_grace_ms),
+                interval: Duration::from_millis(config.store_clean_ms),
+            },
+            merging: Semaphore::new(1),
             log_bytes: config.log_bytes,
             claimed: OnceCell::new(),
             failing: Mutex::default(),
@@ -86,6 +106,29 @@ impl Cold {
 
     pub(crate) fn pack_sizes(&self) -> PackSizes {
         self.0.pack
+    }
+
+    pub(crate) fn keeping(&self) -> Keeping {
+        self.0.keeping
+    }
+
+    /// Waits until no other group of the node merges objects.
+    pub(crate) async fn merging(&self) -> SemaphorePermit<'_> {
+        self.0.merging.acquire().await.expect("invariant: nobody closes it")
+    }
+
+    /// Asks something of the store, outside of the core that asks.
+    ///
+    /// # Errors
+    /// Those of the work; [`StoreError::Unavailable`] if it panicked.
+    pub(crate) async fn ask<T, E, F>(&self, work: impl FnOnce(Arc<Steady>) -> F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let asked = self.0.outside.run(work(self.0.store.clone())).await;
+        asked.unwrap_or_else(|error| Err(unavailable(error).into()))
     }
 
     /// Log that is kept although the store has its bytes.

@@ -62,6 +62,12 @@ pub struct NodeConfig {
     pub pack_memory_bytes: usize,
     /// Memory for what was fetched from the store.
     pub cache_bytes: usize,
+    /// Small objects in the store become one of so many bytes.
+    pub store_object_bytes: u64,
+    /// For so long an object stays in the store that counts no more.
+    pub store_grace_ms: u64,
+    /// Between two looks at all objects for what nobody needs.
+    pub store_clean_ms: u64,
 }
 
 /// Settings that were given on the command line.
@@ -151,6 +157,18 @@ pub struct NodeFlags {
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_bytes: Option<usize>,
+    /// Small objects in the store become one of so many bytes.
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_object_bytes: Option<u64>,
+    /// For so long an object stays in the store that counts no more.
+    #[arg(long, value_name = "MILLISECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_grace_ms: Option<u64>,
+    /// Between two looks at all objects for what nobody needs.
+    #[arg(long, value_name = "MILLISECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_clean_ms: Option<u64>,
 }
 
 /// More groups cost throughput: each has its own log entries and timers.
@@ -165,6 +183,8 @@ const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 24 << 20..=1 << 30;
 const PACK_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 /// A pack lies in memory twice while it is made, and the largest record comes on top.
 const PACK_MEMORY_FACTOR: u64 = 3;
+/// Places in an object are numbers of 32 bits, and two of them are in memory while objects are merged.
+const STORE_OBJECT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=512 << 20;
 const CACHE_BYTES_MIN: usize = 16 << 20;
 /// Files of the log are removed whole, and some are always in use.
 const LOG_SEGMENTS_MIN: u64 = 4;
@@ -196,6 +216,9 @@ impl Default for NodeConfig {
             pack_interval_ms: 5000,
             pack_memory_bytes: 64 << 20,
             cache_bytes: 256 << 20,
+            store_object_bytes: 64 << 20,
+            store_grace_ms: 3_600_000,
+            store_clean_ms: 86_400_000,
         }
     }
 }
@@ -236,6 +259,15 @@ impl Settings for NodeConfig {
                 format!("pack_memory_bytes must be at least {PACK_MEMORY_FACTOR} times pack_bytes"),
             ),
             (self.cache_bytes >= CACHE_BYTES_MIN, format!("cache_bytes must be at least {CACHE_BYTES_MIN} (16 MiB)")),
+            (
+                STORE_OBJECT_BYTES.contains(&self.store_object_bytes),
+                format!(
+                    "store_object_bytes must be {} (1 MiB) to {} (512 MiB)",
+                    STORE_OBJECT_BYTES.start(),
+                    STORE_OBJECT_BYTES.end()
+                ),
+            ),
+            (self.store_clean_ms >= 1, "store_clean_ms must be at least 1".to_owned()),
         ];
         rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, rule)| Err(rule))?;
         Place::of(self).map(drop)

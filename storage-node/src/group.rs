@@ -3,6 +3,7 @@
 //! While one proposal is in flight the next ops wait, and go together as one entry: the busier the
 //! group, the larger the batch, with no timer anywhere.
 
+pub(crate) mod compactor;
 pub(crate) mod courier;
 mod cut;
 pub(crate) mod packer;
@@ -163,6 +164,13 @@ impl Group {
         queue.proposals.push_back(proposal);
         self.queued.notify_one();
         Ok(())
+    }
+
+    /// Proposes an op of the group to itself. Returns whether it took effect.
+    pub(crate) async fn propose_own(&self, op: Op) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Proposal { group: self.id, origin: None, op, encoded: None, reply: ReplyTo::Task(reply) });
+        matches!(answer.await, Ok(Ok(_)))
     }
 
     fn disk_is_full(&self) -> bool {

@@ -7,6 +7,7 @@ mod archive;
 mod checkpoint;
 mod cluster;
 mod cold;
+mod compaction;
 mod config;
 mod core;
 mod data_dir;

@@ -37,6 +37,9 @@ pub(crate) struct CoreGauges {
     pub(crate) log_unindexed_records: Gauge,
     pub(crate) unpacked_bytes: Gauge,
     pub(crate) unpacked_streams: Gauge,
+    pub(crate) store_objects: Gauge,
+    pub(crate) store_bytes: Gauge,
+    pub(crate) store_replaced: Gauge,
 }
 
 impl Metrics {
@@ -63,6 +66,12 @@ impl Metrics {
                 ),
                 unpacked_bytes: gauge("ursula_node_unpacked_bytes", "stream bytes of led groups that no pack has"),
                 unpacked_streams: gauge("ursula_node_unpacked_streams", "streams of led groups that wait for a pack"),
+                store_objects: gauge("ursula_node_store_objects", "objects in the store that count, of led groups"),
+                store_bytes: gauge("ursula_node_store_bytes", "bytes of these objects"),
+                store_replaced: gauge(
+                    "ursula_node_store_replaced",
+                    "objects of led groups that wait for their removal",
+                ),
             }
         };
         let metrics = Metrics {

@@ -23,6 +23,7 @@ use crate::runtime;
 
 pub use copy::Copier;
 pub use plan::{LeftOut, Plan};
+pub(crate) use scan::Whole;
 pub use scan::{Lost, Objects, Piece, Scan, Tracker};
 pub use ursula_cold::history::History;
 pub use ursula_cold::store::Store;

@@ -43,7 +43,7 @@ enum Command {
     /// Run a gateway: the same as the program ursula-gateway.
     Gateway(ursula_gateway::process::Arguments),
     /// Run a storage node: the same as the program ursula-storage-node.
-    StorageNode(ursula_storage_node::process::Arguments),
+    StorageNode(Box<ursula_storage_node::process::Arguments>),
 }
 
 fn main() -> ExitCode {

@@ -21,6 +21,36 @@ fn every_pack_has_the_object_that_stands_for_it() {
 }
 
 #[test]
+fn an_object_comes_in_the_place_of_exactly_those_that_it_was_made_of() {
+    let mut catalogue = Catalogue::default();
+    let all = [object(1, 1), object(2, 5), object(6, 6), object(7, 7)];
+    assert!(all.iter().all(|object| catalogue.push(*object)));
+    let stranger = PackRef { maker: 99, ..all[1] };
+    let wrong: [(&[PackRef], PackRef); 8] = [
+        (&[], object(1, 5)),
+        (&all[..1], object(1, 5)),
+        (&all[1..2], object(1, 5)),
+        (&[all[0], stranger], object(1, 5)),
+        (&all[..3], object(1, 5)),
+        (&all[..2], object(1, 4)),
+        (&all[..2], object(1, 6)),
+        // The newest.
+        (&all[2..], object(6, 7)),
+    ];
+    let before = catalogue.clone();
+    for (run, merged) in wrong {
+        assert!(!catalogue.replace(run, merged), "{merged:?} of {run:?}");
+    }
+    assert_eq!(catalogue, before);
+    let merged = PackRef { maker: 50, ..object(1, 6) };
+    assert!(catalogue.replace(&all[..3], merged));
+    assert!(!catalogue.replace(&all[..3], merged), "once");
+    assert_eq!(catalogue.iter().copied().collect::<Vec<_>>(), [merged, all[3]]);
+    assert_eq!((catalogue.find(3), catalogue.bytes()), (Some(&merged), 1300));
+    assert_eq!(catalogue.after(6).collect::<Vec<_>>(), [&all[3]]);
+}
+
+#[test]
 fn what_does_not_go_on_where_the_newest_ends_is_refused() {
     let mut catalogue = Catalogue::default();
     for bad in [object(0, 0), object(2, 2), object(1, 0)] {

@@ -3,10 +3,10 @@
 
 use prost::Message;
 
-use crate::limits::PACK_STREAMS_MAX;
+use crate::limits::{MERGED_OBJECTS_MAX, PACK_STREAMS_MAX};
 use crate::packs::PackRef;
 use crate::verb::{self, PackedStream};
-use crate::{Error, StreamId};
+use crate::{Error, Offset, StreamId};
 
 /// See [`verb::CommitPack`]. The lists are of one length.
 #[derive(Clone, PartialEq, Message)]
@@ -29,6 +29,28 @@ pub struct CommitPack {
     /// Bytes before these of each that nobody needs; absent if there are none.
     #[prost(uint64, repeated, tag = "6")]
     pub skipped: Vec<u64>,
+    /// From where on the bytes of each were needed; absent if all are.
+    #[prost(uint64, repeated, tag = "7")]
+    pub floors: Vec<u64>,
+}
+
+/// See [`verb::MergePacks`].
+#[derive(Clone, PartialEq, Message)]
+pub struct MergePacks {
+    /// The objects that it was made of.
+    #[prost(message, repeated, tag = "1")]
+    pub replaced: Vec<Pack>,
+    /// The object.
+    #[prost(message, required, tag = "2")]
+    pub object: Pack,
+}
+
+/// See [`verb::Op::SweepPacks`].
+#[derive(Clone, PartialEq, Message)]
+pub struct SweepPacks {
+    /// The objects.
+    #[prost(message, repeated, tag = "1")]
+    pub packs: Vec<Pack>,
 }
 
 /// See [`PackRef`].
@@ -69,35 +91,77 @@ impl From<verb::CommitPack> for CommitPack {
                 })
                 .collect(),
             bytes: list.iter().map(|packed| packed.bytes).collect(),
-            skipped: match list.iter().all(|packed| packed.skipped == 0) {
-                true => Vec::new(),
-                false => list.iter().map(|packed| packed.skipped).collect(),
-            },
+            skipped: unless_none(list.iter().map(|packed| packed.skipped)),
+            floors: unless_none(list.iter().map(|packed| packed.floor.0)),
         }
     }
+}
+
+/// A list that is absent if it says nothing.
+fn unless_none(list: impl Iterator<Item = u64> + Clone) -> Vec<u64> {
+    if list.clone().all(|number| number == 0) { Vec::new() } else { list.collect() }
 }
 
 impl TryFrom<CommitPack> for verb::CommitPack {
     type Error = Error;
 
     fn try_from(commit: CommitPack) -> Result<verb::CommitPack, Error> {
-        let CommitPack { pack, as_of, turns, streams, bytes, mut skipped } = commit;
+        let CommitPack { pack, as_of, turns, streams, bytes, mut skipped, mut floors } = commit;
         let count = turns.len();
-        if skipped.is_empty() {
-            skipped = vec![0; count.min(PACK_STREAMS_MAX)];
+        for list in [&mut skipped, &mut floors] {
+            if list.is_empty() {
+                *list = vec![0; count.min(PACK_STREAMS_MAX)];
+            }
         }
-        if count > PACK_STREAMS_MAX || [streams.len(), bytes.len(), skipped.len()] != [count; 3] {
+        let counts = [streams.len(), bytes.len(), skipped.len(), floors.len()];
+        if count > PACK_STREAMS_MAX || counts != [count; 4] || floors.iter().any(|floor| *floor > Offset::MAX.0) {
             return Err(Error::Malformed);
         }
         let (mut turn, mut stream) = (0u64, 0u64);
-        let packed = |(((waited, other), bytes), skipped): (((u64, i64), u64), u64)| {
+        let packed = |place: usize| {
+            let (waited, skipped, bytes) = (turns[place], skipped[place], bytes[place]);
             turn = turn.checked_add(waited).filter(|_| waited > 0).ok_or(Error::Malformed)?;
-            stream = stream.wrapping_add_signed(other);
-            Ok(PackedStream { turn, stream: StreamId(stream), skipped, bytes })
+            stream = stream.wrapping_add_signed(streams[place]);
+            Ok(PackedStream { turn, stream: StreamId(stream), skipped, bytes, floor: Offset(floors[place]) })
         };
-        let streams =
-            turns.into_iter().zip(streams).zip(bytes).zip(skipped).map(packed).collect::<Result<_, Error>>()?;
+        let streams = (0..count).map(packed).collect::<Result<_, Error>>()?;
         Ok(verb::CommitPack { pack: pack.try_into()?, as_of, streams })
+    }
+}
+
+impl From<verb::MergePacks> for MergePacks {
+    fn from(merge: verb::MergePacks) -> MergePacks {
+        let verb::MergePacks { replaced, object } = merge;
+        MergePacks { replaced: replaced.into_iter().map(Pack::from).collect(), object: object.into() }
+    }
+}
+
+impl TryFrom<MergePacks> for verb::MergePacks {
+    type Error = Error;
+
+    fn try_from(merge: MergePacks) -> Result<verb::MergePacks, Error> {
+        Ok(verb::MergePacks { replaced: packs_in(merge.replaced)?, object: merge.object.try_into()? })
+    }
+}
+
+impl From<Vec<PackRef>> for SweepPacks {
+    fn from(packs: Vec<PackRef>) -> SweepPacks {
+        SweepPacks { packs: packs.into_iter().map(Pack::from).collect() }
+    }
+}
+
+impl TryFrom<SweepPacks> for Vec<PackRef> {
+    type Error = Error;
+
+    fn try_from(swept: SweepPacks) -> Result<Vec<PackRef>, Error> {
+        packs_in(swept.packs)
+    }
+}
+
+fn packs_in(packs: Vec<Pack>) -> Result<Vec<PackRef>, Error> {
+    match (1..=MERGED_OBJECTS_MAX).contains(&packs.len()) {
+        true => packs.into_iter().map(PackRef::try_from).collect(),
+        false => Err(Error::Malformed),
     }
 }
 

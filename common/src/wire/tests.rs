@@ -5,11 +5,12 @@ use std::fmt::Write;
 
 use super::*;
 use crate::cluster::{Cluster, ClusterChange, ClusterOp, Form, GroupRecord, NewNode, NodeRecord, NodeState};
+use crate::limits::MERGED_OBJECTS_MAX;
 use crate::packs::PackRef;
 use crate::placement::SlotTable;
 use crate::verb::{
     AcquireFork, Append, Appended, BucketStep, CommitPack, Create, Created, EndImport, ForkCut, ForkFrom, ForkPoint,
-    ForkRef, Import, ImportRun, Lifetime, Op, PackedStream, Producer, Reply, Retention, SagaStep, Trim,
+    ForkRef, Import, ImportRun, Lifetime, MergePacks, Op, PackedStream, Producer, Reply, Retention, SagaStep, Trim,
 };
 use crate::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SagaId, StreamId, StreamKey};
 
@@ -70,6 +71,8 @@ fn ops() -> Vec<Op> {
     let acquire = AcquireFork { fork_ref: fork_ref(), offset: Some(Offset(7)), sub_offset: 1, content_type: None, cut };
     let mut skipping = commit();
     skipping.streams[1].skipped = 400;
+    let mut telling = commit();
+    telling.streams[2].floor = Offset(500);
     vec![
         Op::Create(create()),
         Op::Create(plain),
@@ -94,6 +97,7 @@ fn ops() -> Vec<Op> {
     .chain(cluster_ops())
     .chain([Op::BeginPacks, Op::CommitPack(Box::new(commit())), Op::CommitPack(Box::new(skipping))])
     .chain(imports())
+    .chain([Op::CommitPack(Box::new(telling)), Op::MergePacks(Box::new(merge())), Op::SweepPacks(vec![pack()])])
     .collect()
 }
 
@@ -110,9 +114,14 @@ fn imports() -> [Op; 3] {
 
 fn commit() -> CommitPack {
     let pack = pack();
-    let packed = |turn, stream, bytes| PackedStream { turn, stream: StreamId(stream), skipped: 0, bytes };
+    let packed = |turn, stream, bytes| PackedStream { bytes, ..PackedStream::removed(turn, StreamId(stream)) };
     let streams = vec![packed(300, 9, 1000), packed(301, 7, 0), packed(305, 200, 5)];
     CommitPack { pack, as_of: 310, streams }
+}
+
+fn merge() -> MergePacks {
+    let replaced = vec![PackRef { first: 3, last: 3, ..pack() }, pack()];
+    MergePacks { replaced, object: PackRef { first: 3, maker: 9, ..pack() } }
 }
 
 fn cluster_ops() -> impl Iterator<Item = Op> {
@@ -330,7 +339,7 @@ fn what_no_pack_can_have_is_refused() {
         decode_op(encoded.into())
     };
     assert!(change(&|_| {}).is_ok());
-    let wrong: [&dyn Fn(&mut packs::CommitPack); 10] = [
+    let wrong: [&dyn Fn(&mut packs::CommitPack); 12] = [
         &|commit| commit.turns[0] = 0,
         &|commit| commit.turns[1] = 0,
         &|commit| commit.turns[2] = u64::MAX,
@@ -338,6 +347,8 @@ fn what_no_pack_can_have_is_refused() {
         &|commit| commit.streams.truncate(2),
         &|commit| commit.bytes.push(0),
         &|commit| commit.skipped.push(0),
+        &|commit| commit.floors.push(0),
+        &|commit| commit.floors = vec![0, 0, u64::MAX],
         &|commit| commit.pack.first = 0,
         &|commit| commit.pack.last = 3,
         &|commit| commit.pack.hash.truncate(31),
@@ -354,11 +365,22 @@ fn what_no_pack_can_have_is_refused() {
     }
 }
 
+#[test]
+fn objects_in_the_place_of_none_or_of_very_many_are_refused() {
+    for (count, fits) in [(0, false), (1, true), (MERGED_OBJECTS_MAX, true), (MERGED_OBJECTS_MAX + 1, false)] {
+        let packs = vec![pack(); count];
+        let merge = Op::MergePacks(Box::new(MergePacks { replaced: packs.clone(), object: pack() }));
+        for op in [merge, Op::SweepPacks(packs)] {
+            assert_eq!(decode_op(encode_op(&op).into()).is_ok(), fits, "{count} objects");
+        }
+    }
+}
+
 /// A stream costs a few bytes of a command, for a pack has very many.
 #[test]
 fn a_commit_is_compact() {
     let packed =
-        |n: u64| PackedStream { turn: 1_000_000 + 2 * n, stream: StreamId(5_000_000 + n), skipped: 0, bytes: 100 };
+        |n: u64| PackedStream { bytes: 100, ..PackedStream::removed(1_000_000 + 2 * n, StreamId(5_000_000 + n)) };
     let streams = (0..60_000).map(packed).collect();
     let op = Op::CommitPack(Box::new(CommitPack { streams, ..commit() }));
     let len = encode_op(&op).len();

@@ -6,13 +6,13 @@
 //! that nobody else draws. Where it begins is not: of several objects with the newest number each was made by a leader that
 //! had all before it, so any is a true history; the one that was made last is taken whose way back is whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use ursula_common::{ClusterId, GroupId, Millis};
 
-use crate::pack::{Head, Link, Pack, PackId};
+use crate::pack::{Hash, Head, Link, Pack, PackId};
 use crate::store::{Name, Store, StoreError};
 
 /// Objects whose ends are being read at a time.
@@ -114,22 +114,19 @@ impl History {
         for object in found.iter().filter(|object| object.id.first > 0 && object.id.first <= object.id.last) {
             by_last.entry(object.id.last).or_default().push(object);
         }
-        // An object that stands for more is tried first: some of those that it was made of may have gone.
-        by_last.values_mut().for_each(|objects| objects.sort_by_key(|object| object.id));
         // What cannot be read is the beginning only if nothing else is.
         let readable = by_last.iter().filter(|(_, objects)| objects.iter().any(|object| object.head.is_ok()));
         let Some(newest) = readable.map(|(last, _)| *last).max() else { return History::unreadable(&by_last) };
-        let mut tips: Vec<(&Found, &Head)> =
-            by_last[&newest].iter().filter_map(|object| Some((*object, object.head.as_ref().ok()?))).collect();
-        tips.sort_unstable_by_key(|(object, head)| (std::cmp::Reverse(head.made), object.id));
-        let mut best: Option<History> = None;
-        for (tip, head) in tips {
-            let history = History::from(tip, head, &by_last);
-            if best.as_ref().is_none_or(|best| history.missing.len() < best.missing.len()) {
-                best = Some(history);
+        let mut ways: BTreeMap<PackId, Way> = BTreeMap::new();
+        for object in by_last.range(..=newest).flat_map(|(_, objects)| objects) {
+            if let Ok(head) = &object.head {
+                let way = Way::back(object, head, &by_last, &ways);
+                ways.insert(object.id, way);
             }
         }
-        let mut history = best.unwrap_or_default();
+        let mut tips: Vec<&Way> = by_last[&newest].iter().filter_map(|object| ways.get(&object.id)).collect();
+        tips.sort_unstable_by_key(|way| (way.missing, std::cmp::Reverse(way.object.head.made), way.object.head.id));
+        let mut history = tips.first().map_or_else(History::default, |tip| tip.history(&ways));
         let beyond: Vec<Missing> = by_last.range(newest + 1..).filter_map(|(_, objects)| unreadable(objects)).collect();
         history.missing.extend(beyond);
         history
@@ -139,46 +136,65 @@ impl History {
         let missing = by_last.values().filter_map(|objects| unreadable(objects)).collect();
         History { objects: Vec::new(), missing }
     }
+}
 
-    /// The way back from an object.
-    fn from(tip: &Found, head: &Head, by_last: &BTreeMap<u64, Vec<&Found>>) -> History {
+/// The way back from an object to the first pack, on which least is missing.
+struct Way {
+    object: Object,
+    /// How often something is missing on it.
+    missing: usize,
+    /// What is missing next to the object, the newest first.
+    gaps: Vec<Missing>,
+    /// The object before, and its hash, if that is known.
+    before: Option<(PackId, Option<Hash>)>,
+}
+
+impl Way {
+    /// The ways back from all objects before it are known.
+    fn back(found: &Found, head: &Head, by_last: &BTreeMap<u64, Vec<&Found>>, ways: &BTreeMap<PackId, Way>) -> Way {
+        let object = Object { head: *head, bytes: found.bytes, hash: None };
+        let mut way = Way { object, missing: 0, gaps: Vec::new(), before: None };
+        let (mut above, mut wanted) = (head.id.first, head.prev);
+        while above > 1 {
+            let objects = by_last.get(&(above - 1)).map_or(&[][..], Vec::as_slice);
+            let fitting = objects.iter().filter_map(|found| {
+                let before = ways.get(&found.id)?;
+                let hash = match wanted {
+                    Some(link) => fits(&before.object.head, &link)?,
+                    None => None,
+                };
+                Some((before, hash))
+            });
+            // Objects that were replaced have all that those in their place have, and maybe more.
+            let best = fitting.min_by_key(|(before, _)| {
+                let Object { head, bytes, .. } = before.object;
+                (before.missing, std::cmp::Reverse((head.id.first, bytes)), head.id)
+            });
+            if let Some((before, hash)) = best {
+                way.before = Some((before.object.head.id, hash));
+                way.missing += before.missing;
+                break;
+            }
+            let missing = missing(above, wanted, objects, by_last);
+            (above, wanted) = (missing.first, None);
+            way.gaps.push(missing);
+            way.missing += 1;
+        }
+        way
+    }
+
+    fn history(&self, ways: &BTreeMap<PackId, Way>) -> History {
         let mut history = History::default();
-        let mut seen = BTreeSet::new();
-        let mut here = Some(Object { head: *head, bytes: tip.bytes, hash: None });
-        while let Some(object) = here {
+        let mut here = Some((self, None));
+        while let Some((way, hash)) = here {
+            history.objects.push(Object { hash, ..way.object });
+            history.missing.extend(way.gaps.iter().cloned());
             // Numbers only fall, so this ends whatever objects say.
-            seen.insert(object.head.id.last);
-            history.objects.push(object);
-            here = history.before(&object, by_last);
+            here = way.before.and_then(|(id, hash)| Some((ways.get(&id)?, hash)));
         }
         history.objects.reverse();
         history.missing.reverse();
         history
-    }
-
-    /// The object before another one; notes what is missing on the way to it.
-    fn before(&mut self, object: &Object, by_last: &BTreeMap<u64, Vec<&Found>>) -> Option<Object> {
-        let mut above = object.head.id.first;
-        let mut wanted = object.head.prev;
-        while above > 1 {
-            let objects = by_last.get(&(above - 1)).map_or(&[][..], Vec::as_slice);
-            let fits = objects.iter().find_map(|found| {
-                let head = found.head.as_ref().ok()?;
-                let hash = match wanted {
-                    Some(link) => fits(head, &link)?,
-                    None => None,
-                };
-                Some(Object { head: *head, bytes: found.bytes, hash })
-            });
-            if fits.is_some() {
-                return fits;
-            }
-            let missing = missing(above, wanted, objects, by_last);
-            above = missing.first;
-            wanted = None;
-            self.missing.push(missing);
-        }
-        None
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Kept {
     pub(crate) marks: VecDeque<Mark>,
     /// Where the first append began that shares the last mark, and when.
     pub(crate) run: Mark,
+    /// Packs know that what is before nobody needs any more: their newest record of the stream says so.
+    pub(crate) told: Offset,
     /// How many forks need the stream from an offset on. Follows from the forks.
     needed: BTreeMap<Offset, usize>,
 }
@@ -39,8 +41,14 @@ pub(crate) struct Mark {
 impl Kept {
     /// A stream that begins at `earliest`, and that forks need from these offsets on.
     pub(crate) fn new(earliest: Offset, retention: Retention, needed: impl Iterator<Item = Offset>) -> Kept {
-        let mut kept =
-            Kept { earliest, retention, marks: VecDeque::new(), run: Mark::default(), needed: BTreeMap::new() };
+        let mut kept = Kept {
+            earliest,
+            retention,
+            marks: VecDeque::new(),
+            run: Mark::default(),
+            told: Offset::ZERO,
+            needed: BTreeMap::new(),
+        };
         kept.set_needed(needed);
         kept
     }

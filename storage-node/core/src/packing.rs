@@ -2,9 +2,10 @@
 //! one was removed; each commit of a pack lets some go. Costs nothing until packs have begun. Makes no pack and knows no
 //! store; what the next pack takes is in `plan.rs`.
 
+mod compact;
 mod plan;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ursula_common::packs::{Catalogue, ColdEnd};
@@ -14,6 +15,8 @@ use ursula_common::{Error, Offset, StreamId, StreamKey};
 use crate::State;
 use crate::stream::Stream;
 
+pub use compact::{Replaced, merge_records};
+pub(crate) use compact::{merge, sweep};
 pub use plan::{PackPlan, PlannedStream};
 
 /// The packs of a group, and what is not in them.
@@ -30,6 +33,8 @@ pub(crate) struct Packs {
     /// The last change of what belongs to no single stream: buckets, sagas, references given back, the cluster. 0: a pack has
     /// it as it is.
     pub(crate) group_changed: u64,
+    /// Objects that count no more and may still be in the store, those that were replaced first at the front.
+    pub(crate) replaced: VecDeque<Replaced>,
 }
 
 /// What waits for a pack.
@@ -129,6 +134,9 @@ impl Packs {
         let Some(cold) = &mut stream.cold else { return };
         cold.end = Offset(cold.end.0 + packed.skipped + packed.bytes);
         cold.recorded = true;
+        if let Some(kept) = stream.rare.as_mut().and_then(|rare| rare.kept.as_mut()) {
+            kept.told = kept.told.max(packed.floor);
+        }
         match (packed.bytes, packed.skipped) {
             (0, 0) => {}
             // Nobody needs what packs have of it.
@@ -147,7 +155,7 @@ impl Packs {
     pub(crate) fn without_streams(&self) -> Packs {
         let removed = self.waiting.iter().filter(|(_, waiting)| matches!(waiting, Waiting::Removed(_)));
         let waiting = removed.map(|(turn, waiting)| (*turn, waiting.clone())).collect();
-        Packs { catalogue: self.catalogue.clone(), waiting, ..*self }
+        Packs { catalogue: self.catalogue.clone(), waiting, replaced: self.replaced.clone(), ..*self }
     }
 }
 
@@ -252,7 +260,8 @@ fn fits(state: &State, packs: &Packs, packed: &PackedStream) -> bool {
             let start = Offset(end.0.saturating_add(packed.skipped));
             // What nobody needed then, nobody needs now.
             let is_skipped = packed.skipped == 0 || start <= stream.floor();
-            stream.id == packed.stream && is_skipped && start.0.saturating_add(packed.bytes) <= stream.tail.0
+            let is_told = packed.floor <= stream.floor();
+            stream.id == packed.stream && is_skipped && is_told && start.0.saturating_add(packed.bytes) <= stream.tail.0
         }),
         Some(Waiting::Removed(id)) => *id == packed.stream,
         None => true,

@@ -122,6 +122,8 @@ impl State {
             Op::Expire => expire::expire(self, effects),
             Op::BeginPacks => packing::begin(self),
             Op::CommitPack(commit) => packing::commit(self, *commit),
+            Op::MergePacks(merge) => packing::merge(self, *merge),
+            Op::SweepPacks(gone) => packing::sweep(self, &gone),
             _ if meta => Err(Error::Malformed),
             Op::BeginImport(run) => import::begin(self, run),
             Op::Import(more) => import::import(self, *more),

@@ -2,6 +2,7 @@
 
 mod append;
 mod bucket;
+mod compact;
 mod create;
 mod dice;
 mod fork;

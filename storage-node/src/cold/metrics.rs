@@ -11,6 +11,9 @@ use ursula_common::metrics::Registry;
 pub(crate) struct ColdMetrics {
     pub(crate) packs: Counter,
     pub(crate) pack_bytes: Histogram,
+    pub(crate) merged: Counter,
+    pub(crate) deleted: Counter,
+    pub(crate) orphans: Counter,
     pack_memory_bytes: Gauge,
     gets: Counter,
     got_bytes: Counter,
@@ -32,6 +35,9 @@ impl ColdMetrics {
         ColdMetrics {
             packs: registry.counter("ursula_node_packs_total", "packs that count"),
             pack_bytes: registry.histogram("ursula_node_pack_bytes", "bytes of a pack"),
+            merged: registry.counter("ursula_node_store_merged_total", "objects that others came in the place of"),
+            deleted: registry.counter("ursula_node_store_deleted_total", "objects removed that counted no more"),
+            orphans: registry.counter("ursula_node_store_orphans_total", "objects removed that never counted"),
             pack_memory_bytes: registry
                 .gauge("ursula_node_pack_memory_bytes", "memory set aside for packs on their way to the store"),
             gets: registry.counter("ursula_node_pack_gets_total", "fetches of parts of packs"),

@@ -16,6 +16,7 @@ use super::{Core, Hosted, Log};
 use crate::cluster::{Leads, Refusals, ReplicaCommand, ReplicaStatus};
 use crate::data_dir::Forgotten;
 use crate::group::Group;
+use crate::group::compactor::Compactor;
 use crate::group::courier::Courier;
 use crate::group::packer::Packer;
 use crate::group::state::GroupState;
@@ -189,11 +190,15 @@ impl Core {
             spawn_local(async move { group.run(|| courier.send_new()).await }).abort_handle()
         };
         let tells = spawn_local(tell_leads(group.clone(), self.notices.leads.clone())).abort_handle();
-        let packs = cold.map(|cold| {
+        let packs = cold.clone().map(|cold| {
             let packer = Packer::new(group.clone(), cold, self.notices.cluster.subscribe());
             spawn_local(packer.run()).abort_handle()
         });
-        let tasks = Rc::new([Some(proposes), Some(tells), packs].into_iter().flatten().collect());
+        let compacts = cold.map(|cold| {
+            let compactor = Compactor::new(group.clone(), cold, self.notices.cluster.subscribe());
+            spawn_local(compactor.run()).abort_handle()
+        });
+        let tasks = Rc::new([Some(proposes), Some(tells), packs, compacts].into_iter().flatten().collect());
         self.groups.borrow_mut().insert(id, Hosted { group, courier, tasks });
         self.found.borrow_mut().remove(&id);
         self.notices.add(id);

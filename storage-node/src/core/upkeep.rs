@@ -87,9 +87,13 @@ impl Core {
         gauges.streams.set(sum(|group| group.state.borrow().stats().streams));
         gauges.sessions.set(sum(|group| group.state.borrow().stats().sessions));
         let led = hosted.iter().filter(|hosted| hosted.group.replica.leads());
-        let packing: Vec<Packing> = led.filter_map(|hosted| hosted.group.state.borrow().packing()).collect();
+        let packing: Vec<Packing> = led.clone().filter_map(|hosted| hosted.group.state.borrow().packing()).collect();
         gauges.unpacked_bytes.set(packing.iter().map(|packing| packing.bytes).sum::<u64>() as f64);
         gauges.unpacked_streams.set(packing.iter().map(|packing| packing.streams).sum::<usize>() as f64);
+        let catalogues: Vec<_> = led.clone().filter_map(|hosted| hosted.group.state.borrow().catalogue()).collect();
+        gauges.store_objects.set(catalogues.iter().map(|packs| packs.iter().len()).sum::<usize>() as f64);
+        gauges.store_bytes.set(catalogues.iter().map(|packs| packs.bytes()).sum::<u64>() as f64);
+        gauges.store_replaced.set(led.map(|hosted| hosted.group.state.borrow().replaced().len()).sum::<usize>() as f64);
         if let Some(cold) = self.cold.as_ref().filter(|_| self.index == 0) {
             cold.report(&self.metrics.cold);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::error;
 use ursula_cold::pack::{Builder, Head, Link, PackId, Packed};
@@ -16,7 +16,7 @@ use ursula_common::verb::Op;
 use ursula_common::{ClusterId, Offset};
 use ursula_stream_core::PackPlan;
 
-use super::{Group, Proposal, ReplyTo};
+use super::Group;
 use crate::cold::Cold;
 use crate::runtime;
 
@@ -77,7 +77,7 @@ impl Packer {
             return false;
         }
         if self.group.state.borrow().packing().is_none() {
-            return self.propose(Op::BeginPacks).await;
+            return self.group.propose_own(Op::BeginPacks).await;
         }
         let bytes_max = self.cold.pack_sizes().bytes;
         // The records, and the object that is made of them.
@@ -102,7 +102,7 @@ impl Packer {
         }
         drop(memory);
         let pack = PackRef { first: id.first, last: id.last, maker: id.maker, bytes, hash: packed.hash };
-        let committed = self.propose(Op::CommitPack(Box::new(plan.commit(pack, &ends)))).await;
+        let committed = self.group.propose_own(Op::CommitPack(Box::new(plan.commit(pack, &ends)))).await;
         if committed {
             self.group.metrics.cold.packs.increment(1);
             self.group.metrics.cold.pack_bytes.record(bytes as f64);
@@ -139,14 +139,6 @@ impl Packer {
             parts.push(part);
         }
         Some(parts)
-    }
-
-    /// Proposes an op of the group to itself. Returns whether it took effect.
-    async fn propose(&self, op: Op) -> bool {
-        let (reply, answer) = oneshot::channel();
-        let reply = ReplyTo::Task(reply);
-        self.group.enqueue(Proposal { group: self.group.id, origin: None, op, encoded: None, reply });
-        matches!(answer.await, Ok(Ok(_)))
     }
 }
 

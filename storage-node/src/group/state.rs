@@ -17,7 +17,7 @@ use ursula_common::cluster::Cluster;
 use ursula_common::packs::Catalogue;
 use ursula_common::verb::{Lifetime, OpResult, StreamInfo};
 use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName, limits};
-use ursula_stream_core::{Answer, Command, Effect, Message, PackPlan, Packing, State, Stats};
+use ursula_stream_core::{Answer, Command, Effect, Message, PackPlan, Packing, Replaced, State, Stats};
 
 use crate::archive::{Archive, Places, Stored};
 use crate::checkpoint::StateParts;
@@ -178,6 +178,21 @@ impl GroupState {
     /// Whether an incarnation of a stream is there.
     pub(crate) fn has(&self, key: &StreamKey, id: StreamId) -> bool {
         self.streams.floor(key, id).is_some()
+    }
+
+    /// Streams, and from where on packs must keep their bytes; see [`State::kept`].
+    pub(crate) fn kept(&self, after: Option<&StreamKey>, count: usize) -> (Vec<(StreamId, Offset)>, Option<StreamKey>) {
+        self.streams.kept(after, count)
+    }
+
+    /// Streams that were removed, which packs may have; see [`State::untold`].
+    pub(crate) fn untold(&self) -> impl Iterator<Item = StreamId> {
+        self.streams.untold()
+    }
+
+    /// Objects that count no more and may still be in the store.
+    pub(crate) fn replaced(&self) -> impl ExactSizeIterator<Item = &Replaced> {
+        self.streams.replaced()
     }
 
     /// The packs that count.

@@ -112,7 +112,9 @@ fn from_group(op: Bytes) -> Result<Op, Error> {
         | Op::SagaStep(_)
         | Op::Cluster(_)
         | Op::BeginPacks
-        | Op::CommitPack(_) => Err(Error::Malformed),
+        | Op::CommitPack(_)
+        | Op::MergePacks(_)
+        | Op::SweepPacks(_) => Err(Error::Malformed),
     }
 }
 

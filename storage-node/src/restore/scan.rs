@@ -40,6 +40,8 @@ pub struct Piece {
     pub start: Offset,
     /// Where they end.
     pub end: Offset,
+    /// The pack with the bytes before them, if another one has these.
+    pub prev: Option<u64>,
     /// The records.
     pub records: Vec<Bytes>,
 }
@@ -97,12 +99,20 @@ impl Scan {
             let what = format!("object {id} is not the one that the pack after it was made for: its hash is another");
             scan.damages.push(damage(id, what));
         }
-        let whole = Whole { name, body };
+        let whole = Whole::new(name, body);
         match Pack::open_sized(&whole, id, *bytes).await {
             Ok(pack) => scan.take(&whole, &pack).await,
             Err(error) => scan.damages.push(damage(id, error.to_string())),
         }
         Ok(scan)
+    }
+
+    /// What a pack has that is in memory.
+    pub(crate) async fn of_pack(whole: &Whole, pack: &Pack) -> Scan {
+        let (group, bytes) = (pack.head().id.group, pack.bytes());
+        let mut scan = Scan { group, bytes, pieces: Vec::new(), damages: Vec::new() };
+        scan.take(whole, pack).await;
+        scan
     }
 
     async fn take(&mut self, whole: &Whole, pack: &Pack) {
@@ -140,7 +150,7 @@ impl Scan {
                 let bytes = records.iter().map(|record| record.len() as u64).sum::<u64>();
                 let end = block.start.checked_add(bytes).filter(|end| block.start >= reached && *end <= row.end);
                 match end {
-                    Some(end) => self.join(row.stream, block.start, end, records),
+                    Some(end) => self.join(row, block.start, end, records),
                     None => self.damages.push(damage(pack.head().id, "its rows contradict each other".to_owned())),
                 }
                 reached = end.unwrap_or(reached);
@@ -148,13 +158,17 @@ impl Scan {
         }
     }
 
-    fn join(&mut self, stream: StreamId, start: Offset, end: Offset, records: Vec<Bytes>) {
+    fn join(&mut self, row: &Row, start: Offset, end: Offset, records: Vec<Bytes>) {
+        let Row { stream, prev, .. } = *row;
         match self.pieces.last_mut().filter(|piece| piece.stream == stream && piece.end == start) {
             Some(piece) => {
                 piece.end = end;
                 piece.records.extend(records);
             }
-            None => self.pieces.push(Piece { stream, start, end, records }),
+            None => {
+                let prev = prev.filter(|_| start == row.start);
+                self.pieces.push(Piece { stream, start, end, prev, records });
+            }
         }
     }
 }
@@ -205,9 +219,15 @@ impl Tracker {
 
 /// An object in memory, as the store that it came from.
 #[derive(Debug)]
-struct Whole {
+pub(crate) struct Whole {
     name: Name,
     body: Bytes,
+}
+
+impl Whole {
+    pub(crate) fn new(name: Name, body: Bytes) -> Whole {
+        Whole { name, body }
+    }
 }
 
 impl Store for Whole {

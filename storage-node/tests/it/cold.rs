@@ -95,3 +95,49 @@ async fn what_is_in_packs_leaves_the_log_and_is_read_as_before() {
     packed(&world).await;
     check(&world, &keys, &contents).await;
 }
+
+/// Sizes of all objects of packs.
+fn objects(dir: &Path) -> Vec<u64> {
+    let groups = fs::read_dir(dir.join("objects/packs")).expect("there are packs");
+    let files = groups.flat_map(|group| fs::read_dir(group.expect("a folder").path()).expect("a folder"));
+    // One may go while they are counted.
+    files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).collect()
+}
+
+/// Small objects become few, what is deleted leaves the store, and what is left is read as before, also after a restart.
+#[tokio::test]
+async fn objects_become_few_and_what_nobody_needs_leaves_them() {
+    let dir = TempDir::new().expect("a directory");
+    let config = NodeConfig { store_grace_ms: 100, store_clean_ms: 300, ..config(dir.path()) };
+    let mut world = start(config.clone()).await;
+    let keys: Vec<StreamKey> = (0..4).map(|stream| key(&format!("s{stream}"))).collect();
+    let mut contents = vec![Vec::new(); keys.len()];
+    for key in &keys {
+        world.create(key, BINARY).await;
+    }
+    let mut stored = 0;
+    for _ in 0..20 {
+        fill(&mut world, &keys, &mut contents, 4, 20_000).await;
+        let before = stored;
+        eventually("another pack", async || {
+            stored = world.metric("ursula_node_packs_total") as u64;
+            stored != before
+        })
+        .await;
+    }
+    let groups = GROUPS as usize + 1;
+    packed(&world).await;
+    eventually("few objects", async || objects(dir.path()).len() <= 10 * groups).await;
+    assert!(world.metric("ursula_node_store_merged_total") > 0.0);
+    check(&world, &keys, &contents).await;
+    for key in &keys[1..] {
+        world.delete(key).await;
+    }
+    let left = contents[0].len() as u64;
+    eventually("a store without what was deleted", async || objects(dir.path()).iter().sum::<u64>() < left + left / 2)
+        .await;
+    check(&world, &keys[..1], &contents[..1]).await;
+    within(world.node.stop()).await.expect("a stop");
+    let world = start(config).await;
+    check(&world, &keys[..1], &contents[..1]).await;
+}

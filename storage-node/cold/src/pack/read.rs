@@ -133,7 +133,29 @@ impl Pack {
     pub async fn rows(&self, store: &dyn Store, page: usize) -> Result<Vec<Row>, StoreError> {
         let trailer = &self.0.trailer;
         let bytes = self.page(store, trailer.rows_at(), trailer.rows, ROW_BYTES, page).await?;
-        let rows: Vec<Row> = bytes.chunks_exact(ROW_BYTES).map(decode_row).collect();
+        self.rows_of(&bytes)
+    }
+
+    /// All rows: one read.
+    ///
+    /// # Errors
+    /// If the store cannot give them, or they are damaged.
+    pub async fn all_rows(&self, store: &dyn Store) -> Result<Vec<Row>, StoreError> {
+        let trailer = &self.0.trailer;
+        let mut rows = Vec::with_capacity(trailer.rows as usize);
+        if trailer.rows > 0 {
+            let table = self.0.part(store, trailer.rows_at()..trailer.root_at()).await?;
+            for page in table.chunks(PAGE_ROWS * ROW_BYTES + CRC_BYTES) {
+                let page = checked(page).ok_or_else(|| self.damaged("a page of its rows is damaged"))?;
+                rows.extend(self.rows_of(page)?);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn rows_of(&self, page: &[u8]) -> Result<Vec<Row>, StoreError> {
+        let trailer = &self.0.trailer;
+        let rows: Vec<Row> = page.chunks_exact(ROW_BYTES).map(decode_row).collect();
         let is_sound = |row: &Row| {
             let end = row.first_block.checked_add(row.blocks);
             row.start < row.end && row.blocks > 0 && end.is_some_and(|end| end <= trailer.blocks)

@@ -48,6 +48,8 @@ pub struct PlannedStream {
     pub prev: u64,
     /// Whether this is all, and its record is in the pack.
     pub whole: bool,
+    /// See [`PackedStream::floor`].
+    pub floor: Offset,
 }
 
 impl PackPlan {
@@ -55,7 +57,8 @@ impl PackPlan {
     pub fn commit(&self, pack: PackRef, ends: &[Offset]) -> CommitPack {
         let packed = self.streams.iter().zip(ends).map(|(planned, end)| {
             let bytes = end.0.saturating_sub(planned.start.0);
-            PackedStream { turn: planned.turn, stream: planned.id, skipped: planned.skipped, bytes }
+            let PlannedStream { turn, id, skipped, floor, .. } = *planned;
+            PackedStream { turn, stream: id, skipped, bytes, floor }
         });
         let mut streams: Vec<_> = packed.chain(self.removed.iter().copied()).collect();
         streams.sort_unstable_by_key(|packed| packed.turn);
@@ -95,9 +98,7 @@ impl State {
         for (&turn, waiting) in packs.waiting.iter().take(streams_max) {
             left = left.saturating_sub(RECORD_BYTES);
             match waiting {
-                Waiting::Removed(stream) => {
-                    plan.removed.push(PackedStream { turn, stream: *stream, skipped: 0, bytes: 0 })
-                }
+                Waiting::Removed(stream) => plan.removed.push(PackedStream::removed(turn, *stream)),
                 Waiting::Stream(key) => {
                     let Some(stream) = self.stream(key) else { continue };
                     let Some(cold) = &stream.cold else { continue };
@@ -108,7 +109,8 @@ impl State {
                     let whole = tail.0 - start.0 <= left.saturating_add(append_bytes_max);
                     let end = if whole { tail } else { Offset(start.0 + left.max(1)) };
                     let (key, id, prev) = (key.clone(), stream.id, if skipped > 0 { 0 } else { cold.pack });
-                    plan.streams.push(PlannedStream { turn, key, id, start, skipped, end, prev, whole });
+                    let floor = stream.kept().filter(|_| whole).map_or(Offset::ZERO, |_| stream.floor());
+                    plan.streams.push(PlannedStream { turn, key, id, start, skipped, end, prev, whole, floor });
                     left = left.saturating_sub(end.0 - start.0);
                 }
             }

@@ -16,7 +16,7 @@ use crate::saga::{BucketSaga, ForkSaga, Phase, Saga};
 use crate::session::Session;
 use crate::state::{Bucket, Caller, DATA_GROUPS_MAX};
 use crate::stream::{ForkId, ForkStart, Presence, ProducerState, Stream};
-use crate::{Answer, CodecError, State, cluster};
+use crate::{Answer, CodecError, Replaced, State, cluster};
 
 /// A state that grows record by record.
 pub(super) struct Decoder {
@@ -62,6 +62,12 @@ impl Decoder {
                 check(pack.last < 1 << 62 && Arc::make_mut(&mut packs.catalogue).push(pack))?;
             }
             Kind::Removed(gone) => self.add_waiting(gone.turn, Waiting::Removed(StreamId(gone.stream)))?,
+            Kind::Replaced(replaced) => {
+                let record::Replaced { object, at, newest } = replaced;
+                let packs = state.packs.as_mut().ok_or(CodecError::Damaged)?;
+                check(newest < packs.catalogue.next())?;
+                packs.replaced.push_back(Replaced { object: object.try_into()?, at: Millis(at), newest });
+            }
             Kind::Import(import) => {
                 check(state.import.is_none())?;
                 let record::Import { import, attempt, ended, packs } = import;
@@ -185,7 +191,7 @@ fn stream_in(record: record::Stream) -> Result<Stream, CodecError> {
 
 /// The forks are there.
 fn add_kept(stream: &mut Stream, record: record::Kept) -> Result<(), CodecError> {
-    let record::Kept { earliest, retention, run_at, run_time, ends, times } = record;
+    let record::Kept { earliest, retention, run_at, run_time, ends, times, told } = record;
     let wire::Retention { max_age, max_bytes } = retention.unwrap_or_default();
     check(max_age.is_none_or(|seconds| (1..=limits::TTL_SECONDS_MAX).contains(&seconds)))?;
     check(max_bytes.is_none_or(|bytes| (1..=limits::RETENTION_BYTES_MAX).contains(&bytes)))?;
@@ -198,8 +204,9 @@ fn add_kept(stream: &mut Stream, record: record::Kept) -> Result<(), CodecError>
     let mut kept = Kept::new(earliest, Retention { max_age, max_bytes }, needed);
     kept.run = Mark { at: Offset(run_at), time: Millis(run_time) };
     kept.marks = ends.into_iter().zip(times).map(|(at, time)| Mark { at: Offset(at), time: Millis(time) }).collect();
+    kept.told = offset(told)?;
     stream.rare_mut().kept = Some(Box::new(kept));
-    Ok(())
+    check(stream.kept().is_none_or(|kept| kept.told <= stream.floor()))
 }
 
 fn lifetime_in(lifetime: Option<wire::Lifetime>) -> Result<Lifetime, CodecError> {

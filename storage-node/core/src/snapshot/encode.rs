@@ -13,7 +13,7 @@ use crate::saga::{Phase, Saga};
 use crate::session::Session;
 use crate::state::{Bucket, Caller};
 use crate::stream::{ForkId, ForkStart, Presence, Stream};
-use crate::{Answer, PackPlan, PlannedStream, State};
+use crate::{Answer, PackPlan, PlannedStream, Replaced, State};
 
 /// All records of a state, in the order of the file.
 pub(super) fn records(state: &State) -> impl Iterator<Item = Kind> {
@@ -98,10 +98,16 @@ fn packs(packs: &Packs) -> impl Iterator<Item = Kind> {
     std::iter::once(Kind::Packs(record::Packs { changes, group_changed }))
         .chain(packs.catalogue.iter().map(|object| Kind::Pack((*object).into())))
         .chain(removed)
+        .chain(packs.replaced.iter().map(|known| Kind::Replaced(replaced(known))))
 }
 
 fn removed(turn: u64, stream: StreamId) -> Kind {
     Kind::Removed(record::Removed { turn, stream: stream.0 })
+}
+
+fn replaced(replaced: &Replaced) -> record::Replaced {
+    let Replaced { object, at, newest } = *replaced;
+    record::Replaced { object: object.into(), at: at.0, newest }
 }
 
 fn bucket(name: &BucketName, bucket: &Bucket) -> Kind {
@@ -188,6 +194,7 @@ fn kept(kept: &Kept) -> record::Kept {
         run_time: kept.run.time.0,
         ends: kept.marks.iter().map(|mark| mark.at.0).collect(),
         times: kept.marks.iter().map(|mark| mark.time.0).collect(),
+        told: kept.told.0,
     }
 }
 

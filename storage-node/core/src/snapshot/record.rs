@@ -6,7 +6,7 @@ use ursula_common::wire;
 /// One record.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Record {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -35,6 +35,8 @@ pub(super) enum Kind {
     Pack(wire::packs::Pack),
     #[prost(message, tag = "11")]
     Removed(Removed),
+    #[prost(message, tag = "12")]
+    Replaced(Replaced),
     #[prost(message, tag = "14")]
     Import(Import),
     #[prost(message, tag = "15")]
@@ -122,6 +124,19 @@ pub(super) struct Kept {
     /// As many.
     #[prost(uint64, repeated, tag = "6")]
     pub(super) times: Vec<u64>,
+    #[prost(uint64, tag = "7")]
+    pub(super) told: u64,
+}
+
+/// An object that counts no more, and may still be in the store.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Replaced {
+    #[prost(message, required, tag = "1")]
+    pub(super) object: wire::packs::Pack,
+    #[prost(uint64, tag = "2")]
+    pub(super) at: u64,
+    #[prost(uint64, tag = "3")]
+    pub(super) newest: u64,
 }
 
 /// What packs have of a stream; there once packs have begun.

@@ -143,7 +143,11 @@ impl Walk {
         }
         let plain = |(key, stream): &(StreamKey, Arc<Stream>)| {
             // A restore begins lifetimes anew, and does not miss what is empty.
-            let rare = stream.rare.clone().filter(|rare| **rare != Rare::default());
+            let mut rare = stream.rare.clone();
+            if let Some(kept) = rare.as_mut().and_then(|rare| rare.kept.as_mut()) {
+                kept.told = Offset::ZERO;
+            }
+            let rare = rare.filter(|rare| **rare != Rare::default());
             let stream = Stream { touched: START, indexed: START, rare, ..Stream::clone(stream) };
             (key.clone(), stream)
         };
