@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use tracing::error;
 use ursula_cold::reader::Wanted;
+use ursula_cold::store::StoreError;
 use ursula_common::packs::ColdEnd;
 use ursula_common::verb::StreamInfo;
 use ursula_common::{Error, Offset, StreamId, pieces};
@@ -143,18 +144,26 @@ impl Group {
         until: Offset,
         bytes_max: usize,
     ) -> Result<(Offset, Vec<Bytes>), Error> {
-        let packs = self.state.borrow().catalogue();
-        let (Some(store), Some(packs)) = (&self.cold, packs) else {
-            error!(group = %self.id, "bytes of streams are in packs, and this node has no store: see its setting `store`");
-            return Err(Error::Unavailable);
-        };
-        let wanted = Wanted { group: self.id, packs, stream, newest: cold.pack, from, until, bytes_max };
-        match store.read(wanted).await {
-            Ok(found) => Ok((found.start, found.records)),
-            Err(error) => {
-                error!(group = %self.id, stream = stream.0, offset = from.0, %error, "bytes in packs cannot be read");
-                Err(Error::Unavailable)
+        let mut packs = self.state.borrow().catalogue();
+        loop {
+            let (Some(store), Some(known)) = (&self.cold, &packs) else {
+                error!(group = %self.id, "bytes of streams are in packs, and this node has no store: see its setting `store`");
+                return Err(Error::Unavailable);
+            };
+            let wanted =
+                Wanted { group: self.id, packs: known.clone(), stream, newest: cold.pack, from, until, bytes_max };
+            let error = match store.read(wanted).await {
+                Ok(found) => return Ok((found.start, found.records)),
+                Err(error) => error,
+            };
+            // An object may have been replaced, and have gone, since this replica was asked.
+            let now = self.state.borrow().catalogue();
+            if matches!(error, StoreError::NotFound(_)) && now != packs {
+                packs = now;
+                continue;
             }
+            error!(group = %self.id, stream = stream.0, offset = from.0, %error, "bytes in packs cannot be read");
+            return Err(Error::Unavailable);
         }
     }
 }
