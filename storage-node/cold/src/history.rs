@@ -5,6 +5,8 @@
 //! what compaction has replaced goes later. The way back is certain: every pack names the object before it, by a name
 //! that nobody else draws. Where it begins is not: of several objects with the newest number each was made by a leader that
 //! had all before it, so any is a true history; the one that was made last is taken whose way back is whole.
+//! Then objects that were replaced are taken rather than the one in their place, as long as they are there: that one may
+//! lack what only the newest pack says that nobody needs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,10 +119,12 @@ impl History {
         // What cannot be read is the beginning only if nothing else is.
         let readable = by_last.iter().filter(|(_, objects)| objects.iter().any(|object| object.head.is_ok()));
         let Some(newest) = readable.map(|(last, _)| *last).max() else { return History::unreadable(&by_last) };
+        // An object that was merged may lack what only the newest pack says that nobody needs.
+        let is_certain = by_last[&newest].len() == 1;
         let mut ways: BTreeMap<PackId, Way> = BTreeMap::new();
         for object in by_last.range(..=newest).flat_map(|(_, objects)| objects) {
             if let Ok(head) = &object.head {
-                let way = Way::back(object, head, &by_last, &ways);
+                let way = Way::back(object, head, &by_last, &ways, is_certain);
                 ways.insert(object.id, way);
             }
         }
@@ -150,8 +154,15 @@ struct Way {
 }
 
 impl Way {
-    /// The ways back from all objects before it are known.
-    fn back(found: &Found, head: &Head, by_last: &BTreeMap<u64, Vec<&Found>>, ways: &BTreeMap<PackId, Way>) -> Way {
+    /// The ways back from all objects before it are known. Of objects with the same packs those that are to stay are taken, or, if
+    /// `merged` is false, those that were replaced.
+    fn back(
+        found: &Found,
+        head: &Head,
+        by_last: &BTreeMap<u64, Vec<&Found>>,
+        ways: &BTreeMap<PackId, Way>,
+        merged: bool,
+    ) -> Way {
         let object = Object { head: *head, bytes: found.bytes, hash: None };
         let mut way = Way { object, missing: 0, gaps: Vec::new(), before: None };
         let (mut above, mut wanted) = (head.id.first, head.prev);
@@ -165,10 +176,11 @@ impl Way {
                 };
                 Some((before, hash))
             });
-            // Objects that were replaced have all that those in their place have, and maybe more.
             let best = fitting.min_by_key(|(before, _)| {
                 let Object { head, bytes, .. } = before.object;
-                (before.missing, std::cmp::Reverse((head.id.first, bytes)), head.id)
+                let width = (above - head.id.first, u64::MAX - bytes);
+                let order = if merged { (u64::MAX - width.0, u64::MAX - width.1) } else { width };
+                (before.missing, order, head.id)
             });
             if let Some((before, hash)) = best {
                 way.before = Some((before.object.head.id, hash));

@@ -9,6 +9,7 @@ use ursula_cold::store::StoreError;
 use ursula_common::packs::ColdEnd;
 use ursula_common::verb::StreamInfo;
 use ursula_common::{Error, Offset, StreamId, pieces};
+use ursula_wal::ReadError;
 
 use super::Group;
 use crate::hot::Range;
@@ -126,7 +127,10 @@ impl Group {
             }
             Ok(found) => Ok((found.start, found.records)),
             Err(error) => {
-                error!(group = %self.id, stream = info.id.0, offset = from.0, %error, "stored bytes cannot be read");
+                // A segment goes when packs have its bytes, also while it is being read.
+                if in_packs.is_none() || !is_gone(&error) {
+                    error!(group = %self.id, stream = info.id.0, offset = from.0, %error, "stored bytes cannot be read");
+                }
                 match in_packs {
                     Some(cold) => self.packed(info.id, cold, from, end.min(cold.end), bytes_max).await,
                     None => Err(Error::Unavailable),
@@ -166,6 +170,12 @@ impl Group {
             return Err(Error::Unavailable);
         }
     }
+}
+
+/// Whether a segment was not there any more.
+fn is_gone(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>());
+    matches!(inner, Some(ReadError::Gone(_)))
 }
 
 /// What lies in `from..end` of records that begin at `start`.

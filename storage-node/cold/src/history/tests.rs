@@ -79,8 +79,8 @@ fn an_object_stands_for_those_that_it_was_made_of() {
     let all = chain(6);
     let mut found = all.clone();
     found.extend([merged(&all, 1, 2, 50), merged(&all, 3, 5, 51)]);
-    assert_eq!(history(&found), history(&all), "what was replaced may have more");
     let whole = (vec![(1, 2, 50), (3, 5, 51), (6, 6, 6)], vec![]);
+    assert_eq!(history(&found), whole);
     // Those that it was made of have gone.
     found.retain(|object| object.id.first < object.id.last || object.id.last == 6);
     assert_eq!(history(&found), whole);
@@ -97,6 +97,23 @@ fn an_object_stands_for_those_that_it_was_made_of() {
     }
     found.push(stranger);
     assert_eq!(history(&found), history(&all));
+}
+
+/// Merged objects lack what the newest pack says that nobody needs, and which of two that is, nobody knows.
+#[test]
+fn with_two_newest_packs_those_that_were_replaced_are_taken() {
+    let all = chain(6);
+    let mut found = all.clone();
+    found.extend([merged(&all, 1, 2, 50), merged(&all, 3, 5, 51), object(6, 6, 77, 5, Some(link(&all[4])))]);
+    assert_eq!(history(&found), history(&all));
+    let newest = found.iter().position(|object| object.id.maker == 6).expect("it is there");
+    damage(&mut found[newest]);
+    let of_the_other = history(&found);
+    assert_eq!((of_the_other.0.len(), of_the_other.0[5].2, of_the_other.1), (6, 77, vec![]));
+    // Some of them have gone.
+    found.remove(3);
+    let makers: Vec<u64> = history(&found).0.iter().map(|(_, _, maker)| *maker).collect();
+    assert_eq!(makers, [1, 2, 51, 77]);
 }
 
 /// Objects go one by one, in whatever order, and each time there is a way.
