@@ -96,6 +96,14 @@ async fn what_is_in_packs_leaves_the_log_and_is_read_as_before() {
     check(&world, &keys, &contents).await;
 }
 
+/// Writes, and waits until a pack was stored that was not there before.
+async fn another_pack(world: &mut World, keys: &[StreamKey], contents: &mut [Vec<u8>], count: usize, len: usize) {
+    packed(world).await;
+    let before = world.metric("ursula_node_packs_total");
+    fill(world, keys, contents, count, len).await;
+    eventually("another pack", async || world.metric("ursula_node_packs_total") > before).await;
+}
+
 /// Sizes of all objects of packs.
 fn objects(dir: &Path) -> Vec<u64> {
     let groups = fs::read_dir(dir.join("objects/packs")).expect("there are packs");
@@ -115,20 +123,12 @@ async fn objects_become_few_and_what_nobody_needs_leaves_them() {
     for key in &keys {
         world.create(key, BINARY).await;
     }
-    let mut stored = 0;
-    for _ in 0..20 {
-        fill(&mut world, &keys, &mut contents, 4, 20_000).await;
-        let before = stored;
-        eventually("another pack", async || {
-            stored = world.metric("ursula_node_packs_total") as u64;
-            stored != before
-        })
-        .await;
+    while world.metric("ursula_node_store_merged_total") == 0.0 {
+        another_pack(&mut world, &keys, &mut contents, 4, 20_000).await;
     }
     let groups = GROUPS as usize + 1;
     packed(&world).await;
     eventually("few objects", async || objects(dir.path()).len() <= 10 * groups).await;
-    assert!(world.metric("ursula_node_store_merged_total") > 0.0);
     check(&world, &keys, &contents).await;
     for key in &keys[1..] {
         world.delete(key).await;
@@ -140,4 +140,35 @@ async fn objects_become_few_and_what_nobody_needs_leaves_them() {
     within(world.node.stop()).await.expect("a stop");
     let world = start(config).await;
     check(&world, &keys[..1], &contents[..1]).await;
+}
+
+/// What nobody knows goes; but nothing is touched in a place that is another cluster's.
+#[tokio::test]
+async fn objects_of_nobody_go_unless_the_place_is_not_ours() {
+    let dir = TempDir::new().expect("a directory");
+    let config = NodeConfig { store_grace_ms: 100, store_clean_ms: 300, ..config(dir.path()) };
+    let mut world = start(config.clone()).await;
+    let keys = [key("stream")];
+    let mut contents = [Vec::new()];
+    world.create(&keys[0], BINARY).await;
+    let (group, one, maker) = (world.group_of(&keys[0]).0, 1, 0xaa);
+    let folder = dir.path().join(format!("objects/packs/{group:08x}"));
+    // Of another group there may be more.
+    while fs::read_dir(&folder).map_or(0, Iterator::count) < 3 {
+        another_pack(&mut world, &keys, &mut contents, 1, 1000).await;
+    }
+    let nobodys = folder.join(format!("{one:016x}-{one:016x}-{maker:016x}"));
+    fs::write(&nobodys, "of a leader that was deposed").expect("written");
+    eventually("one that is removed", async || world.metric("ursula_node_store_orphans_total") > 0.0).await;
+    assert!(!nobodys.exists());
+    check(&world, &keys, &contents).await;
+
+    within(world.node.stop()).await.expect("a stop");
+    fs::write(dir.path().join("objects/cluster"), format!("ursula 1 {one:032x}\n")).expect("written");
+    fs::write(&nobodys, "of the other cluster").expect("written");
+    // Nothing waits for a pack, so it is the one who removes that is refused.
+    let world = start(config).await;
+    eventually("a store that is refused", async || world.metric("ursula_node_store_failing") == 1.0).await;
+    assert_eq!(world.metric("ursula_node_store_lists_total"), 0.0, "it is not even looked at");
+    assert!(nobodys.exists());
 }
