@@ -1,7 +1,6 @@
 //! Which packs of a group count: objects outside of the nodes with the bytes of its streams.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use crate::Offset;
 
@@ -88,11 +87,6 @@ impl Catalogue {
             self.objects.insert(object.last, object);
         }
         fits
-    }
-
-    /// The objects that have packs after this one, in the order of their packs.
-    pub fn after(&self, pack: u64) -> impl Iterator<Item = &PackRef> {
-        self.objects.range((Bound::Excluded(pack), Bound::Unbounded)).map(|(_, object)| object)
     }
 
     /// All objects, in the order of their packs.

@@ -172,8 +172,8 @@ impl Cold {
     /// # Errors
     /// Those of the store; it may be there nevertheless.
     pub(crate) async fn put(&self, id: PackId, packed: Bytes) -> Result<(), StoreError> {
-        let (store, name) = (self.0.store.clone(), id.name());
-        let put = async move {
+        let name = id.name();
+        let put = |store: Arc<Steady>| async move {
             let bytes = packed.len() as u64;
             if store.put(&name, packed).await? == Put::Stored || store.size(&name).await? == bytes {
                 return Ok(());
@@ -181,7 +181,7 @@ impl Cold {
             let reason = "it has another length than what was stored under its name".to_owned();
             Err(StoreError::Damaged { name, reason })
         };
-        self.0.outside.run(put).await.map_err(unavailable)?
+        self.ask(put).await
     }
 
     /// Builds a pack outside of the core that asks.
@@ -214,8 +214,7 @@ impl Cold {
     /// # Errors
     /// If it is another cluster's, or the store fails.
     pub(crate) async fn claim(&self, cluster: ClusterId) -> Result<(), StoreError> {
-        let store = self.0.store.clone();
-        let claim = || async move { self.0.outside.run(claim(store, cluster)).await.map_err(unavailable)? };
+        let claim = || self.ask(|store| claim(store, cluster));
         self.0.claimed.get_or_try_init(claim).await.copied()
     }
 }

@@ -257,8 +257,12 @@ impl Journal {
 }
 
 fn is_damage(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>());
-    error.kind() == io::ErrorKind::InvalidData || matches!(inner, Some(ReadError::Damaged { .. }))
+    error.kind() == io::ErrorKind::InvalidData || matches!(read_error(error), Some(ReadError::Damaged { .. }))
+}
+
+/// Why a segment could not be read, if it was that.
+pub(crate) fn read_error(error: &io::Error) -> Option<&ReadError> {
+    error.get_ref()?.downcast_ref()
 }
 
 fn failed() -> io::Error {

@@ -47,7 +47,6 @@ fn an_object_comes_in_the_place_of_exactly_those_that_it_was_made_of() {
     assert!(!catalogue.replace(&all[..3], merged), "once");
     assert_eq!(catalogue.iter().copied().collect::<Vec<_>>(), [merged, all[3]]);
     assert_eq!((catalogue.find(3), catalogue.bytes()), (Some(&merged), 1300));
-    assert_eq!(catalogue.after(6).collect::<Vec<_>>(), [&all[3]]);
 }
 
 #[test]

@@ -8,13 +8,14 @@
 //! Then objects that were replaced are taken rather than the one in their place, as long as they are there: that one may
 //! lack what only the newest pack says that nobody needs.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use ursula_common::{ClusterId, GroupId, Millis};
 
-use crate::pack::{Hash, Head, Link, Pack, PackId};
+use crate::pack::{self, Hash, Head, Link, Pack, PackId};
 use crate::store::{Name, Store, StoreError};
 
 /// Objects whose ends are being read at a time.
@@ -77,14 +78,7 @@ pub async fn read(
     at: Option<Millis>,
 ) -> Result<BTreeMap<GroupId, History>, StoreError> {
     let folder = Name::parse("packs").expect("invariant: it is a name");
-    let mut listed: Vec<(PackId, u64)> = Vec::new();
-    let mut after: Option<Name> = None;
-    loop {
-        let page = store.list(&folder, after.as_ref()).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.name.clone());
-        listed.extend(page.iter().filter_map(|object| Some((PackId::parse(&object.name)?, object.bytes))));
-    }
+    let listed = pack::list(&**store, &folder).await?;
     let open = |(id, bytes): (PackId, u64)| async move {
         match Pack::open_sized(&**store, id, bytes).await {
             Ok(pack) => Ok(Some(Found { id, bytes, head: Ok(*pack.head()) })),
@@ -129,7 +123,7 @@ impl History {
             }
         }
         let mut tips: Vec<&Way> = by_last[&newest].iter().filter_map(|object| ways.get(&object.id)).collect();
-        tips.sort_unstable_by_key(|way| (way.missing, std::cmp::Reverse(way.object.head.made), way.object.head.id));
+        tips.sort_unstable_by_key(|way| (way.missing, Reverse(way.object.head.made), way.object.head.id));
         let mut history = tips.first().map_or_else(History::default, |tip| tip.history(&ways));
         let beyond: Vec<Missing> = by_last.range(newest + 1..).filter_map(|(_, objects)| unreadable(objects)).collect();
         history.missing.extend(beyond);
@@ -178,9 +172,11 @@ impl Way {
             });
             let best = fitting.min_by_key(|(before, _)| {
                 let Object { head, bytes, .. } = before.object;
-                let width = (above - head.id.first, u64::MAX - bytes);
-                let order = if merged { (u64::MAX - width.0, u64::MAX - width.1) } else { width };
-                (before.missing, order, head.id)
+                let (of_merged, of_replaced) = match merged {
+                    true => (Some((head.id.first, bytes)), None),
+                    false => (None, Some(Reverse((head.id.first, bytes)))),
+                };
+                (before.missing, of_merged, of_replaced, head.id)
             });
             if let Some((before, hash)) = best {
                 way.before = Some((before.object.head.id, hash));

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use ursula_common::packs::PackRef;
 use ursula_common::{ClusterId, GroupId, Millis, Offset, StreamId};
 
-use crate::store::Name;
+use crate::store::{Name, Store, StoreError};
 
 pub use build::{Builder, Packed};
 pub use read::Pack;
@@ -61,6 +61,20 @@ impl PackId {
         let group = u32::from_str_radix(folder.strip_prefix("packs/")?, 16).ok()?;
         let id = PackId { group: GroupId(group), first, last, maker };
         (id.to_string() == name.as_str()).then_some(id)
+    }
+}
+
+/// All objects below a folder that have names of packs, with their bytes. Others are not ours.
+///
+/// # Errors
+/// Those of the store.
+pub async fn list(store: &dyn Store, folder: &Name) -> Result<Vec<(PackId, u64)>, StoreError> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.list(folder, after.as_ref()).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = Some(last.name.clone());
+        found.extend(page.iter().filter_map(|object| Some((PackId::parse(&object.name)?, object.bytes))));
     }
 }
 

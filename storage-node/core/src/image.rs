@@ -10,7 +10,7 @@ use ursula_common::packs::ColdEnd;
 use ursula_common::verb::ForkLink;
 use ursula_common::{BucketName, GroupId, Millis, Offset, StreamId, StreamKey};
 
-use crate::packing::{Cold, Waiting};
+use crate::packing::Cold;
 use crate::stream::{ForkStart, Presence, Stream};
 use crate::{CodecError, State, snapshot};
 
@@ -54,11 +54,7 @@ impl Images {
 pub(crate) fn decode(records: Bytes) -> Result<Images, CodecError> {
     let state = State::decode(records)?;
     let buckets = state.buckets.keys().cloned().collect();
-    let removed = state.packs.iter().flat_map(|packs| packs.waiting.values()).filter_map(|waiting| match waiting {
-        Waiting::Removed(stream) => Some(*stream),
-        Waiting::Stream(_) => None,
-    });
-    let removed = removed.collect();
+    let removed = state.untold().collect();
     let streams = state.buckets.iter().flat_map(|(bucket, known)| {
         known.streams.iter().map(|(name, stream)| StreamImage {
             key: StreamKey { bucket: bucket.clone(), name: name.clone() },

@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tracing::error;
-use ursula_cold::pack::{PackId, Packed};
-use ursula_cold::store::{Name, Store, StoreError};
+use ursula_cold::pack::{self, PackId, Packed};
+use ursula_cold::steady::Steady;
+use ursula_cold::store::{Store, StoreError};
 use ursula_common::cluster::Cluster;
 use ursula_common::packs::PackRef;
 use ursula_common::verb::{MergePacks, Op};
@@ -135,6 +136,12 @@ impl Compactor {
         Ok(())
     }
 
+    /// Passes on why the store did not do what it was asked.
+    fn failed(&self, error: StoreError) -> Failed {
+        self.cold.heard::<()>(Err(error));
+        Failed
+    }
+
     async fn delete(&self, id: PackId) -> bool {
         let name = id.name();
         self.cold.heard(self.cold.ask(|store| async move { store.delete(&name).await }).await)
@@ -159,21 +166,16 @@ impl Compactor {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
         let id = PackId { group: self.group.id, first: first.first, last: last.last, maker: runtime::random() };
         let kept = self.kept().await;
-        let cold = self.cold.clone();
-        let one = cold.merging().await;
+        let one = self.cold.merging().await;
         let made = {
             let run = run.clone();
-            let make = |store: Arc<dyn Store>| async move {
-                Merge { cluster, id, run: &run, kept: &kept }.make(&*store).await
-            };
-            self.cold.ask(|store| make(store)).await
+            let make =
+                |store: Arc<Steady>| async move { Merge { cluster, id, run: &run, kept: &kept }.make(&*store).await };
+            self.cold.ask(make).await
         };
         let Packed { body, hash, .. } = match made {
             Ok(made) => made,
-            Err(MergeError::Store(error)) => {
-                self.cold.heard::<()>(Err(error));
-                return Err(Failed);
-            }
+            Err(MergeError::Store(error)) => return Err(self.failed(error)),
             Err(MergeError::NotYet) => {
                 self.refused.extend(run.iter().map(|object| object.maker));
                 return Ok(());
@@ -193,11 +195,11 @@ impl Compactor {
         let object = PackRef { first, last, maker, bytes, hash };
         let count = run.len() as u64;
         let merge = MergePacks { replaced: run, object };
-        match self.group.propose_own(Op::MergePacks(Box::new(merge))).await {
-            true => self.group.metrics.cold.merged.increment(count),
+        if !self.group.propose_own(Op::MergePacks(Box::new(merge))).await {
             // Nobody knows the object: it goes as those of deposed leaders do.
-            false => return Err(Failed),
+            return Err(Failed);
         }
+        self.group.metrics.cold.merged.increment(count);
         Ok(())
     }
 
@@ -241,14 +243,8 @@ impl Compactor {
 
     async fn remove_orphans(&mut self, newest: u64) -> Result<(), Failed> {
         let group = self.group.id;
-        let listed = self.cold.ask(|store| async move { list(&*store, &PackId::folder(group)).await }).await;
-        let listed = match listed {
-            Ok(listed) => listed,
-            Err(error) => {
-                self.cold.heard::<()>(Err(error));
-                return Err(Failed);
-            }
-        };
+        let listed = self.cold.ask(|store| async move { pack::list(&*store, &PackId::folder(group)).await }).await;
+        let listed = listed.map_err(|error| self.failed(error))?;
         // Whoever leads for certain knows all that counts. A merge of this replica is not under way, for it is here.
         if !self.group.state.borrow().is_proven() {
             return Err(Failed);
@@ -260,7 +256,7 @@ impl Compactor {
             let state = self.group.state.borrow();
             let packs = state.catalogue().unwrap_or_default();
             let replaced: BTreeSet<u64> = state.replaced().map(|known| known.object.maker).collect();
-            for id in listed.into_iter().filter(|id| id.group == group && id.last < newest) {
+            for (id, _) in listed.into_iter().filter(|(id, _)| id.last < newest) {
                 let counts = packs.find(id.last).is_some_and(|object| PackId::of(group, object) == id);
                 if counts || replaced.contains(&id.maker) {
                     continue;
@@ -296,10 +292,7 @@ impl Compactor {
                     }
                 }
                 Ok(_) | Err(StoreError::NotFound(_) | StoreError::Damaged { .. }) => {}
-                Err(error) => {
-                    self.cold.heard::<()>(Err(error));
-                    return Err(Failed);
-                }
+                Err(error) => return Err(self.failed(error)),
             }
         }
         Ok(())
@@ -308,16 +301,5 @@ impl Compactor {
     fn counts(&self, object: &PackRef) -> bool {
         let packs = self.group.state.borrow().catalogue();
         packs.is_some_and(|packs| packs.find(object.last) == Some(object))
-    }
-}
-
-/// The packs in a folder; what has another name is not ours.
-async fn list(store: &dyn Store, folder: &Name) -> Result<Vec<PackId>, StoreError> {
-    let (mut found, mut after) = (Vec::new(), None);
-    loop {
-        let page = store.list(folder, after.as_ref()).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        after = Some(last.name.clone());
-        found.extend(page.iter().filter_map(|object| PackId::parse(&object.name)));
     }
 }

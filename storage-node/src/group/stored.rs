@@ -13,6 +13,7 @@ use ursula_wal::ReadError;
 
 use super::Group;
 use crate::hot::Range;
+use crate::journal::read_error;
 use crate::tails::{TailPage, Waiter};
 
 impl Group {
@@ -128,7 +129,7 @@ impl Group {
             Ok(found) => Ok((found.start, found.records)),
             Err(error) => {
                 // A segment goes when packs have its bytes, also while it is being read.
-                if in_packs.is_none() || !is_gone(&error) {
+                if in_packs.is_none() || !matches!(read_error(&error), Some(ReadError::Gone(_))) {
                     error!(group = %self.id, stream = info.id.0, offset = from.0, %error, "stored bytes cannot be read");
                 }
                 match in_packs {
@@ -170,12 +171,6 @@ impl Group {
             return Err(Error::Unavailable);
         }
     }
-}
-
-/// Whether a segment was not there any more.
-fn is_gone(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>());
-    matches!(inner, Some(ReadError::Gone(_)))
 }
 
 /// What lies in `from..end` of records that begin at `start`.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use ursula_cold::pack::{Builder, Head, Link, PackId, Packed};
-use ursula_cold::store::{Name, Store, StoreError};
+use ursula_cold::pack::{self, Builder, Head, Link, PackId, Packed};
+use ursula_cold::store::{Store, StoreError};
 use ursula_common::limits::PACK_STREAMS_MAX;
 use ursula_common::packs::PackRef;
 use ursula_common::{ClusterId, GroupId, Millis, Offset, StreamId};
@@ -79,16 +79,9 @@ impl Copier {
     /// Those of the store.
     pub async fn clear(&self) -> Result<(), StoreError> {
         for chain in self.groups.values() {
-            let folder = PackId::folder(chain.group);
-            let mut after: Option<Name> = None;
-            loop {
-                let page = self.store.list(&folder, after.as_ref()).await?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.name.clone());
-                for object in page {
-                    if PackId::parse(&object.name).is_some_and(|id| id.first >= chain.next) {
-                        self.store.delete(&object.name).await?;
-                    }
+            for (id, _) in pack::list(&*self.store, &PackId::folder(chain.group)).await? {
+                if id.first >= chain.next {
+                    self.store.delete(&id.name()).await?;
                 }
             }
         }

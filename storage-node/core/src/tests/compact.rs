@@ -8,7 +8,6 @@ use ursula_common::verb::{MergePacks, Op, Reply};
 use ursula_common::{Error, GroupId, Offset, StreamId, StreamKey};
 
 use super::world::*;
-use crate::packing::Waiting;
 use crate::{Answer, State, merge_records};
 
 const GROUP: GroupId = GroupId(1);
@@ -123,11 +122,7 @@ fn what_packs_must_keep_is_what_their_records_need() {
 fn said(records: Vec<u8>) -> (Vec<(String, u64, u64)>, Vec<u64>) {
     let state = State::decode(records.into()).expect("records of a pack");
     let streams = state.all_streams().map(|(key, stream)| (key.name.to_string(), stream.id.0, stream.tail.0)).collect();
-    let removed = state.packs.iter().flat_map(|packs| packs.waiting.values()).filter_map(|waiting| match waiting {
-        Waiting::Removed(stream) => Some(stream.0),
-        Waiting::Stream(_) => None,
-    });
-    (streams, removed.collect())
+    (streams, state.untold().map(|stream| stream.0).collect())
 }
 
 #[test]
