@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "other processes live in real time, and clients of theirs in threads")]
 
 mod chart;
+mod cost;
+mod loss;
 mod samples;
 mod work;
 
@@ -30,7 +32,7 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(3600);
 
 /// Writes more to a cluster of three nodes than these may keep, reads all of it back and compares, and draws what memory and
 /// disks did meanwhile.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "ursula-history", version)]
 struct Cli {
     /// What is written, in MiB.
@@ -72,6 +74,12 @@ struct Cli {
     /// Do not read what was written.
     #[arg(long)]
     no_read: bool,
+    /// In the end kill everybody, remove all directories, restore into a cluster of so many nodes, and read that.
+    #[arg(long, value_name = "NODES")]
+    restore: Option<u32>,
+    /// Groups of that one.
+    #[arg(long, default_value_t = 5)]
+    restore_groups: u32,
     /// Draws a chart into this file.
     #[arg(long)]
     chart: Option<PathBuf>,
@@ -99,11 +107,12 @@ fn say(line: &str) {
 
 fn run(cli: &Cli) -> Value {
     let s3 = S3::start();
-    let cluster = start(cli, &s3);
+    let cluster = start(cli, &s3, loss::OLD, NODES);
     let sampler = Sampler::start(&cluster);
-    let gateways = cluster.gateways().into_iter().flatten().map(|address| format!("http://{address}")).collect();
-    let work = Arc::new(Work::new(gateways, cli.streams, cli.bytes, cli.writers));
-    work.create();
+    let gateways = urls(&cluster);
+    let work = Arc::new(Work::new(cli.streams, cli.bytes, cli.writers));
+    say("creating streams");
+    work.create(&gateways);
     until_packed(&cluster);
     let before = s3.faults().counts();
     let started = Instant::now();
@@ -114,8 +123,9 @@ fn run(cli: &Cli) -> Value {
     let end = cli.minutes.map(|minutes| started + Duration::from_secs_f64(minutes * 60.0));
     say("writing");
     let writing = {
-        let (work, rate) = (work.clone(), cli.rate.map(|rate| rate * MIB as f64 / cli.bytes as f64));
-        thread::spawn(move || work.write(appends, end, rate))
+        let (work, gateways) = (work.clone(), gateways.clone());
+        let rate = cli.rate.map(|rate| rate * MIB as f64 / cli.bytes as f64);
+        thread::spawn(move || work.write(&gateways, appends, end, rate))
     };
     if cli.away > 0.0 {
         thread::sleep(Duration::from_secs_f64(cli.away_after * 60.0));
@@ -129,13 +139,13 @@ fn run(cli: &Cli) -> Value {
     }
     writing.join().expect("writers do not panic");
     let wrote = started.elapsed();
-    let puts = s3.faults().counts().puts - before.puts;
+    let asked = cost::between(before, s3.faults().counts());
     sampler.note("written");
     say(&format!("{} MiB written in {:.0} s", work.written() / MIB, wrote.as_secs_f64()));
     let packed = until_packed(&cluster);
     sampler.note("packed");
     let read = Instant::now();
-    let wrong = if cli.no_read { 0 } else { work.check() };
+    let wrong = if cli.no_read { 0 } else { work.check(&gateways) };
     let read = read.elapsed();
     sampler.note("read");
     let counts = s3.faults().counts();
@@ -143,8 +153,14 @@ fn run(cli: &Cli) -> Value {
     if let Some(file) = &cli.chart {
         fs::write(file, chart::draw(&samples)).expect("a file for the chart");
     }
+    let lost = cli.restore.map(|nodes| {
+        loss::restore(cluster, &s3, &work, |s3| {
+            let groups = ["--groups".to_owned(), cli.restore_groups.to_string()];
+            start(&Cli { node_flag: groups.into(), ..cli.clone() }, s3, loss::NEW, nodes)
+        })
+    });
     let most = |of: fn(&samples::Node) -> u64| samples.most(of) / MIB;
-    json!({
+    let mut report = json!({
         "written_mib": work.written() / MIB,
         "write_seconds": wrote.as_secs(),
         "refused": work.refused(),
@@ -153,7 +169,6 @@ fn run(cli: &Cli) -> Value {
         "read_mib": if cli.no_read { 0 } else { work.written() / MIB },
         "read_seconds": read.as_secs(),
         "wrong": wrong,
-        "store_puts_per_hour": (puts as f64 * 3600.0 / wrote.as_secs_f64()) as u64,
         "store_puts": counts.puts,
         "store_gets": counts.gets,
         "store_lists": counts.lists,
@@ -163,11 +178,28 @@ fn run(cli: &Cli) -> Value {
         "node_unpacked_max_mib": most(|node| node.unpacked),
         "node_rss_end_mib": samples.last(|node| node.rss) / MIB,
         "node_log_end_mib": samples.last(|node| node.log) / MIB,
-    })
+    });
+    merge(&mut report, cost::of(asked, wrote));
+    lost.into_iter().for_each(|lost| merge(&mut report, lost));
+    report
 }
 
-fn start(cli: &Cli, s3: &S3) -> Cluster {
-    let mut node_flags = s3.flags("of/a/cluster");
+/// Adds the figures of `more`; those that are counts of what went wrong come on top.
+fn merge(report: &mut Value, more: Value) {
+    for (name, value) in more.as_object().into_iter().flatten() {
+        let before = report[name].as_u64();
+        report[name] =
+            before.zip(value.as_u64()).map_or_else(|| value.clone(), |(before, more)| (before + more).into());
+    }
+}
+
+/// Where the gateways serve.
+fn urls(cluster: &Cluster) -> Vec<String> {
+    cluster.gateways().into_iter().flatten().map(|address| format!("http://{address}")).collect()
+}
+
+fn start(cli: &Cli, s3: &S3, prefix: &str, nodes: u32) -> Cluster {
+    let mut node_flags = s3.flags(prefix);
     for (flag, value) in [
         ("--ring-bytes", cli.ring * MIB),
         ("--pack-memory-bytes", cli.pack_memory * MIB),
@@ -177,7 +209,7 @@ fn start(cli: &Cli, s3: &S3) -> Cluster {
         node_flags.extend([flag.to_owned(), value.to_string()]);
     }
     node_flags.extend(cli.node_flag.iter().cloned());
-    Cluster::start(Options { nodes: NODES, node_flags, node_env: S3::env(), ..Options::default() })
+    Cluster::start(Options { nodes, node_flags, node_env: S3::env(), ..Options::default() })
 }
 
 /// Waits until the store has everything, what was said of streams without bytes included.

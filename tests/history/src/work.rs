@@ -13,7 +13,6 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Streams, and what was written to them. Each has one writer.
 #[derive(Debug)]
 pub(crate) struct Work {
-    gateways: Vec<String>,
     bytes: usize,
     writers: usize,
     /// Appends of each stream.
@@ -23,9 +22,9 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    pub(crate) fn new(gateways: Vec<String>, streams: usize, bytes: usize, writers: usize) -> Work {
+    pub(crate) fn new(streams: usize, bytes: usize, writers: usize) -> Work {
         let appends = (0..streams).map(|_| AtomicU64::new(0)).collect();
-        Work { gateways, bytes, writers, appends, refused: AtomicU64::new(0), slowest_us: AtomicU64::new(0) }
+        Work { bytes, writers, appends, refused: AtomicU64::new(0), slowest_us: AtomicU64::new(0) }
     }
 
     /// Bytes that were acknowledged.
@@ -43,12 +42,16 @@ impl Work {
         Duration::from_micros(self.slowest_us.load(Ordering::Relaxed))
     }
 
-    /// Runs one thread for each writer, with its connection and its streams.
-    fn each<T: Send>(&self, run: impl Fn(Http, &mut dyn Iterator<Item = usize>) -> T + Sync) -> Vec<T> {
+    /// Runs one thread for each writer, with its connection to one of the gateways and its streams.
+    fn each<T: Send>(
+        &self,
+        gateways: &[String],
+        run: impl Fn(Http, &mut dyn Iterator<Item = usize>) -> T + Sync,
+    ) -> Vec<T> {
         thread::scope(|scope| {
             let threads: Vec<_> = (0..self.writers)
                 .map(|writer| {
-                    let http = Http::connect(&self.gateways[writer % self.gateways.len()]);
+                    let http = Http::connect(&gateways[writer % gateways.len()]);
                     let mut streams = (writer..self.appends.len()).step_by(self.writers);
                     let run = &run;
                     scope.spawn(move || run(http, &mut streams))
@@ -58,8 +61,8 @@ impl Work {
         })
     }
 
-    pub(crate) fn create(&self) {
-        self.each(|mut http, streams| {
+    pub(crate) fn create(&self, gateways: &[String]) {
+        self.each(gateways, |mut http, streams| {
             for stream in streams {
                 let created = http.request("PUT", &path(stream), &[BINARY], "");
                 assert_eq!(created.status, 201, "{}", created.text());
@@ -68,9 +71,9 @@ impl Work {
     }
 
     /// Appends so many times in all, or until the end; `rate` times a second at most.
-    pub(crate) fn write(&self, appends: u64, end: Option<Instant>, rate: Option<f64>) {
+    pub(crate) fn write(&self, gateways: &[String], appends: u64, end: Option<Instant>, rate: Option<f64>) {
         let (next, started) = (AtomicU64::new(0), Instant::now());
-        self.each(|mut http, streams| {
+        self.each(gateways, |mut http, streams| {
             let streams: Vec<usize> = streams.collect();
             for stream in streams.iter().cycle() {
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -102,8 +105,8 @@ impl Work {
     }
 
     /// Reads everything, and returns how many streams are not what was written.
-    pub(crate) fn check(&self) -> u64 {
-        let wrong = self.each(|mut http, streams| {
+    pub(crate) fn check(&self, gateways: &[String]) -> u64 {
+        let wrong = self.each(gateways, |mut http, streams| {
             let is_wrong = |stream: &usize| !self.is_whole(&mut http, *stream);
             streams.filter(is_wrong).count() as u64
         });
