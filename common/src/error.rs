@@ -155,6 +155,17 @@ pub enum Error {
     /// The streams of the group are being restored.
     #[error("the streams are being restored from a backup: try again when `ursula restore` has ended")]
     Restoring,
+    /// Bytes of the stream are not in the object store as they were stored, and nowhere else.
+    #[error(
+        "the stream's history is damaged from {from} on; it can be read again at {until}, and other streams are not concerned: \
+         whoever runs the server finds the details in the logs of its nodes"
+    )]
+    HistoryDamaged {
+        /// Where was to be read.
+        from: Offset,
+        /// Where what can be read begins again, as far as is known.
+        until: Offset,
+    },
     /// A queue on the way is full.
     #[error("the server is busy: try again in a moment")]
     Overloaded,
@@ -215,6 +226,7 @@ impl Error {
             Error::MemoryFull => "memory_full",
             Error::DiskFull => "disk_full",
             Error::Restoring => "restoring",
+            Error::HistoryDamaged { .. } => "history_damaged",
             Error::Overloaded => "overloaded",
             Error::Unavailable => "unavailable",
             Error::OutcomeUnknown => "outcome_unknown",

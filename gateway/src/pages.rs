@@ -81,7 +81,11 @@ async fn stitch(cluster: &Cluster, key: &StreamKey, from: ReadFrom, touch: bool,
     let mut page = Page { group, info, start, next, pieces, proven, held };
     let Some(fork) = page.info.fork.clone().filter(|fork| page.next < fork.at) else { return Ok(page) };
     while page.next < fork.at && page.bytes() < PAGE_BYTES_MAX {
-        let range = inherited(cluster, &fork, page.next, PAGE_BYTES_MAX - page.bytes()).await?;
+        let range = match inherited(cluster, &fork, page.next, PAGE_BYTES_MAX - page.bytes()).await {
+            // Whoever reads on will hear of it.
+            Err(Error::HistoryDamaged { .. }) if !page.pieces.is_empty() => return Ok(page),
+            range => range?,
+        };
         if range.next == page.next {
             // The bytes must be there as long as the fork is: it has just been deleted, or it never will.
             return Err(Error::Unavailable);
@@ -92,7 +96,10 @@ async fn stitch(cluster: &Cluster, key: &StreamKey, from: ReadFrom, touch: bool,
         page.extend(range);
     }
     if page.next == fork.at && page.bytes() < PAGE_BYTES_MAX {
-        let (_, range) = own(ReadFrom::At(page.next), PAGE_BYTES_MAX - page.bytes(), false).await?;
+        let (_, range) = match own(ReadFrom::At(page.next), PAGE_BYTES_MAX - page.bytes(), false).await {
+            Err(Error::HistoryDamaged { .. }) if !page.pieces.is_empty() => return Ok(page),
+            range => range?,
+        };
         if range.info.id == page.info.id {
             (page.info, page.proven) = (range.info.clone(), range.proven);
             page.extend(range);

@@ -13,6 +13,7 @@ pub fn to_status(error: Error) -> Status {
         Error::Overloaded | Error::MemoryFull | Error::DiskFull | Error::TooManyProducers | Error::TooManyForks => {
             Code::ResourceExhausted
         }
+        Error::HistoryDamaged { .. } => Code::DataLoss,
         Error::OutcomeUnknown | Error::ResultForgotten => Code::Unknown,
         Error::BucketNotFound | Error::StreamNotFound | Error::StreamGone => Code::NotFound,
         Error::ForkSourceNotFound | Error::ForkSourceGone => Code::NotFound,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tracing::{info, warn};
 use ursula_cold::pack::PackId;
-use ursula_cold::reader::{Found, Reader, ReaderOptions, Wanted};
+use ursula_cold::reader::{Found, ReadError, Reader, ReaderOptions, Wanted};
 use ursula_cold::steady::{Steady, SteadyOptions};
 use ursula_cold::store::{Name, Put, Store, StoreError};
 use ursula_common::ClusterId;
@@ -154,11 +154,11 @@ impl Cold {
     /// Reads records of a stream; see [`Reader::read`].
     ///
     /// # Errors
-    /// Those of the store.
-    pub(crate) async fn read(&self, wanted: Wanted) -> Result<Found, StoreError> {
+    /// Those of the reader.
+    pub(crate) async fn read(&self, wanted: Wanted) -> Result<Found, ReadError> {
         let cluster = self.0.cluster.borrow().as_ref().map(|cluster| cluster.id);
         let Some(cluster) = cluster else {
-            return Err(StoreError::Unavailable("whose packs are to be read is not known yet".to_owned()));
+            return Err(StoreError::Unavailable("whose packs are to be read is not known yet".to_owned()).into());
         };
         let Inner { store, cache_bytes, .. } = &*self.0;
         let options = ReaderOptions { cache_bytes: *cache_bytes, gets_max: GETS_MAX, ahead_bytes: AHEAD_BYTES };

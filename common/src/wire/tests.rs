@@ -205,6 +205,7 @@ fn errors() -> Vec<Error> {
         Error::MemoryFull,
         Error::DiskFull,
         Error::Restoring,
+        Error::HistoryDamaged { from: tail, until: Offset(tail.0 + 7) },
         Error::Overloaded,
         Error::Unavailable,
         Error::OutcomeUnknown,

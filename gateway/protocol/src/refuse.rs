@@ -44,6 +44,9 @@ pub fn error(error: &Error, context: Context) -> Response<Bytes> {
         Error::OffsetGone { earliest } => {
             headers.insert(STREAM_EARLIEST_OFFSET, respond::offset(*earliest));
         }
+        Error::HistoryDamaged { until, .. } => {
+            headers.insert(STREAM_NEXT_OFFSET, respond::offset(*until));
+        }
         Error::StaleEpoch { current } => {
             headers.insert(PRODUCER_EPOCH, HeaderValue::from(*current));
         }

@@ -61,6 +61,7 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         | Error::Overloaded
         | Error::Unavailable
         | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Error::HistoryDamaged { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         Error::Malformed => StatusCode::BAD_GATEWAY,
     }
 }

@@ -67,7 +67,7 @@ impl<T> Question<'_, T> {
     /// The first answer that is one.
     ///
     /// # Errors
-    /// What a leader answered, or [`Error::Unavailable`] if nobody could be asked in time.
+    /// What a leader answered, [`Error::HistoryDamaged`] if nobody has what the store has lost, or [`Error::Unavailable`] if nobody could be asked in time.
     pub(super) async fn answer(&self) -> Result<T, Error> {
         timeout_at(self.deadline, self.ask()).await.unwrap_or(Err(Error::Unavailable))
     }
@@ -94,6 +94,13 @@ impl<T> Question<'_, T> {
                             round.refused(node);
                             Instant::now()
                         }
+                        // Another replica may still have what the store has not.
+                        Err(damaged @ Error::HistoryDamaged { .. }) => {
+                            round.unreached = 0;
+                            round.damaged = Some(damaged);
+                            round.refused(node);
+                            Instant::now()
+                        }
                         answer => return answer,
                     };
                 }
@@ -101,6 +108,9 @@ impl<T> Question<'_, T> {
                     let now = Instant::now();
                     let view = self.views.get();
                     let Some(asked) = round.next(&view, self.group)? else {
+                        if let Some(damaged) = round.damaged.take_if(|_| running.is_empty()) {
+                            return Err(damaged);
+                        }
                         // Everybody was asked, or is being asked.
                         let pause = self.jitter.within(&PAUSE) * (1 << round.unreached.min(PAUSE_DOUBLINGS_MAX));
                         round.begin_again();
@@ -125,6 +135,8 @@ impl<T> Question<'_, T> {
 struct Round {
     running: Vec<NodeId>,
     refused: Vec<NodeId>,
+    /// What somebody said who could not read what is damaged.
+    damaged: Option<Error>,
     /// How often everybody was.
     count: usize,
     /// How often since somebody was reached.

@@ -41,7 +41,7 @@ struct State {
     /// While set, the node answers nothing about it.
     silent: bool,
     /// The node cannot read its bytes.
-    damaged: bool,
+    damaged: Option<Error>,
 }
 
 impl Stored {
@@ -85,8 +85,9 @@ impl Stored {
         self.state.send_modify(|state| state.silent = silent);
     }
 
-    pub(crate) fn damage(&self) {
-        self.state.send_modify(|state| state.damaged = true);
+    /// From now on a leader answers reads with this.
+    pub(crate) fn damage(&self, error: Error) {
+        self.state.send_modify(|state| state.damaged = Some(error));
     }
 
     /// Breaks the connection of every tail; new ones can be opened if `reachable`.
@@ -125,8 +126,8 @@ impl Stored {
             return Ok(chunks);
         }
         if role == Role::Leads {
-            let damaged = self.state.borrow().damaged;
-            return if damaged { Err(Some(Error::Unavailable)) } else { Ok(vec![self.range(request)?]) };
+            let damaged = self.state.borrow().damaged.clone();
+            return damaged.map_or_else(|| Ok(vec![self.range(request)?]), |error| Err(Some(error)));
         }
         let from = request.from.and_then(|from| from.position);
         let says_which = matches!(from, Some(v1::position::Position::Offset(1..))) && self.fork.is_none();

@@ -82,6 +82,22 @@ pub struct Found {
     pub records: Vec<Bytes>,
 }
 
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct ReadError {
+    /// What the store said, or is wrong with what it has.
+    pub error: StoreError,
+    /// If that is for good, where what can be read begins again, as far as is known.
+    pub until: Option<Offset>,
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> ReadError {
+        ReadError { error, until: None }
+    }
+}
+
 /// What a reader uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -110,7 +126,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the store cannot give the first of the bytes, or they are damaged, or packs contradict each other.
-    pub async fn read(&self, wanted: Wanted) -> Result<Found, StoreError> {
+    pub async fn read(&self, wanted: Wanted) -> Result<Found, ReadError> {
         let goal = wanted.until.min(Offset(wanted.from.0.saturating_add(wanted.bytes_max.max(1) as u64)));
         let mut page = Page { start: None, end: wanted.from, records: Vec::new() };
         for _ in 0..PACKS_MAX {
@@ -119,7 +135,11 @@ impl Reader {
             }
             match self.0.take(&wanted, goal, &mut page).await {
                 Ok(()) => {}
-                Err(error) if page.records.is_empty() => return Err(error),
+                Err(error) if page.records.is_empty() => {
+                    let for_good = matches!(error, StoreError::NotFound(_) | StoreError::Damaged { .. });
+                    let until = if for_good { self.0.resumes(&wanted, wanted.from).await } else { None };
+                    return Err(ReadError { error, until });
+                }
                 // Whoever reads on will hear of it.
                 Err(_) => break,
             }

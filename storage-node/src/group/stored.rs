@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use tracing::error;
-use ursula_cold::reader::Wanted;
+use ursula_cold::reader::{ReadError as PackError, Wanted};
 use ursula_cold::store::StoreError;
 use ursula_common::packs::ColdEnd;
 use ursula_common::verb::StreamInfo;
@@ -21,7 +21,7 @@ impl Group {
     /// `until`. Empty at the tail. May end earlier, between records.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the log cannot be read.
+    /// [`Error::Unavailable`] if the log or the store cannot be read, [`Error::HistoryDamaged`].
     pub(crate) async fn bytes(
         &self,
         info: &StreamInfo,
@@ -41,7 +41,7 @@ impl Group {
     /// The same, but from the start of the record on that has `from`, which is returned, too.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the log cannot be read.
+    /// [`Error::Unavailable`] if the log or the store cannot be read, [`Error::HistoryDamaged`].
     pub(crate) async fn records(
         &self,
         info: &StreamInfo,
@@ -62,7 +62,7 @@ impl Group {
     /// The record that `at` lies in: its start, and its bytes up to `until`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the log cannot be read.
+    /// [`Error::Unavailable`] if the log or the store cannot be read, [`Error::HistoryDamaged`].
     pub(crate) async fn record_at(
         &self,
         info: &StreamInfo,
@@ -157,7 +157,7 @@ impl Group {
             };
             let wanted =
                 Wanted { group: self.id, packs: known.clone(), stream, newest: cold.pack, from, until, bytes_max };
-            let error = match store.read(wanted).await {
+            let PackError { error, until: resumes } = match store.read(wanted).await {
                 Ok(found) => return Ok((found.start, found.records)),
                 Err(error) => error,
             };
@@ -168,7 +168,12 @@ impl Group {
                 continue;
             }
             error!(group = %self.id, stream = stream.0, offset = from.0, %error, "bytes in packs cannot be read");
-            return Err(Error::Unavailable);
+            return Err(match error {
+                StoreError::NotFound(_) | StoreError::Damaged { .. } => {
+                    Error::HistoryDamaged { from, until: resumes.map_or(until, |resumes| resumes.min(until)) }
+                }
+                _ => Error::Unavailable,
+            });
         }
     }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use ursula_common::StreamKey;
 use ursula_common::clock::SystemClock;
+use ursula_common::{Error, Offset, StreamKey};
 use ursula_storage_node::NodeConfig;
 
-use crate::world::{BINARY, GROUPS, World, eventually, key, within};
+use crate::world::{BINARY, GROUPS, Range, World, eventually, key, within};
 
 const SEGMENT_BYTES: u64 = 24 << 20;
 /// As much log as the node shall keep.
@@ -78,6 +78,13 @@ async fn what_is_in_packs_leaves_the_log_and_is_read_as_before() {
     for key in &keys {
         world.create(key, BINARY).await;
     }
+    // Two blocks whose bytes are nowhere else.
+    let block: Vec<u8> = (0..100usize << 10).map(|at| (at * at % 251) as u8).collect();
+    let damaged = key("damaged");
+    world.create(&damaged, BINARY).await;
+    for _ in 0..2 {
+        world.append(&damaged, BINARY, block.clone()).await;
+    }
     // One is written only at the beginning: nothing of it stays in the log.
     fill(&mut world, &keys, &mut contents, 3, 100 << 10).await;
     let rest = keys.len() - 1;
@@ -94,6 +101,32 @@ async fn what_is_in_packs_leaves_the_log_and_is_read_as_before() {
     check(&world, &keys, &contents).await;
     packed(&world).await;
     check(&world, &keys, &contents).await;
+
+    // The first of the two blocks rots, wherever it was put.
+    within(world.node.stop()).await.expect("a stop");
+    assert!(rot(dir.path(), &block) > 0);
+    let world = start(config(dir.path())).await;
+    let first = world.describe(&damaged).await.expect("a stream").tail.0 - 2 * block.len() as u64;
+    let [from, until] = [1000, block.len() as u64].map(|at| Offset(first + at));
+    let lost = world.read(&damaged, Range::from(from.0)).await.map(drop);
+    assert_eq!(lost, Err(Error::HistoryDamaged { from, until }));
+    assert!(world.content(&damaged, until.0).await == block, "what comes after it");
+    check(&world, &keys, &contents).await;
+}
+
+/// Flips a bit in the first copy of these bytes in each object; returns in how many.
+fn rot(dir: &Path, bytes: &[u8]) -> usize {
+    let groups = fs::read_dir(dir.join("objects/packs")).expect("there are packs").flatten();
+    let files = groups.flat_map(|group| fs::read_dir(group.path()).expect("a folder").flatten());
+    let rotten = files.filter(|file| {
+        let mut object = fs::read(file.path()).expect("an object");
+        let found = object.windows(bytes.len()).position(|window| window == bytes);
+        found.is_some_and(|at| {
+            object[at + bytes.len() / 2] ^= 1;
+            fs::write(file.path(), object).is_ok()
+        })
+    });
+    rotten.count()
 }
 
 /// Writes, and waits until a pack was stored that was not there before.

@@ -241,14 +241,29 @@ async fn a_replica_stands_in_for_a_leader_that_is_gone_but_knows_no_tail() {
 async fn a_leader_that_cannot_read_says_which_stream_others_are_to_read() {
     let nodes = Nodes::new().await;
     let stored = nodes.store_lagging(b"0123456789", b"01234");
-    stored.damage();
+    stored.damage(Error::Unavailable);
     let page = nodes.page(ReadFrom::Start).await.expect("a page");
     assert_eq!((page.pieces.concat(), page.up_to_date()), (b"01234".to_vec(), false));
     // They still have the one before.
     stored.replace();
     stored.append(b"another");
-    stored.damage();
+    stored.damage(Error::Unavailable);
     assert_eq!(nodes.page(ReadFrom::Start).await.expect_err("no page"), Error::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_has_lost_is_asked_of_everybody_once() {
+    let nodes = Nodes::new().await;
+    let stored = nodes.store_lagging(b"0123456789", b"01234");
+    let damaged = Error::HistoryDamaged { from: Offset(2), until: Offset(7) };
+    stored.damage(damaged.clone());
+    // A replica still has it.
+    let page = nodes.page(at(2)).await.expect("a page");
+    assert_eq!((page.pieces.concat(), page.up_to_date()), (b"234".to_vec(), false));
+    // Nobody has it, and nobody is asked again and again.
+    let started = Instant::now();
+    assert_eq!(nodes.page(at(6)).await.expect_err("no page"), damaged);
+    assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
 }
 
 fn closed() -> Arc<Stored> {

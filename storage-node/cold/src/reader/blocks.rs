@@ -206,16 +206,17 @@ impl Inner {
             return Ok(bytes);
         }
         Counters::add(&self.counters().damaged, 1);
-        let until = self.end_of(pack, step, block).await?;
+        let until = self.block_after(wanted, step, block.start).await?;
         Err(step.damaged(wanted, &format!("its bytes from {} to {until} are not what was stored", block.start)))
     }
 
-    /// Where a block ends in its stream: where the next one begins.
-    async fn end_of(&self, pack: &Pack, step: &Step, block: &Block) -> Result<Offset, StoreError> {
-        let (page, _) = self.page_with(pack, step, block.start).await?;
+    /// Where the block ends that has an offset: where the next one of the row begins.
+    pub(super) async fn block_after(&self, wanted: &Wanted, step: &Step, at: Offset) -> Result<Offset, StoreError> {
+        let pack = self.pack(wanted.group, &step.object).await?;
+        let (page, _) = self.page_with(&pack, step, at).await?;
         for page in page..=*step.row.pages().end().min(&(page + 1)) {
-            let places = self.places(pack, page).await?;
-            if let Some(next) = step.row.own(page, &places).iter().find(|next| next.start > block.start) {
+            let places = self.places(&pack, page).await?;
+            if let Some(next) = step.row.own(page, &places).iter().find(|next| next.start > at) {
                 return Ok(next.start);
             }
         }

@@ -168,6 +168,11 @@ async fn a_pack_that_is_gone_is_named() {
     let (from, until) = world.ends(1);
     let error = world.reader(OPTIONS).read(world.wanted(1, from, until, 100)).await.expect_err("gone");
     assert_eq!(error.to_string(), format!("object {gone} is not there"));
+    assert_eq!(error.until, Some(Offset(from.0 + 10)), "where the second begins");
+    let newest = world.id(2);
+    world.remove(newest).await;
+    let error = world.reader(OPTIONS).read(world.wanted(1, from, until, 100)).await.expect_err("gone");
+    assert_eq!((error.to_string(), error.until), (format!("object {newest} is not there"), None));
     assert_eq!(PackId::parse(&gone.name()).map(|id| id.group), Some(GROUP));
 }
 

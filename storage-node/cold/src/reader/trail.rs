@@ -62,25 +62,38 @@ impl Inner {
             return Ok(*step);
         }
         let (found, seen) = match self.next(wanted, &known, at).await {
-            Some(step) => (step, known.into_iter().chain([step]).collect()),
-            None => self.search(wanted, at, known).await?,
+            Some(step) => (Ok(step), known.into_iter().chain([step]).collect()),
+            None => self.search(wanted, at, known).await,
         };
         self.cache.put_trail(wanted.group, wanted.stream, kept(seen, at));
-        Ok(found)
+        found
+    }
+
+    /// Where what can be read begins again after an offset that cannot, as far as is known: the next block, or what comes
+    /// after the object.
+    pub(super) async fn resumes(&self, wanted: &Wanted, at: Offset) -> Option<Offset> {
+        if let Ok(step) = self.find(wanted, at).await {
+            return Some(self.block_after(wanted, &step, at).await.unwrap_or(step.row.end));
+        }
+        let known = self.cache.trail(wanted.group, wanted.stream);
+        known.iter().flat_map(|steps| steps.iter()).map(|step| step.row.start).filter(|start| *start > at).min()
     }
 
     /// Looks between what is known. Returns everything that was seen, too.
-    async fn search(&self, wanted: &Wanted, at: Offset, known: Vec<Step>) -> Result<(Step, Vec<Step>), StoreError> {
+    async fn search(&self, wanted: &Wanted, at: Offset, known: Vec<Step>) -> (Result<Step, StoreError>, Vec<Step>) {
         let below = known.iter().filter(|step| step.row.end <= at).map(|step| step.object.last).max();
         let above = known.iter().filter(|step| step.row.start > at).min_by_key(|step| step.row.start).copied();
         let newest = match above {
             Some(above) => above,
-            None => self.newest(wanted, at).await?,
+            None => match self.newest(wanted, at).await {
+                Ok(newest) => newest,
+                Err(error) => return (Err(error), known),
+            },
         };
         let mut search = Search { floor: below.unwrap_or(0), above: newest, seen: known };
         search.seen.push(newest);
-        let found = self.descend(wanted, at, &mut search).await?;
-        Ok((found, search.seen))
+        let found = self.descend(wanted, at, &mut search).await;
+        (found, search.seen)
     }
 
     /// Who reads a stream that is in nearly every pack goes on in the one after.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use ursula_common::{ClusterId, Offset, StreamId};
 
-use super::super::Found;
+use super::super::{Found, ReadError};
 use super::world::{CLUSTER, OPTIONS, World, record};
 use crate::pack::Builder;
 use crate::store::fault::Fault;
@@ -20,7 +20,7 @@ async fn three_packs() -> World {
     world
 }
 
-async fn read(world: &World, from: u64) -> Result<Found, StoreError> {
+async fn read(world: &World, from: u64) -> Result<Found, ReadError> {
     let (start, until) = world.ends(1);
     world.reader(OPTIONS).read(world.wanted(1, Offset(start.0 + from), until, 10)).await
 }
@@ -37,7 +37,8 @@ async fn every_fault_is_passed_on_and_none_is_remembered() {
         for number in 0..gets {
             let reader = world.reader(OPTIONS);
             world.faults.plan((0..number).map(|_| None).chain([Some(fault)]));
-            let error = reader.read(wanted()).await.expect_err("the fault");
+            let ReadError { error, until } = reader.read(wanted()).await.expect_err("the fault");
+            assert_eq!(until, None, "it may pass");
             let fits = match fault {
                 Fault::Denied => matches!(error, StoreError::Denied(_)),
                 Fault::NoPlace => matches!(error, StoreError::NoPlace(_)),
@@ -79,8 +80,10 @@ async fn what_stays_damaged_is_named_and_what_is_before_it_is_read() {
     let found = reader.read(world.wanted(1, from, until, 1 << 20)).await.expect("what is sound");
     assert_eq!(found, Found { start: from, records: records[..3].to_vec() });
     let at = Offset(from.0 + 3 * (64 << 10));
-    let error = reader.read(world.wanted(1, at, until, 1 << 20)).await.expect_err("damaged").to_string();
     let end = Offset(at.0 + (64 << 10));
+    let inside = reader.read(world.wanted(1, Offset(at.0 + 9), until, 1 << 20)).await.expect_err("damaged");
+    assert_eq!(inside.until, Some(end));
+    let error = reader.read(world.wanted(1, at, until, 1 << 20)).await.expect_err("damaged").to_string();
     let says = format!("object {id} is damaged: of stream 1: its bytes from {at} to {end} are not what was stored");
     assert_eq!(error, says);
     let found = reader.read(world.wanted(1, end, until, 1 << 20)).await.expect("what comes after it");
@@ -98,7 +101,7 @@ async fn sentence(pack: u64, from: u64, cluster: ClusterId, rows: &[(u64, u64, O
     }
     let object = world.put(builder, pack, pack).await;
     world.replace(pack, object);
-    let error = read(&world, from).await.expect_err("a contradiction");
+    let ReadError { error, .. } = read(&world, from).await.expect_err("a contradiction");
     assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
     let text = error.to_string();
     text.split_once("is damaged: ").expect("a reason").1.replace(&first.to_string()[..25], "")
