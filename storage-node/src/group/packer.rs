@@ -14,7 +14,7 @@ use ursula_common::cluster::Cluster;
 use ursula_common::packs::PackRef;
 use ursula_common::verb::Op;
 use ursula_common::{ClusterId, Offset};
-use ursula_stream_core::PackPlan;
+use ursula_stream_core::{PackPlan, Packing};
 
 use super::Group;
 use crate::cold::Cold;
@@ -24,6 +24,11 @@ use crate::runtime;
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// After a pack that came to nothing. The store has its own pauses.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
+/// What the record of a stream counts for in memory. A pack has at most half as many bytes of records as of streams.
+const RECORD_BYTES: u64 = 256;
+/// What is planned at least, if less waits: more may come until there is memory.
+const BYTES_MIN: u64 = 64 << 10;
+const STREAMS_MIN: u64 = 128;
 
 /// See the module.
 pub(crate) struct Packer {
@@ -76,13 +81,16 @@ impl Packer {
         if !self.cold.heard(self.cold.claim(cluster).await) {
             return false;
         }
-        if self.group.state.borrow().packing().is_none() {
+        let packing = self.group.state.borrow().packing();
+        let Some(Packing { bytes, streams, .. }) = packing else {
             return self.group.propose_own(Op::BeginPacks).await;
-        }
+        };
         let bytes_max = self.cold.pack_sizes().bytes;
-        // The records, and the object that is made of them.
-        let memory = self.cold.memory(2 * bytes_max as usize).await;
-        let plan = self.group.state.borrow().plan_pack(bytes_max);
+        let bytes = bytes.clamp(BYTES_MIN, bytes_max);
+        let streams = (streams as u64).clamp(STREAMS_MIN, bytes_max / 2 / RECORD_BYTES);
+        // What goes into the object, and the object that is made of it.
+        let memory = self.cold.memory(2 * (bytes + streams * RECORD_BYTES) as usize).await;
+        let plan = self.group.state.borrow().plan_pack(bytes, streams as usize);
         let Some(plan) = plan else { return true };
         let Some(parts) = self.read(&plan).await else { return false };
         let id = PackId { group: self.group.id, first: plan.pack, last: plan.pack, maker: runtime::random() };

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use ursula_common::cluster::Cluster;
 use ursula_common::packs::Catalogue;
 use ursula_common::verb::{Lifetime, OpResult, StreamInfo};
-use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName, limits};
+use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName};
 use ursula_stream_core::{Answer, Command, Effect, Message, PackPlan, Packing, Replaced, State, Stats};
 
 use crate::archive::{Archive, Places, Stored};
@@ -171,8 +171,8 @@ impl GroupState {
     }
 
     /// What the next pack is to have; see [`State::plan_pack`].
-    pub(crate) fn plan_pack(&self, bytes_max: u64) -> Option<PackPlan> {
-        self.streams.plan_pack(bytes_max, limits::PACK_STREAMS_MAX)
+    pub(crate) fn plan_pack(&self, bytes_max: u64, streams_max: usize) -> Option<PackPlan> {
+        self.streams.plan_pack(bytes_max, streams_max)
     }
 
     /// Whether an incarnation of a stream is there.

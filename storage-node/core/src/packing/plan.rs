@@ -9,9 +9,6 @@ use ursula_common::{Offset, StreamId, StreamKey};
 use super::{Packs, Waiting};
 use crate::{State, snapshot};
 
-/// What a record counts for, beside the bytes of its stream.
-const RECORD_BYTES: u64 = 256;
-
 /// What the next pack should hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackPlan {
@@ -67,7 +64,8 @@ impl PackPlan {
 }
 
 impl State {
-    /// What the next pack should hold: about so many bytes, or up to the largest append more, of at most so many streams;
+    /// What the next pack should hold: about so many bytes of streams, or up to the largest append more, of at most so many
+    /// streams. Their records come on top: if they counted, many streams would need more packs than few for the same bytes.
     /// `None` if packs have everything. If bytes of it cannot be read any more, because streams were removed meanwhile,
     /// plan again.
     pub fn plan_pack(&self, bytes_max: u64, streams_max: usize) -> Option<PackPlan> {
@@ -96,7 +94,6 @@ impl State {
     fn choose(&self, packs: &Packs, plan: &mut PackPlan, bytes_max: u64, streams_max: usize, append_bytes_max: u64) {
         let mut left = bytes_max;
         for (&turn, waiting) in packs.waiting.iter().take(streams_max) {
-            left = left.saturating_sub(RECORD_BYTES);
             match waiting {
                 Waiting::Removed(stream) => plan.removed.push(PackedStream::removed(turn, *stream)),
                 Waiting::Stream(key) => {

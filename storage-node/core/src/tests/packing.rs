@@ -222,18 +222,18 @@ fn a_stream_with_more_than_the_budget_goes_in_steps() {
     world.apply(GROUP, Op::BeginPacks, None);
     world.run(append("a2", "y")).expect_err("it is not there");
     world.run(create("a2")).expect("created");
-    // A record counts for 256 bytes: 44 are left, and one more record of at most 5 if that is the last.
-    let plan = |world: &World| world.state(GROUP).plan_pack_of(300, 100, 5).expect("something waits");
+    // 44 bytes, and one more record of at most 5 if that is the last.
+    let plan = |world: &World| world.state(GROUP).plan_pack_of(44, 100, 5).expect("something waits");
     let first = plan(&world);
     assert_eq!((planned(&first), first.streams[0].whole, recorded(&first)), (vec![("a1", 0, 44)], false, vec![]));
     assert_eq!(apply(&mut world, first.commit(object(1), &[Offset(48)])), DONE);
     assert_eq!(cold(&world, "a1"), Some((48, 1)));
     // Others had to wait for it, now it waits for them.
     let second = plan(&world);
-    assert_eq!((planned(&second), second.streams.len()), (vec![("a2", 0, 0), ("a1", 48, 49)], 2));
-    assert_eq!(apply(&mut world, second.commit(object(2), &[Offset(0), Offset(51)])), DONE);
+    assert_eq!((planned(&second), second.streams.len()), (vec![("a2", 0, 0), ("a1", 48, 92)], 2));
+    assert_eq!(apply(&mut world, second.commit(object(2), &[Offset(0), Offset(94)])), DONE);
     let third = plan(&world);
-    assert_eq!((planned(&third), third.streams[0].whole, third.streams[0].prev), (vec![("a1", 51, 100)], true, 2));
+    assert_eq!((planned(&third), third.streams[0].whole, third.streams[0].prev), (vec![("a1", 94, 100)], true, 2));
     assert_eq!(recorded(&third), ["a1"]);
     assert_eq!(apply(&mut world, commit(&third)), DONE);
     assert_eq!((cold(&world, "a1"), packing(&world).due), (Some((100, 3)), false));
@@ -247,8 +247,9 @@ fn a_plan_has_bounds_and_makes_progress() {
         world.state(GROUP).plan_pack(bytes_max, streams_max).map_or(0, |plan| plan.streams.len())
     };
     assert_eq!((streams(1 << 20, 2), streams(1 << 20, usize::MAX)), (2, 3));
-    assert_eq!((streams(0, 100), streams(256, 100), streams(257, 100), streams(u64::MAX, 100)), (1, 1, 1, 3));
-    assert_eq!(streams(256 + 5 + 256, 100), 2);
+    // The first has 5 bytes; records count for nothing.
+    assert_eq!((streams(0, 100), streams(5, 100), streams(6, 100), streams(u64::MAX, 100)), (1, 1, 2, 3));
+    assert_eq!(streams(9, 100), 3);
     assert!(world.state(GROUP).plan_pack(0, 100).expect("something waits").streams[0].whole);
 }
 
