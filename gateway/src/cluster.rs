@@ -108,6 +108,8 @@ impl Cluster {
                 Op::Append(append) => view.group_of(&append.key),
                 Op::Delete(key) => view.group_of(key),
                 Op::Trim(trim) => view.group_of(&trim.key),
+                Op::PublishSnapshot(publish) => view.group_of(&publish.key),
+                Op::RemoveSnapshot(remove) => view.group_of(&remove.key),
                 _ => Some(GroupId::META),
             };
             let group = group.filter(|group| view.placement(*group).is_some()).ok_or(Error::Unavailable)?;

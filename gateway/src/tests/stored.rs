@@ -33,6 +33,7 @@ struct State {
     /// Where records end, after the first own byte.
     ends: Vec<usize>,
     closed: bool,
+    snapshot: Option<v1::Snapshot>,
     deleted: bool,
     /// Counts how often the connections of tails were broken.
     breaks: u64,
@@ -72,6 +73,11 @@ impl Stored {
         self.state.send_modify(|state| state.closed = true);
     }
 
+    /// Says that this is its newest snapshot.
+    pub(crate) fn publish(&self, snapshot: v1::Snapshot) {
+        self.state.send_modify(|state| state.snapshot = Some(snapshot));
+    }
+
     pub(crate) fn delete(&self) {
         self.state.send_modify(|state| state.deleted = true);
     }
@@ -109,6 +115,7 @@ impl Stored {
             content_type: self.content_type.clone(),
             tail: self.base() + state.bytes.len() as u64,
             closed: state.closed,
+            snapshot: state.snapshot.clone(),
             fork: self.fork.clone(),
             ..v1::StreamInfo::default()
         }
