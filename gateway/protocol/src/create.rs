@@ -109,6 +109,7 @@ fn retention(headers: &HeaderMap) -> Result<Retention, Rejection> {
     Ok(Retention {
         max_age: limit(STREAM_RETENTION_MAX_AGE, TTL_SECONDS_MAX, seconds)?,
         max_bytes: limit(STREAM_RETENTION_MAX_BYTES, RETENTION_BYTES_MAX, bytes)?,
+        snapshot: false,
     })
 }
 

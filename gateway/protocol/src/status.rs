@@ -34,7 +34,10 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         Error::StaleEpoch { .. } | Error::BucketProtected => StatusCode::FORBIDDEN,
-        Error::BucketNotFound | Error::StreamNotFound | Error::ForkSourceNotFound => StatusCode::NOT_FOUND,
+        Error::BucketNotFound | Error::StreamNotFound | Error::SnapshotNotFound | Error::ForkSourceNotFound => {
+            StatusCode::NOT_FOUND
+        }
+        Error::SnapshotMismatch { .. } => StatusCode::PRECONDITION_FAILED,
         Error::OffsetMismatch { .. } if context.if_match => StatusCode::PRECONDITION_FAILED,
         Error::BucketNotEmpty
         | Error::StreamExists { .. }
@@ -44,6 +47,8 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         | Error::StreamSeqConflict { .. }
         | Error::OffsetMismatch { .. }
         | Error::StreamFull
+        | Error::SnapshotStale { .. }
+        | Error::SnapshotDiffers
         | Error::ForkSourceGone
         | Error::ForkContentTypeMismatch { .. }
         | Error::TooManyForks
@@ -60,7 +65,8 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         | Error::Restoring
         | Error::Overloaded
         | Error::Unavailable
-        | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        | Error::NotLeader { .. }
+        | Error::SnapshotIncomplete => StatusCode::SERVICE_UNAVAILABLE,
         Error::Malformed => StatusCode::BAD_GATEWAY,
     }
 }

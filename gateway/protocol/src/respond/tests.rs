@@ -87,6 +87,7 @@ fn heads() {
         tail: Offset(42),
         closed,
         lifetime,
+        snapshot: None,
         fork: None,
         cold: None,
     };
@@ -102,7 +103,7 @@ fn heads() {
     let text = "2030-01-31T13:00:00+01:00";
     let expires = Lifetime::ExpiresAt { text: text.into(), at: Millis(1) };
     assert_eq!(lines(&head(&info(expires, false))), expected(&["stream-expires-at: 2030-01-31T13:00:00+01:00"]));
-    let retention = Retention { max_age: Some(60), max_bytes: Some(100) };
+    let retention = Retention { max_age: Some(60), max_bytes: Some(100), snapshot: false };
     let kept = StreamInfo { retention, earliest: Offset(7), ..info(Lifetime::Forever, false) };
     let lines_of_kept = [
         "stream-earliest-offset: 0000000000000000_0000000000000007",
