@@ -12,6 +12,9 @@ use crate::{Answer, Effect, State};
 
 /// Creates a stream, or asks the source first if it is a fork.
 pub(crate) fn create(state: &mut State, create: Create, caller: Caller, effects: &mut Vec<Effect>) -> Answer {
+    if let Err(error) = check_companion(state, &create, effects) {
+        return Answer::Done(Err(error));
+    }
     if let Err(done) = check_free(state, &create, effects) {
         return Answer::Done(done);
     }
@@ -25,6 +28,17 @@ pub(crate) fn create(state: &mut State, create: Create, caller: Caller, effects:
     stream.keep(first, create.retention);
     let added = add(state, &create.key, stream, create.body, create.closed, effects);
     Answer::Done(added.map(Reply::Created))
+}
+
+/// An upload is for a stream that is there, and goes by itself unless it is published.
+fn check_companion(state: &mut State, create: &Create, effects: &mut Vec<Effect>) -> Result<(), Error> {
+    if !create.key.name.is_companion() {
+        return Ok(());
+    }
+    if create.lifetime == Lifetime::Forever || create.retention != Retention::default() {
+        return Err(Error::Malformed);
+    }
+    state.live(&create.key.owner(), effects).map(drop)
 }
 
 /// `Ok` if the name is free; otherwise what to answer instead of creating.

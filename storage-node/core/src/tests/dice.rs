@@ -65,6 +65,7 @@ impl Dice {
         Retention {
             max_age: self.chance(20).then(|| 1 + self.below(3)),
             max_bytes: self.chance(20).then(|| 1 + self.below(60)),
+            snapshot: false,
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ursula_common::verb::{
-    Append, Appended, Create, Created, ForkCut, ForkFrom, Lifetime, Op, Producer, Reply, Retention, SagaStep,
-    StreamInfo, Trim,
+    Append, Appended, Create, Created, ForkCut, ForkFrom, Lifetime, Op, Producer, PublishSnapshot, Reply, Retention,
+    SagaStep, StreamInfo, Trim,
 };
 use ursula_common::{BucketName, ContentType, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey};
 
@@ -105,6 +105,10 @@ impl World {
             let info = self.state(home(key)).info(key, self.now);
             *cut = info.ok().map(|info| ForkCut { stream: info.id, at: to.within(info.tail) });
         }
+        if let Op::PublishSnapshot(PublishSnapshot { key, at, cut, .. }) = &mut op {
+            let info = self.state(home(key)).info(key, self.now);
+            *cut = info.ok().map(|info| ForkCut { stream: info.id, at: at.within(info.tail) });
+        }
         if let Op::AcquireFork(acquire) = &mut op
             && let Some(offset) = acquire.offset
             && let Ok(info) = self.state(home(&acquire.fork_ref.source)).info(&acquire.fork_ref.source, self.now)
@@ -181,6 +185,8 @@ pub(super) fn group_of(op: &Op) -> GroupId {
         Op::Create(create) => home(&create.key),
         Op::Append(append) => home(&append.key),
         Op::Delete(key) | Op::Touch(key) | Op::Trim(Trim { key, .. }) => home(key),
+        Op::PublishSnapshot(publish) => home(&publish.key),
+        Op::RemoveSnapshot(remove) => home(&remove.key),
         Op::CreateBucket(_) | Op::DeleteBucket(_) => GroupId::META,
         Op::Expire | Op::BeginPacks | Op::CommitPack(_) => GroupId(1),
         _ => panic!("not an op of a client: {op:?}"),
