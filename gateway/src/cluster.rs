@@ -122,10 +122,15 @@ impl Cluster {
     }
 
     pub(crate) async fn describe(&self, key: &StreamKey) -> Result<StreamInfo, Error> {
+        self.visit(key, false).await
+    }
+
+    /// Describes a stream; counts as an access if `touch`.
+    pub(crate) async fn visit(&self, key: &StreamKey, touch: bool) -> Result<StreamInfo, Error> {
         let target = self.locate(key, None).await?;
         self.ask(target.group, |asked| {
             let target = target.clone();
-            async move { asked.link.describe(target).await }
+            async move { asked.link.describe(target, touch).await }
         })
         .await
     }

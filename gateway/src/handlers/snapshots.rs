@@ -3,6 +3,7 @@
 mod bootstrap;
 mod content;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -23,7 +24,7 @@ pub(super) use bootstrap::bootstrap;
 /// An upload that nobody publishes goes so long after its last piece.
 const UPLOAD_TTL_SECONDS: u64 = 3600;
 
-pub(super) async fn publish(gateway: &App, parts: PublishParts, head: &Parts, body: Body) -> Response<Bytes> {
+pub(super) async fn publish(gateway: &Arc<App>, parts: PublishParts, head: &Parts, body: Body) -> Response<Bytes> {
     match refusal(gateway, &parts).await {
         None => whole(try_publish(gateway, parts, head, body).await),
         Some(refusal) => match upload::skip(&head.headers, body, gateway.config.body_timeout()).await {
@@ -47,8 +48,19 @@ async fn refusal(gateway: &App, parts: &PublishParts) -> Option<Response<Bytes>>
     }
 }
 
-async fn try_publish(gateway: &App, parts: PublishParts, head: &Parts, body: Body) -> Answer {
-    let upload = rand::random();
+async fn try_publish(gateway: &Arc<App>, parts: PublishParts, head: &Parts, body: Body) -> Answer {
+    let upload = rand::random::<NonZeroU64>().get();
+    let companion = parts.key.companion(upload);
+    let published = store_and_publish(gateway, parts, upload, head, body).await;
+    if published.is_err() {
+        // It would go by itself. If it was published after all, this does nothing.
+        let gateway = gateway.clone();
+        tokio::spawn(async move { drop(gateway.cluster.submit(&Op::Delete(companion)).await) });
+    }
+    published
+}
+
+async fn store_and_publish(gateway: &App, parts: PublishParts, upload: u64, head: &Parts, body: Body) -> Answer {
     let (bytes, digest) = store(gateway, parts.key.companion(upload), body).await?;
     let op = parts.into_op(upload, bytes, digest).map_err(|rejection| protocol::rejection(&rejection))?;
     match gateway.cluster.submit(&op).await {
@@ -117,7 +129,12 @@ pub(super) async fn remove(gateway: &App, remove: RemoveSnapshot) -> Answer {
 }
 
 pub(super) async fn head(gateway: &App, parts: &SnapshotParts, head: &Parts) -> Answer {
-    let (_, found) = content::find(gateway, &parts.key, parts.at).await.map_err(|error| failed(&error))?;
+    describe(gateway, parts, head, false).await
+}
+
+/// A snapshot without its bytes, or that the client has it already.
+async fn describe(gateway: &App, parts: &SnapshotParts, head: &Parts, touch: bool) -> Answer {
+    let (_, found) = content::find(gateway, &parts.key, parts.at, touch).await.map_err(|error| failed(&error))?;
     let info = found.ok_or_else(|| failed(&Error::SnapshotNotFound))?;
     let response = respond::snapshot(&info, &parts.if_none_match, newest_location(gateway, parts, head).as_ref())?;
     Ok(response.map(|()| Bytes::new()))
@@ -127,19 +144,14 @@ pub(super) async fn read(gateway: &Arc<App>, parts: SnapshotParts, head: &Parts)
     try_read(gateway, &parts, head).await.unwrap_or_else(|response| response.map(Body::from))
 }
 
-async fn try_read(
-    gateway: &Arc<App>,
-    parts: &SnapshotParts,
-    parts_of_head: &Parts,
-) -> Result<Response<Body>, Response<Bytes>> {
+async fn try_read(gateway: &Arc<App>, parts: &SnapshotParts, head: &Parts) -> Result<Response<Body>, Response<Bytes>> {
     if !parts.if_none_match.is_empty() {
-        // The client may have it already.
-        head(gateway, parts, parts_of_head).await?;
+        // What the client has need not be read.
+        describe(gateway, parts, head, true).await?;
     }
     let (_, opened) = content::open(gateway, &parts.key, parts.at).await.map_err(|error| failed(&error))?;
     let (info, content) = opened.ok_or_else(|| failed(&Error::SnapshotNotFound))?;
-    let location = newest_location(gateway, parts, parts_of_head);
-    let response = respond::snapshot(&info, &parts.if_none_match, location.as_ref())?;
+    let response = respond::snapshot(&info, &parts.if_none_match, newest_location(gateway, parts, head).as_ref())?;
     Ok(response.map(|()| content.into_body()))
 }
 

@@ -1,5 +1,6 @@
 //! Streams of a fake node: what the test stored.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -22,6 +23,8 @@ pub(crate) struct Stored {
     pub(crate) tails: Mutex<Vec<u64>>,
     /// Where each read of own bytes began.
     pub(crate) reads: Mutex<Vec<u64>>,
+    /// How often it was described to somebody whose question counts as an access.
+    pub(crate) visits: AtomicUsize,
     /// What reads are answered with, whatever they ask.
     pub(crate) scripted: Mutex<Option<Vec<v1::ReadChunk>>>,
 }
@@ -53,6 +56,7 @@ impl Stored {
             state: watch::channel(State { id: 1, ..State::default() }).0,
             tails: Mutex::default(),
             reads: Mutex::default(),
+            visits: AtomicUsize::default(),
             scripted: Mutex::default(),
         }
     }

@@ -12,18 +12,19 @@ use ursula_common::{Error, Offset, StreamId, StreamKey};
 use crate::app::App;
 use crate::pages::{self, Held};
 
-/// The incarnation of a stream, and its snapshot at `at`, or the newest, if there is one.
+/// The incarnation of a stream, and its snapshot at `at`, or the newest, if there is one; counts as an access if `touch`.
 pub(super) async fn find(
     gateway: &App,
     key: &StreamKey,
     at: Option<Offset>,
+    touch: bool,
 ) -> Result<(StreamId, Option<Box<SnapshotInfo>>), Error> {
-    let info = gateway.cluster.describe(key).await?;
+    let info = gateway.cluster.visit(key, touch).await?;
     let at = at.map(|at| at.within(info.tail));
     Ok((info.id, info.snapshot.filter(|snapshot| at.is_none_or(|at| at == snapshot.at))))
 }
 
-/// The same, with its first bytes. A snapshot whose bytes are not there is none.
+/// The same, with its first bytes. A snapshot whose bytes are not all there is none: a restore may have found it so.
 pub(super) async fn open(
     gateway: &Arc<App>,
     key: &StreamKey,
@@ -31,13 +32,13 @@ pub(super) async fn open(
 ) -> Result<(StreamId, Option<(Box<SnapshotInfo>, Content)>), Error> {
     let mut missing = None;
     loop {
-        let (stream, found) = find(gateway, key, at).await?;
+        let (stream, found) = find(gateway, key, at, true).await?;
         let Some(info) = found.filter(|info| missing != Some(info.upload)) else { return Ok((stream, None)) };
         let mut content = Content::new(gateway.clone(), key, &info);
         match content.fetch().await {
             Ok(()) => return Ok((stream, Some((info, content)))),
             // It may have been replaced since.
-            Err(Error::StreamNotFound) => missing = Some(info.upload),
+            Err(Error::StreamNotFound | Error::SnapshotIncomplete) => missing = Some(info.upload),
             Err(error) => return Err(error),
         }
     }
@@ -48,7 +49,8 @@ pub(super) struct Content {
     gateway: Arc<App>,
     companion: StreamKey,
     from: ReadFrom,
-    /// Bytes that were not read yet.
+    bytes: u64,
+    /// Those that were not read yet.
     left: u64,
     page: vec::IntoIter<Bytes>,
     held: Option<Held>,
@@ -56,8 +58,8 @@ pub(super) struct Content {
 
 impl Content {
     fn new(gateway: Arc<App>, key: &StreamKey, info: &SnapshotInfo) -> Content {
-        let (companion, left) = (key.companion(info.upload), info.bytes);
-        Content { gateway, companion, from: ReadFrom::Start, left, page: Vec::new().into_iter(), held: None }
+        let (companion, from, bytes) = (key.companion(info.upload), ReadFrom::Start, info.bytes);
+        Content { gateway, companion, from, bytes, left: bytes, page: Vec::new().into_iter(), held: None }
     }
 
     /// Reads the next page, unless all were read.
@@ -67,6 +69,10 @@ impl Content {
         }
         let App { cluster, pages, .. } = &*self.gateway;
         let page = pages::read(cluster, pages, &self.companion, self.from, false).await?;
+        if page.info.tail.bytes() != self.bytes {
+            // Who stands in for a leader may not have it yet.
+            return Err(if page.is_proven() { Error::SnapshotIncomplete } else { Error::Unavailable });
+        }
         let bytes = page.pieces.iter().map(|piece| piece.len() as u64).sum();
         self.left = self.left.checked_sub(bytes).filter(|_| bytes > 0).ok_or(Error::SnapshotIncomplete)?;
         self.from = ReadFrom::At(page.next);

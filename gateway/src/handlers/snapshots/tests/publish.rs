@@ -168,6 +168,9 @@ async fn what_breaks_off_is_never_published() {
             take_upload(&mut lane, stored).await;
         }
         assert_eq!(refused(within(answer).await.expect("no panic")).await, (status, code.into()));
+        let (sent, op) = next_op(&mut lane).await;
+        assert!(matches!(op, Op::Delete(key) if key.name.is_companion()), "{code}");
+        lane.answer_op(&sent, Ok(Reply::Done));
         let nothing = tokio::time::timeout(Duration::from_secs(60), lane.frame()).await;
         assert!(nothing.is_err(), "{code}: {nothing:?}");
         assert_eq!(world.metric("ursula_gateway_upload_bytes"), 0, "{code}");
