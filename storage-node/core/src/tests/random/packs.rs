@@ -138,6 +138,7 @@ impl Walk {
             let end = committed.bytes.get(id).map_or(stream.own_start(), |(at, own)| Offset(at.0 + own.len() as u64));
             assert_eq!(cold.end, end, "{key}");
         }
+        self.check_restored(committed.streams.values().map(|(key, stream)| (key, &**stream)));
         if state.packing().is_some_and(|packing| packing.due) {
             return;
         }
