@@ -88,7 +88,7 @@ impl Dice {
         let text = ContentType::parse("text/plain");
         match self.below(100) {
             0..35 => {
-                let lifetime = if self.chance(5) { Lifetime::Forever } else { Lifetime::Ttl(self.below(20)) };
+                let lifetime = if self.chance(5) { Lifetime::Forever } else { Lifetime::Ttl(1 + self.below(30)) };
                 Op::Create(Create {
                     key: key.companion(0),
                     content_type: Some(text),
@@ -127,7 +127,7 @@ impl Dice {
 
     /// Any op of a client.
     pub(super) fn op(&mut self, now: u64) -> Op {
-        if self.chance(15) {
+        if self.chance(20) {
             return self.snapshot_op();
         }
         let key = self.key();

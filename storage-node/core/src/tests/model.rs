@@ -37,7 +37,7 @@ pub(super) struct Stream {
     pub(super) first: Offset,
     /// Where it begins. When exactly a retention lets something go is not said here, only within which bounds.
     pub(super) earliest: Offset,
-    retention: Retention,
+    pub(super) retention: Retention,
     /// Where each append ended, and when. What is inherited counts as the first.
     appends: Vec<(Offset, u64)>,
     /// All bytes that ever were.
@@ -67,7 +67,7 @@ enum Hidden {
 }
 
 impl Stream {
-    fn tail(&self) -> Offset {
+    pub(super) fn tail(&self) -> Offset {
         Offset(self.first.0 + self.bytes.len() as u64)
     }
 

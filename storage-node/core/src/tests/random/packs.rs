@@ -44,6 +44,7 @@ impl Walk {
         if self.world.state(group).packing().is_none() {
             if self.dice.chance(10) {
                 assert_eq!(self.apply(group, Op::BeginPacks, None), Answer::Done(Ok(Reply::Done)));
+                self.begin_packs(group);
             }
             return;
         }

@@ -12,10 +12,11 @@ pub(super) struct Uploads {
 }
 
 impl Walk {
-    /// Lets an op be about an upload that was made, if it is about one.
+    /// Lets an op be about an upload that was made, if it is about one, and mostly about a stream that is there.
     pub(super) fn choose_upload(&mut self, op: &mut Op) {
         match op {
             Op::Create(Create { key, .. }) if key.name.is_companion() => {
+                *key = self.any_stream(key);
                 self.uploads.last += 1;
                 *key = key.companion(self.uploads.last);
                 self.uploads.known.entry(key.owner()).or_default().push(self.uploads.last);
@@ -24,14 +25,26 @@ impl Walk {
                 *key = key.companion(self.any_upload(key));
             }
             Op::PublishSnapshot(publish) => {
+                publish.key = self.any_stream(&publish.key);
                 publish.upload = self.any_upload(&publish.key);
                 let uploaded = self.model.streams.get(&publish.key.companion(publish.upload));
                 if let Some(uploaded) = uploaded.filter(|_| self.dice.chance(90)) {
                     publish.bytes = uploaded.bytes.len() as u64;
                 }
+                let stream = self.model.streams.get(&publish.key).map(|stream| (stream.earliest.0, stream.tail().0));
+                if let Some((earliest, tail)) = stream.filter(|_| self.dice.chance(90)) {
+                    publish.at = Offset(earliest + self.dice.below(tail - earliest + 1));
+                }
             }
             _ => {}
         }
+    }
+
+    /// Mostly one that is kept from its snapshot on.
+    fn any_stream(&mut self, key: &StreamKey) -> StreamKey {
+        let plain = self.model.streams.iter().filter(|(key, _)| !key.name.is_companion());
+        let kept: Vec<_> = plain.filter(|(_, stream)| stream.retention.snapshot).map(|(key, _)| key.clone()).collect();
+        if kept.is_empty() || self.dice.chance(20) { key.clone() } else { self.dice.pick(&kept) }
     }
 
     /// Mostly one of the newest.
@@ -57,6 +70,15 @@ impl Walk {
     pub(super) fn compare_snapshot(&self, key: &StreamKey) {
         if let Ok(info) = self.world.state(home(key)).info(key, self.world.now) {
             assert_eq!(info.snapshot.map(|newest| *newest), self.model.streams[key].snapshot, "{key}");
+        }
+    }
+
+    /// What was let go before packs began, they never had.
+    pub(super) fn begin_packs(&mut self, group: GroupId) {
+        for key in self.model.streams.keys().filter(|key| home(key) == group).cloned().collect::<Vec<_>>() {
+            self.observe(&key);
+            let stream = self.model.streams.get_mut(&key).expect("it is there");
+            stream.trimmed = stream.trimmed.max(stream.earliest);
         }
     }
 
