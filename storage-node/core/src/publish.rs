@@ -121,14 +121,9 @@ fn begin_at(state: &mut State, key: &StreamKey, at: Offset, effects: &mut Vec<Ef
 
 /// Packs have more of a stream, or of one of its companions: what a snapshot that is certain now makes dispensable goes.
 pub(crate) fn packed(state: &mut State, key: &StreamKey, effects: &mut Vec<Effect>) {
-    let is_certain = |published: &Published| {
-        let companion = state.stream(&key.companion(published.info.upload));
-        published.since == 0 && companion.is_some_and(Stream::is_packed)
-    };
     let Some(snapshots) = state.stream(key).and_then(Stream::snapshots) else { return };
-    let Some((count, last)) = snapshots.iter().enumerate().filter(|(_, known)| is_certain(known)).last() else {
-        return;
-    };
+    let certain = snapshots.iter().enumerate().filter(|(_, known)| state.is_certain(key, known));
+    let Some((count, last)) = certain.last() else { return };
     let at = last.info.at;
     if count > 0 {
         let gone = state.stream_mut(key).and_then(|stream| Some(stream.rare_mut().snapshots.as_mut()?.let_go(count)));
@@ -139,6 +134,12 @@ pub(crate) fn packed(state: &mut State, key: &StreamKey, effects: &mut Vec<Effec
 }
 
 impl State {
+    /// Whether a restore finds a snapshot, or the stream with a later one.
+    pub(crate) fn is_certain(&self, key: &StreamKey, published: &Published) -> bool {
+        let companion = || self.stream(&key.companion(published.info.upload));
+        self.packs.is_none() || published.since == 0 && companion().is_some_and(Stream::is_packed)
+    }
+
     /// Removes the companions of a stream that has ended.
     pub(crate) fn remove_companions(&mut self, key: &StreamKey, effects: &mut Vec<Effect>) {
         if key.name.is_companion() {
