@@ -68,7 +68,7 @@ fn bootstrap(http: &mut Http) -> Vec<Part> {
         let (head, body) = part.split_at(part.windows(4).position(|four| four == b"\r\n\r\n").expect("a head"));
         let head = String::from_utf8(head.to_vec()).expect("text");
         let mut part = Part { head, body: Vec::new() };
-        let length = part.header("content-length").and_then(|length| length.parse().ok()).expect("a length");
+        let length: usize = part.header("content-length").and_then(|length| length.parse().ok()).expect("a length");
         part.body = body[4..4 + length].to_vec();
         parts.push(part);
         rest = body[4 + length..].strip_prefix(b"\r\n").expect("an end of a line");
@@ -194,20 +194,22 @@ fn most_memory(process: u32) -> usize {
 fn a_large_snapshot_passes_through_little_memory() {
     let budgets = tempfile::NamedTempFile::new().expect("a file");
     // The least that a gateway takes; each is less than the snapshot.
-    let settings = "upload_bytes_max = 16777216\npage_bytes_max = 20971520\nsnapshot_bytes_max = 41943040\n";
+    let settings = "upload_bytes_max = 16777216\npage_bytes_max = 20971520\nsnapshot_bytes_max = 83886080\n";
     std::fs::write(budgets.path(), settings).expect("settings are written");
     let server = Server::tiers_with(&["--config", budgets.path().to_str().expect("a path of text")], &[]);
     let mut http = server.connect();
     let first = next(&http.request("PUT", STREAM, &[JSON], "[1]")).to_owned();
-    let body = large(40 * MIB);
+    let body = large(80 * MIB);
+    let before = most_memory(server.gateway().id());
     let published = publish(&mut http, &first, None, &body);
     assert_eq!(published.status, 201, "{}", published.text());
     let read = http.request("GET", &at(&first), &[], "");
     assert!(read.body == body, "{} bytes", read.body.len());
     let parts = bootstrap(&mut http);
     assert!(parts[0].body == body && parts[1].body == b"[]");
-    let memory = most_memory(server.gateway().id());
-    println!("the gateway had {} MiB", memory / MIB);
+    let memory = most_memory(server.gateway().id()) - before;
+    println!("the gateway took {} MiB", memory / MIB);
+    assert!(memory < body.len(), "{memory} bytes");
     assert_eq!(server.gateway_metrics().value("ursula_gateway_upload_bytes"), 0.0);
 
     let mut chunked = server.connect();
@@ -267,7 +269,8 @@ fn an_upload_that_breaks_off_changes_nothing() {
 }
 
 fn connect(cluster: &Cluster, gateway: usize) -> Http {
-    Http::connect(cluster.gateways()[gateway].as_deref().expect("a gateway that runs"))
+    let address = cluster.gateways()[gateway].clone().expect("a gateway that runs");
+    Http::connect(&format!("http://{address}"))
 }
 
 #[test]

@@ -76,10 +76,11 @@ async fn store(gateway: &App, key: StreamKey, body: Body) -> Result<(u64, [u8; 3
     let mut pieces = gateway.uploads.pieces(body, gateway.config.body_timeout());
     let (mut tail, mut bytes, mut sha_256) = (None, 0, Sha256::new());
     loop {
-        // As large as a page, so that it is read in the same pieces.
-        let Upload { bytes: piece, held: _held } = pieces.next(PAGE_BYTES_MAX).await?;
+        // At most as large as a page, so that it is read in the same pieces.
+        let room = usize::try_from(bytes_max - bytes).unwrap_or(usize::MAX).min(PAGE_BYTES_MAX);
+        let Upload { bytes: piece, held: _held } = pieces.next(room).await?;
         bytes += piece.len() as u64;
-        if bytes > bytes_max {
+        if bytes == bytes_max && pieces.has_more() {
             return Err(closing(protocol::rejection(&Rejection::SnapshotTooLarge { bytes_max })));
         }
         sha_256.update(&piece);

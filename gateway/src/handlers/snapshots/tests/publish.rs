@@ -152,7 +152,7 @@ async fn what_breaks_off_is_never_published() {
     // What follows the first piece, whether the body ends then, and how many pieces are stored.
     let table = [
         (broken, true, 1, 400, "body_incomplete"),
-        (too_much, true, 3, 413, "body_too_large"),
+        (too_much, true, 2, 413, "body_too_large"),
         (slow, false, 0, 408, "body_timeout"),
         (slow, true, 1, 400, "digest_mismatch"),
     ];
