@@ -1,7 +1,7 @@
 //! Snapshots in the model: the newest of each stream, and uploads as streams like any other.
 
-use ursula_common::verb::{Lifetime, PublishSnapshot, RemoveSnapshot, Reply, SnapshotCondition, SnapshotInfo};
 use ursula_common::Error;
+use ursula_common::verb::{Lifetime, PublishSnapshot, RemoveSnapshot, Reply, SnapshotCondition, SnapshotInfo};
 
 use super::Model;
 
