@@ -99,8 +99,6 @@ impl Packs {
         let end = stream.own_start();
         stream.cold = Some(Box::new(Cold { end, pack: 0, turn: 0, changed: 0, recorded: false }));
         self.mark(key, stream, stream.left());
-        let named = stream.cold.as_ref().map_or(0, |cold| cold.changed);
-        stream.each_snapshot(|known| known.since = named);
     }
 
     /// A stream has changed, and is longer by so many bytes. Appends come here: one that waits is not looked for.
@@ -139,10 +137,9 @@ impl Packs {
         if let Some(kept) = stream.rare.as_mut().and_then(|rare| rare.kept.as_mut()) {
             kept.told = kept.told.max(packed.floor);
         }
-        if packed.named {
-            stream.each_snapshot(|known| known.since = if known.since <= as_of { 0 } else { known.since });
+        if let Some(all) = stream.rare.as_mut().and_then(|rare| rare.snapshots.as_mut()).filter(|_| packed.named) {
+            all.recorded(as_of);
         }
-        let Some(cold) = &mut stream.cold else { return };
         match (packed.bytes, packed.skipped) {
             (0, 0) => {}
             // Nobody needs what packs have of it.

@@ -162,7 +162,7 @@ impl Stream {
 
     /// Lets it live for ever, and never change.
     pub(crate) fn stay(&mut self) {
-        (self.life, self.closed) = (Life::Forever, true);
+        (self.life, self.indexed, self.closed) = (Life::Forever, Millis::default(), true);
         if let Some(rare) = &mut self.rare {
             rare.expires_at = None;
         }

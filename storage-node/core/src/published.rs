@@ -24,7 +24,8 @@ pub(crate) struct Snapshots {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Published {
     pub(crate) info: SnapshotInfo,
-    /// The change of the stream from which on it names it; 0 if packs have a record that does, and before packs have begun.
+    /// The change of the stream from which on it names it; 0 if packs have a record that does, or had not begun then: nothing
+    /// comes before those.
     pub(crate) since: u64,
 }
 
@@ -34,9 +35,10 @@ impl Snapshots {
         self.before.iter().chain(Some(&self.newest))
     }
 
-    /// All of them, the oldest first.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Published> {
-        self.before.iter_mut().chain(Some(&mut self.newest))
+    /// Packs have a record of the stream as it was after this change.
+    pub(crate) fn recorded(&mut self, as_of: u64) {
+        let all = self.before.iter_mut().chain(Some(&mut self.newest));
+        all.filter(|known| known.since <= as_of).for_each(|known| known.since = 0);
     }
 
     /// Adds the newest. Gives back the one that nobody needs any more.

@@ -203,12 +203,6 @@ impl Stream {
         self.rare.as_ref()?.snapshots.as_deref()
     }
 
-    /// Changes what is noted of each snapshot.
-    pub(crate) fn each_snapshot(&mut self, change: impl FnMut(&mut Published)) {
-        let snapshots = self.rare.as_mut().and_then(|rare| rare.snapshots.as_mut());
-        snapshots.into_iter().flat_map(|all| all.iter_mut()).for_each(change);
-    }
-
     /// The newest snapshot.
     pub(crate) fn snapshot(&self) -> Option<&SnapshotInfo> {
         self.snapshots().map(|all| &all.newest.info)

@@ -123,6 +123,7 @@ impl Decoder {
         };
         check(stream.own_start() <= cold.end && cold.end <= stream.tail)?;
         check(cold.changed <= packs.changes && (cold.changed == 0) == (cold.turn == 0))?;
+        check(stream.snapshots().is_none_or(|all| all.iter().all(|known| known.since <= packs.changes)))?;
         packs.bytes = packs.bytes.saturating_add(stream.left());
         check(packs.bytes < 1 << 62)?;
         if cold.turn == 0 { Ok(()) } else { self.add_waiting(cold.turn, Waiting::Stream(key.clone())) }

@@ -1,6 +1,8 @@
 //! Snapshots of streams: what is published and what is not, and with what they end.
 
 use ursula_common::verb::{BucketStep, SnapshotCondition, SnapshotInfo};
+mod packs;
+
 use ursula_common::verb::{Create, ForkCut, Lifetime, Op, PublishSnapshot, RemoveSnapshot, Reply, Retention};
 use ursula_common::{ContentType, Error, GroupId, Offset, StreamId};
 
