@@ -121,8 +121,11 @@ fn condition(headers: &HeaderMap) -> Result<SnapshotCondition, Rejection> {
 /// The SHA-256 that a digest header names, as RFC 9530 has it; none if it names others only.
 fn sha_256(headers: &HeaderMap, name: &HeaderName) -> Result<Option<[u8; 32]>, Rejection> {
     let text = headers::single(headers, name.clone())?.unwrap_or_default();
-    let members = text.split(',').filter_map(|member| member.split_once('='));
-    let Some((_, value)) = members.filter(|(algorithm, _)| algorithm.trim() == SHA_256).last() else { return Ok(None) };
+    // Of several the last one counts.
+    let mut members = text.rsplit(',').filter_map(|member| member.split_once('='));
+    let Some((_, value)) = members.find(|(algorithm, _)| algorithm.trim() == SHA_256) else {
+        return Ok(None);
+    };
     let value = value.split(';').next().unwrap_or_default().trim();
     let base64 = value.strip_prefix(':').and_then(|value| value.strip_suffix(':'));
     let digest = base64.and_then(|base64| STANDARD.decode(base64).ok()).and_then(|digest| digest.try_into().ok());

@@ -137,7 +137,7 @@ pub(super) async fn head(gateway: &App, parts: &SnapshotParts, head: &Parts) -> 
 async fn describe(gateway: &App, parts: &SnapshotParts, head: &Parts, touch: bool) -> Answer {
     let (_, found) = content::find(gateway, &parts.key, parts.at, touch).await.map_err(|error| failed(&error))?;
     let info = found.ok_or_else(|| failed(&Error::SnapshotNotFound))?;
-    let response = respond::snapshot(&info, &parts.if_none_match, newest_location(gateway, parts, head).as_ref())?;
+    let response = respond::snapshot(&info, &parts.if_none_match, newest_location(gateway, parts, head).as_ref());
     Ok(response.map(|()| Bytes::new()))
 }
 
@@ -147,13 +147,16 @@ pub(super) async fn read(gateway: &Arc<App>, parts: SnapshotParts, head: &Parts)
 
 async fn try_read(gateway: &Arc<App>, parts: &SnapshotParts, head: &Parts) -> Result<Response<Body>, Response<Bytes>> {
     if !parts.if_none_match.is_empty() {
-        // What the client has need not be read.
-        describe(gateway, parts, head, true).await?;
+        let described = describe(gateway, parts, head, true).await?;
+        if !described.status().is_success() {
+            return Err(described);
+        }
     }
     let (_, opened) = content::open(gateway, &parts.key, parts.at).await.map_err(|error| failed(&error))?;
     let (info, content) = opened.ok_or_else(|| failed(&Error::SnapshotNotFound))?;
-    let response = respond::snapshot(&info, &parts.if_none_match, newest_location(gateway, parts, head).as_ref())?;
-    Ok(response.map(|()| content.into_body()))
+    let response = respond::snapshot(&info, &parts.if_none_match, newest_location(gateway, parts, head).as_ref());
+    let is_wanted = response.status().is_success();
+    Ok(response.map(|()| if is_wanted { content.into_body() } else { Body::empty() }))
 }
 
 fn location(gateway: &App, head: &Parts) -> Option<HeaderValue> {

@@ -25,12 +25,9 @@ pub fn published(new: bool, at: Offset, digest: &[u8; 32], location: Option<Head
     response
 }
 
-/// The head of a snapshot, or that the client has it already. `location` is where the newest one is, if that was asked for.
-pub fn snapshot(
-    info: &SnapshotInfo,
-    if_none_match: &IfNoneMatch,
-    location: Option<&HeaderValue>,
-) -> Result<Response<()>, Response<Bytes>> {
+/// The head of a snapshot, to which its bytes belong if it is a success; or that the client has it already. `location` is
+/// where the newest one is, if that was asked for.
+pub fn snapshot(info: &SnapshotInfo, if_none_match: &IfNoneMatch, location: Option<&HeaderValue>) -> Response<()> {
     let part = snapshot_part(info);
     let is_known = if_none_match.matches(&part[ETAG]);
     let mut response = response(if is_known { status::NOT_MODIFIED } else { status::OK }, ());
@@ -44,9 +41,8 @@ pub fn snapshot(
     }
     if is_known {
         headers.remove(CONTENT_LENGTH);
-        return Err(response.map(|()| Bytes::new()));
     }
-    Ok(response)
+    response
 }
 
 /// What a snapshot is, and where the stream goes on after it.
