@@ -91,6 +91,13 @@ async fn a_body_breaks_off_when_its_rest_is_gone() {
         companion.delete();
         assert!(broken(response.into_body()).await >= PAGE_BYTES_MAX, "{path}");
     }
+    // The page after a snapshot is not one of another stream.
+    let world = World::new();
+    world.publish(1, 4, &[b"[1]"]);
+    let response = world.get("/bootstrap", &[]).await;
+    world.stream.replace();
+    world.stream.append(b"another one");
+    assert!(broken(response.into_body()).await > 0);
 }
 
 #[tokio::test(start_paused = true)]
