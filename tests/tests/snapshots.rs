@@ -2,7 +2,8 @@
 
 use std::io::ErrorKind;
 
-use ursula_tests::{Cluster, Events, Http, Member, Options, Response, Server, eventually};
+use ursula_test_s3::S3;
+use ursula_tests::{Cluster, Events, Http, Member, Metrics, Options, Response, Server, eventually, run};
 
 const STREAM: &str = "/v1/stream/snapshots/counter";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -308,4 +309,43 @@ fn a_cluster_has_its_snapshots_wherever_they_are_asked_for() {
     assert_eq!(replaced.status, 201, "{}", replaced.text());
     assert_eq!(here.request("GET", &at(&first), &[], "").text(), "new");
     assert_refused(&publish(&mut here, &first, Some(&tag(&published)), "late"), 412, "snapshot_mismatch");
+}
+
+#[test]
+fn a_snapshot_is_all_that_a_restore_needs() {
+    let s3 = S3::start();
+    let start = |place| {
+        let flags = ["--cores", "1", "--groups", "2", "--pack-interval-ms", "200"].map(str::to_owned);
+        let node_flags = flags.into_iter().chain(s3.flags(place)).collect();
+        Cluster::start(Options { nodes: 2, gateways: 1, node_flags, node_env: S3::env(), ..Options::default() })
+    };
+    let old = start("old");
+    let mut http = connect(&old, 0);
+    let kept = [JSON, ("Stream-Retention-Snapshot", "true")];
+    let mut at = next(&http.request("PUT", STREAM, &kept, "[1]")).to_owned();
+    for (body, message) in [(large(9 * MIB), "[2]"), (large(5 * MIB), "[3]")] {
+        assert_eq!(publish(&mut http, &at, None, &body).status, 201);
+        // Until packs have the snapshot, a restore may need what is before it.
+        eventually("the stream to begin at its snapshot", || {
+            let head = http.request("HEAD", STREAM, &[], "");
+            (head.header("stream-earliest-offset") == Some(&*at)).then_some(())
+        });
+        at = append(&mut http, message);
+    }
+    eventually("packs with everything", || {
+        let metrics = [1, 2].map(|node| Metrics::fetch(old.metrics_url(Member::Node(node)).expect("it runs")));
+        metrics.iter().all(|metrics| metrics.value("ursula_node_unpacked_streams") == 0.0).then_some(())
+    });
+    drop(old);
+
+    let new = start("new");
+    let (from, address) = (s3.flags("old").swap_remove(1), new.node_address(1));
+    let args = ["restore", "--from", &from, "--address", &address].map(str::to_owned);
+    let env = S3::env();
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let restored = run("ursula", &[&args[..], &s3.flags("new")].concat(), &env);
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    let parts = bootstrap(&mut connect(&new, 0));
+    assert!(parts[0].body == large(5 * MIB), "{}", parts[0].head);
+    assert_eq!((&*parts[1].body, parts[1].header("stream-next-offset")), (&b"[3]"[..], Some(&*at)));
 }

@@ -5,9 +5,9 @@
 //! The way of a request:
 //!
 //! 1. [`parse`] tells what is asked, from everything but the body.
-//! 2. [`AppendParts::store`] and [`CreateParts::store`] check a body and give its stored form;
-//!    `into_op` makes the verb.
-//! 3. [`respond`] and [`sse`] render what came of it, [`error`] and [`rejection`] what went wrong.
+//! 2. [`AppendParts::store`] and [`CreateParts::store`] check a body and give its stored form, that of a snapshot is
+//!    stored as it comes; `into_op` makes the verb.
+//! 3. [`respond`], [`multipart`] and [`sse`] render what came of it, [`error`] and [`rejection`] what went wrong.
 
 mod append;
 pub mod body;

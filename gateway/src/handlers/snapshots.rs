@@ -1,4 +1,4 @@
-//! Snapshots of streams: published, read and removed. Their bytes are streams too, which only this file names to clients.
+//! Snapshots of streams: published, read and removed. Their bytes are streams of their own, which no client can name.
 
 mod bootstrap;
 mod content;
