@@ -358,5 +358,5 @@ async fn of_snapshots_the_newest_is_found_that_is_whole() {
         }
     }
     let both = |name: &str| [(name.to_owned(), 1, 4), (name.to_owned(), 2, 8)];
-    assert_eq!(seen, ["kept", "plain"].map(|name| both(name)).concat().into_iter().collect());
+    assert_eq!(seen, ["kept", "plain"].map(both).concat().into_iter().collect());
 }
