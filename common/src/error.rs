@@ -114,6 +114,27 @@ pub enum Error {
     /// The stream would grow past the largest offset.
     #[error("the stream is as long as a stream can be: continue in another one")]
     StreamFull,
+    /// The stream has no snapshot, or none at this offset.
+    #[error("there is no snapshot here: read the stream from its beginning, or ask for the newest snapshot")]
+    SnapshotNotFound,
+    /// There is a newer snapshot.
+    #[error("the stream has a newer snapshot, at {newest}: an older one would never be read")]
+    SnapshotStale {
+        /// Where the newest is.
+        newest: Offset,
+    },
+    /// The snapshot at this offset is not the one that was named, or there is one.
+    #[error("the snapshot at this offset is another one than the condition names: look at it and decide again")]
+    SnapshotMismatch {
+        /// SHA-256 of the one that is there.
+        current: Option<[u8; 32]>,
+    },
+    /// Other bytes are the snapshot at this offset.
+    #[error("other bytes are the snapshot at this offset: name them with If-Match to replace them")]
+    SnapshotDiffers,
+    /// The upload is not there, or not all of it.
+    #[error("the snapshot was lost on its way: send it again")]
+    SnapshotIncomplete,
     /// The source of the fork does not exist.
     #[error("the stream to fork does not exist")]
     ForkSourceNotFound,
@@ -216,6 +237,11 @@ impl Error {
             Error::OffsetGone { .. } => "offset_gone",
             Error::OffsetInvalid => "offset_invalid",
             Error::StreamFull => "stream_full",
+            Error::SnapshotNotFound => "snapshot_not_found",
+            Error::SnapshotStale { .. } => "snapshot_stale",
+            Error::SnapshotMismatch { .. } => "snapshot_mismatch",
+            Error::SnapshotDiffers => "snapshot_differs",
+            Error::SnapshotIncomplete => "snapshot_incomplete",
             Error::ForkSourceNotFound => "fork_source_not_found",
             Error::ForkSourceGone => "fork_source_gone",
             Error::ForkContentTypeMismatch { .. } => "fork_content_type_mismatch",
@@ -254,6 +280,7 @@ impl Error {
             | Error::Overloaded
             | Error::Unavailable
             | Error::NotLeader { .. }
+            | Error::SnapshotIncomplete
             | Error::TooManyProducers => Retry::Later,
             Error::OutcomeUnknown | Error::ResultForgotten => Retry::OnlyIfIdempotent,
             _ => Retry::Useless,

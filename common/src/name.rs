@@ -12,6 +12,8 @@ pub const RESERVED_BUCKETS: [&str; 5] = ["v1", "health", "ready", "metrics", "co
 pub const DEFAULT_BUCKET: &str = "default";
 /// First segment of a stream name that is kept for the protocol's control routes.
 pub const RESERVED_SEGMENT: &str = "__ds";
+/// Between the name of a stream and the number of an upload. No client can have written an empty segment.
+const COMPANION: &str = "//";
 
 /// Why a name is not allowed; the text says what would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +76,8 @@ impl BucketName {
     }
 }
 
-/// The name of a stream within its bucket: UTF-8 segments divided by `/`.
+/// The name of a stream within its bucket: UTF-8 segments divided by `/`. Or that of a companion, `<stream>//<upload>`,
+/// which has the bytes of a snapshot and which no client can name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName(Arc<str>);
 
@@ -101,6 +104,38 @@ impl StreamName {
             return Err(InvalidName::ReservedStream);
         }
         Ok(StreamName(name.into()))
+    }
+
+    /// Checks a name that was stored, or comes from another tier: it may be that of a companion.
+    ///
+    /// # Errors
+    /// An [`InvalidName`] that says which rule is broken.
+    pub fn parse_any(name: &str) -> Result<Self, InvalidName> {
+        let companion = name.split_once(COMPANION).and_then(|(owner, upload)| {
+            let companion = Self::parse(owner).ok()?.companion(u64::from_str_radix(upload, 16).ok()?);
+            (companion.as_str() == name).then_some(companion)
+        });
+        companion.map_or_else(|| Self::parse(name), Ok)
+    }
+
+    /// The name of the stream that has the bytes of an upload for this one.
+    pub fn companion(&self, upload: u64) -> Self {
+        StreamName(format!("{}{COMPANION}{upload:016x}", self.owner()).into())
+    }
+
+    /// Whether this is the name of a companion.
+    pub fn is_companion(&self) -> bool {
+        self.owner().len() < self.0.len()
+    }
+
+    /// Whether this is the name of a companion of this stream.
+    pub fn is_companion_of(&self, stream: &StreamName) -> bool {
+        self.is_companion() && self.owner() == stream.as_str()
+    }
+
+    /// The name of the stream that this is a companion of; its own if it is none.
+    pub fn owner(&self) -> &str {
+        self.0.split_once(COMPANION).map_or(&self.0, |(owner, _)| owner)
     }
 
     /// The name as text.
@@ -132,6 +167,24 @@ impl StreamKey {
     /// An [`InvalidName`] that says which rule is broken.
     pub fn parse(bucket: &str, name: &str) -> Result<Self, InvalidName> {
         Ok(StreamKey { bucket: BucketName::parse(bucket)?, name: StreamName::parse(name)? })
+    }
+
+    /// Checks both parts; the stream may be a companion.
+    ///
+    /// # Errors
+    /// An [`InvalidName`] that says which rule is broken.
+    pub fn parse_any(bucket: &str, name: &str) -> Result<Self, InvalidName> {
+        Ok(StreamKey { bucket: BucketName::parse(bucket)?, name: StreamName::parse_any(name)? })
+    }
+
+    /// The key of the stream that this is a companion of; its own if it is none.
+    pub fn owner(&self) -> Self {
+        StreamKey { bucket: self.bucket.clone(), name: StreamName(self.name.owner().into()) }
+    }
+
+    /// The key of the stream that has the bytes of an upload for this one.
+    pub fn companion(&self, upload: u64) -> Self {
+        StreamKey { bucket: self.bucket.clone(), name: self.name.companion(upload) }
     }
 }
 

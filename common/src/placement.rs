@@ -18,13 +18,14 @@ pub const SLOTS: u16 = 4096;
 /// Virtual nodes of each group on the ring: enough for shares within about 10 % of each other.
 const VIRTUAL_NODES: usize = 512;
 
-/// The slot of a stream.
+/// The slot of a stream. Companions are in that of their stream.
 pub fn slot_of(key: &StreamKey) -> Slot {
     // No bucket name holds a NUL, so no two keys make the same text.
-    let mut text = Vec::with_capacity(key.bucket.as_str().len() + 1 + key.name.as_str().len());
+    let name = key.name.owner();
+    let mut text = Vec::with_capacity(key.bucket.as_str().len() + 1 + name.len());
     text.extend_from_slice(key.bucket.as_str().as_bytes());
     text.push(0);
-    text.extend_from_slice(key.name.as_str().as_bytes());
+    text.extend_from_slice(name.as_bytes());
     Slot((xxh3_64(&text) % u64::from(SLOTS)) as u16)
 }
 

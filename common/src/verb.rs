@@ -3,6 +3,8 @@
 //! [`Op`] changes state: it travels on a lane, becomes part of one Raft entry and is decided at
 //! apply. Everything else only reads.
 
+mod snapshot;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +12,8 @@ use bytes::Bytes;
 use crate::cluster::ClusterOp;
 use crate::packs::{ColdEnd, PackRef};
 use crate::{BucketName, ContentType, Error, Millis, Offset, SagaId, StreamId, StreamKey};
+
+pub use snapshot::{PublishSnapshot, RemoveSnapshot, SnapshotCondition, SnapshotInfo};
 
 /// A change of state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,10 @@ pub enum Op {
     Delete(StreamKey),
     /// Lets the beginning of a stream go.
     Trim(Trim),
+    /// Says that an upload is the snapshot of a stream.
+    PublishSnapshot(PublishSnapshot),
+    /// Removes the snapshot of a stream.
+    RemoveSnapshot(RemoveSnapshot),
     /// Renews the sliding time to live of a stream after a read.
     Touch(StreamKey),
     /// Removes what has outlived its time. Proposed by the leader of a group to itself.
@@ -114,12 +122,14 @@ pub struct PackedStream {
     pub bytes: u64,
     /// If its record is in the pack: from where on its bytes were needed then; 0 for all of them.
     pub floor: Offset,
+    /// Whether its record is in the pack and names snapshots.
+    pub named: bool,
 }
 
 impl PackedStream {
     /// What a pack says of a stream that was removed.
     pub fn removed(turn: u64, stream: StreamId) -> PackedStream {
-        PackedStream { turn, stream, skipped: 0, bytes: 0, floor: Offset::ZERO }
+        PackedStream { turn, stream, skipped: 0, bytes: 0, floor: Offset::ZERO, named: false }
     }
 }
 
@@ -211,6 +221,8 @@ pub struct Retention {
     pub max_age: Option<u64>,
     /// Stored bytes before the tail that are kept, from 1.
     pub max_bytes: Option<u64>,
+    /// Whether what is before the newest snapshot goes.
+    pub snapshot: bool,
 }
 
 /// Lets the beginning of a stream go: its bytes up to an offset.
@@ -347,6 +359,13 @@ pub enum Reply {
     ForkAcquired(ForkPoint),
     /// The stream begins here now.
     Trimmed(Offset),
+    /// The snapshot is there.
+    SnapshotPublished {
+        /// Whether it was not there before.
+        new: bool,
+        /// Where it is.
+        at: Offset,
+    },
     /// Done; there is nothing to tell.
     Done,
     /// An import has begun; the packs that come with it follow this one.
@@ -407,6 +426,8 @@ pub struct StreamInfo {
     pub lifetime: Lifetime,
     /// How much of it is kept.
     pub retention: Retention,
+    /// Its newest snapshot.
+    pub snapshot: Option<Box<SnapshotInfo>>,
     /// Where bytes before `fork.at` are to be read, if this is a fork.
     pub fork: Option<ForkLink>,
     /// What packs have of its own bytes, if any. Nobody but the nodes of its group is told.

@@ -10,6 +10,7 @@ mod error;
 pub mod import;
 pub mod packs;
 pub mod reply;
+pub mod snapshot;
 
 use bytes::Bytes;
 use prost::{Message, Oneof};
@@ -43,14 +44,14 @@ pub fn decode_whole_op(bytes: Bytes) -> Result<(verb::Op, bool), Error> {
 }
 
 /// Numbers 1 to 31 are kept for clients' ops, 32 to 63 for those between groups, 64 and up for those
-/// of a group to itself. Kept for later: 6 to 12 (snapshot, attributes),
+/// of a group to itself. Kept for later: 8 to 12 (attributes),
 /// 40 to 47 (slot freeze, import, drop), 69 to 74, 78 and 79 (checkpoint).
 #[derive(Clone, PartialEq, Message)]
 pub struct Op {
     /// What to do; never absent in a valid op.
     #[prost(
         oneof = "op::Kind",
-        tags = "1, 2, 3, 4, 5, 13, 14, 32, 33, 34, 35, 64, 65, 66, 67, 68, 71, 72, 75, 76, 77"
+        tags = "1, 2, 3, 4, 5, 6, 7, 13, 14, 32, 33, 34, 35, 64, 65, 66, 67, 68, 71, 72, 75, 76, 77"
     )]
     pub kind: Option<op::Kind>,
 }
@@ -72,6 +73,10 @@ pub mod op {
         Touch(Key),
         #[prost(message, tag = "5")]
         Trim(Trim),
+        #[prost(message, tag = "6")]
+        PublishSnapshot(snapshot::PublishSnapshot),
+        #[prost(message, tag = "7")]
+        RemoveSnapshot(snapshot::RemoveSnapshot),
         #[prost(string, tag = "13")]
         CreateBucket(String),
         #[prost(string, tag = "14")]
@@ -171,6 +176,9 @@ pub struct Retention {
     /// Bytes.
     #[prost(uint64, optional, tag = "2")]
     pub max_bytes: Option<u64>,
+    /// From the newest snapshot on.
+    #[prost(bool, tag = "3")]
+    pub snapshot: bool,
 }
 
 /// See [`verb::Trim`].

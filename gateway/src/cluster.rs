@@ -108,6 +108,8 @@ impl Cluster {
                 Op::Append(append) => view.group_of(&append.key),
                 Op::Delete(key) => view.group_of(key),
                 Op::Trim(trim) => view.group_of(&trim.key),
+                Op::PublishSnapshot(publish) => view.group_of(&publish.key),
+                Op::RemoveSnapshot(remove) => view.group_of(&remove.key),
                 _ => Some(GroupId::META),
             };
             let group = group.filter(|group| view.placement(*group).is_some()).ok_or(Error::Unavailable)?;
@@ -120,10 +122,15 @@ impl Cluster {
     }
 
     pub(crate) async fn describe(&self, key: &StreamKey) -> Result<StreamInfo, Error> {
+        self.visit(key, false).await
+    }
+
+    /// Describes a stream; counts as an access if `touch`.
+    pub(crate) async fn visit(&self, key: &StreamKey, touch: bool) -> Result<StreamInfo, Error> {
         let target = self.locate(key, None).await?;
         self.ask(target.group, |asked| {
             let target = target.clone();
-            async move { asked.link.describe(target).await }
+            async move { asked.link.describe(target, touch).await }
         })
         .await
     }

@@ -46,6 +46,8 @@ pub struct GatewayConfig {
     pub connections_max: usize,
     /// Memory for the bodies of requests under way; what would go beyond is refused.
     pub upload_bytes_max: usize,
+    /// The largest snapshot that is taken.
+    pub snapshot_bytes_max: u64,
     /// Memory for pages that are read and sent; more reads wait.
     pub page_bytes_max: usize,
     /// Memory for events that live readers have not taken yet; readers who need more read pages.
@@ -70,6 +72,7 @@ impl Default for GatewayConfig {
             drain_timeout_ms: 10_000,
             connections_max: 65_536,
             upload_bytes_max: 512 << 20,
+            snapshot_bytes_max: 64 << 20,
             page_bytes_max: 512 << 20,
             tail_bytes_max: 256 << 20,
         }

@@ -4,6 +4,7 @@
 mod buckets;
 mod live;
 mod read;
+mod snapshots;
 mod streams;
 pub(crate) mod upload;
 
@@ -30,11 +31,14 @@ pub(crate) async fn serve(gateway: &Arc<App>, request: HttpRequest) -> Response<
     let response = match parsed {
         Ok(Request::Append(parts)) => streams::append(gateway, parts, body).await.map(Body::from),
         Ok(Request::Create(parts)) => streams::create(gateway, parts, &head, body).await.map(Body::from),
+        Ok(Request::PublishSnapshot(parts)) => snapshots::publish(gateway, parts, &head, body).await.map(Body::from),
         without_body => {
             let skipped = upload::skip(&head.headers, body, gateway.config.body_timeout()).await;
             let response = match without_body {
                 Err(rejection) => protocol::rejection(&rejection).map(Body::from),
                 Ok(Request::Read(parts)) => read::serve(gateway, parts, head).await,
+                Ok(Request::ReadSnapshot(parts)) => snapshots::read(gateway, parts, &head).await,
+                Ok(Request::Bootstrap(key)) => snapshots::bootstrap(gateway, key).await,
                 Ok(request) => whole(small(gateway, request, &head).await).map(Body::from),
             };
             if skipped { response } else { upload::closing(response) }
@@ -70,8 +74,15 @@ async fn small(gateway: &App, request: Request, head: &http::request::Parts) -> 
         Request::Delete(key) => streams::delete(gateway, key).await,
         Request::Trim(trim) => streams::trim(gateway, trim).await,
         Request::Head(key) => streams::head(gateway, key).await,
+        Request::RemoveSnapshot(remove) => snapshots::remove(gateway, remove).await,
+        Request::HeadSnapshot(parts) => snapshots::head(gateway, &parts, head).await,
         // Handled where their bodies are.
-        Request::Create(_) | Request::Append(_) | Request::Read(_) => Err(protocol::rejection(&Rejection::NotFound)),
+        Request::Create(_)
+        | Request::Append(_)
+        | Request::Read(_)
+        | Request::PublishSnapshot(_)
+        | Request::ReadSnapshot(_)
+        | Request::Bootstrap(_) => Err(protocol::rejection(&Rejection::NotFound)),
     }
 }
 

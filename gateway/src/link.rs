@@ -66,8 +66,8 @@ impl Link {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(crate) async fn describe(&self, target: TargetRef) -> Result<StreamInfo, Error> {
-        let request = v1::DescribeRequest { target: Some(target.into()), touch: false };
+    pub(crate) async fn describe(&self, target: TargetRef, touch: bool) -> Result<StreamInfo, Error> {
+        let request = v1::DescribeRequest { target: Some(target.into()), touch };
         self.client().describe(request).await.map_err(|status| from_status(&status))?.into_inner().try_into()
     }
 

@@ -26,6 +26,11 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// Whether `info` says all there was.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
     /// Whether it reaches the tail, and nothing more was there.
     pub(crate) fn up_to_date(&self) -> bool {
         self.proven && self.next >= self.info.tail

@@ -1,7 +1,7 @@
 //! Between the messages of the contract and the verbs.
 
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::{ForkLink, Lifetime, ReadFrom, Retention, StreamInfo};
+use ursula_common::verb::{ForkLink, Lifetime, ReadFrom, Retention, SnapshotInfo, StreamInfo};
 use ursula_common::{ContentType, Error, GroupId, Millis, Offset, StreamId, StreamKey};
 
 use crate::v1;
@@ -35,7 +35,7 @@ impl TryFrom<Option<v1::Target>> for TargetRef {
         let target = target.ok_or(Error::Malformed)?;
         Ok(TargetRef {
             group: GroupId(target.group),
-            key: StreamKey::parse(&target.bucket, &target.name).map_err(|_| Error::Malformed)?,
+            key: StreamKey::parse_any(&target.bucket, &target.name).map_err(|_| Error::Malformed)?,
             inherited: target.inherited_id.map(StreamId),
         })
     }
@@ -69,6 +69,8 @@ impl From<StreamInfo> for v1::StreamInfo {
             fork,
             retention_max_age: info.retention.max_age,
             retention_max_bytes: info.retention.max_bytes,
+            retention_snapshot: info.retention.snapshot,
+            snapshot: info.snapshot.map(|snapshot| v1::Snapshot::from(*snapshot)),
         }
     }
 }
@@ -89,9 +91,40 @@ impl TryFrom<v1::StreamInfo> for StreamInfo {
             tail: Offset(info.tail),
             closed: info.closed,
             lifetime,
-            retention: Retention { max_age: info.retention_max_age, max_bytes: info.retention_max_bytes },
+            retention: Retention {
+                max_age: info.retention_max_age,
+                max_bytes: info.retention_max_bytes,
+                snapshot: info.retention_snapshot,
+            },
+            snapshot: info.snapshot.map(SnapshotInfo::try_from).transpose()?.map(Box::new),
             fork: info.fork.map(fork_link).transpose()?,
             cold: None,
+        })
+    }
+}
+
+impl From<SnapshotInfo> for v1::Snapshot {
+    fn from(snapshot: SnapshotInfo) -> v1::Snapshot {
+        v1::Snapshot {
+            at: snapshot.at.0,
+            upload: snapshot.upload,
+            content_type: snapshot.content_type.to_string(),
+            bytes: snapshot.bytes,
+            digest: Vec::from(snapshot.digest).into(),
+        }
+    }
+}
+
+impl TryFrom<v1::Snapshot> for SnapshotInfo {
+    type Error = Error;
+
+    fn try_from(snapshot: v1::Snapshot) -> Result<SnapshotInfo, Error> {
+        Ok(SnapshotInfo {
+            at: Offset(snapshot.at),
+            upload: snapshot.upload,
+            content_type: ContentType::parse(&snapshot.content_type),
+            bytes: snapshot.bytes,
+            digest: snapshot.digest[..].try_into().map_err(|_| Error::Malformed)?,
         })
     }
 }

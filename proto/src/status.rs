@@ -17,6 +17,11 @@ pub fn to_status(error: Error) -> Status {
         Error::OutcomeUnknown | Error::ResultForgotten => Code::Unknown,
         Error::BucketNotFound | Error::StreamNotFound | Error::StreamGone => Code::NotFound,
         Error::ForkSourceNotFound | Error::ForkSourceGone => Code::NotFound,
+        Error::SnapshotNotFound => Code::NotFound,
+        Error::SnapshotStale { .. } | Error::SnapshotMismatch { .. } | Error::SnapshotDiffers => {
+            Code::FailedPrecondition
+        }
+        Error::SnapshotIncomplete => Code::Unavailable,
         Error::OffsetGone { .. } | Error::OffsetInvalid => Code::OutOfRange,
         Error::ForkOffsetInvalid { .. } | Error::ForkSubOffsetInvalid => Code::OutOfRange,
         Error::BucketNotEmpty | Error::BucketProtected => Code::FailedPrecondition,

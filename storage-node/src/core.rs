@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, spawn_local};
-use ursula_common::verb::{Op, ReadFrom, StreamInfo};
+use ursula_common::verb::{Op, PublishSnapshot, ReadFrom, StreamInfo, Trim};
 use ursula_common::{BucketName, Clock, Error, GroupId, Offset, StreamId, StreamKey, StreamName};
 use ursula_proto::peer::v1::refused::Reason;
 use ursula_wal::RecoveredGroup;
@@ -305,7 +305,7 @@ impl Core {
         };
         match &proposal.op {
             Op::AcquireFork(acquire) if acquire.offset.is_some() || acquire.sub_offset > 0 => {}
-            Op::Trim(_) => {}
+            Op::Trim(_) | Op::PublishSnapshot(_) => {}
             _ => return group.enqueue(proposal),
         }
         let directory = self.directory.clone();
@@ -314,7 +314,9 @@ impl Core {
             proposal.encoded = None;
             let found = match &mut proposal.op {
                 Op::AcquireFork(acquire) => group.find_cut(acquire, &directory).await,
-                Op::Trim(trim) => group.find_beginning(trim, &directory).await,
+                Op::Trim(Trim { key, to: at, cut }) | Op::PublishSnapshot(PublishSnapshot { key, at, cut, .. }) => {
+                    group.find_record(key, *at, &directory).await.map(|found| *cut = found)
+                }
                 _ => Ok(()),
             };
             match found {

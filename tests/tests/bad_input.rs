@@ -25,6 +25,8 @@ mod reads;
 mod row;
 #[path = "bad_input/run.rs"]
 mod run;
+#[path = "bad_input/snapshots.rs"]
+mod snapshots;
 #[path = "bad_input/world.rs"]
 mod world;
 
@@ -43,7 +45,7 @@ const TIMEOUTS: &str = "header_timeout_ms = 2000\nbody_timeout_ms = 2000\n";
 
 /// Codes that no row can bring about: they need 10 PB in a stream, retention, a fault between the tiers,
 /// another request at the same moment, or an operator.
-const OUT_OF_REACH: [&str; 14] = [
+const OUT_OF_REACH: [&str; 15] = [
     "bucket_busy",
     "cluster_refused",
     "disk_full",
@@ -56,6 +58,7 @@ const OUT_OF_REACH: [&str; 14] = [
     "overloaded",
     "restoring",
     "result_forgotten",
+    "snapshot_incomplete",
     "stream_full",
     "unavailable",
 ];
@@ -68,6 +71,7 @@ fn table() -> Vec<Row> {
         appends::rows(),
         creates::rows(),
         conflicts::rows(),
+        snapshots::rows(),
         bodies::rows(),
         framing::rows(),
         oversized::rows(),

@@ -29,6 +29,7 @@ fn stream_names() {
         ("/a", InvalidName::Segment),
         ("a/", InvalidName::Segment),
         ("a//b", InvalidName::Segment),
+        ("a//0123456789abcdef", InvalidName::Segment),
         ("a/../b", InvalidName::Segment),
         (".", InvalidName::Segment),
         ("__ds", InvalidName::ReservedStream),
@@ -37,4 +38,26 @@ fn stream_names() {
     for (name, why) in bad {
         assert_eq!(StreamName::parse(name), Err(why), "{name}");
     }
+}
+
+#[test]
+fn companions() {
+    let name = StreamName::parse("a/b").expect("a name");
+    let companion = name.companion(0x0123_4567_89ab_cdef);
+    assert_eq!(companion.as_str(), "a/b//0123456789abcdef");
+    assert_eq!(companion.companion(1).as_str(), "a/b//0000000000000001");
+    assert_eq!((companion.owner(), companion.is_companion()), ("a/b", true));
+    assert_eq!((name.owner(), name.is_companion()), ("a/b", false));
+    assert_eq!(StreamName::parse_any(companion.as_str()), Ok(companion));
+    assert_eq!(StreamName::parse_any("a/b"), Ok(name));
+    let longest = StreamName::parse(&"n".repeat(1024)).expect("a name").companion(u64::MAX);
+    assert_eq!(StreamName::parse_any(longest.as_str()), Ok(longest));
+    for bad in
+        ["a//", "//0123456789abcdef", "a//123", "a//0123456789ABCDEF", "a//0123456789abcdef0", "a//+123456789abcdef"]
+    {
+        assert_eq!(StreamName::parse_any(bad), Err(InvalidName::Segment), "{bad}");
+    }
+    let nested = "a//0123456789abcdef//0123456789abcdef";
+    assert_eq!(StreamName::parse_any(nested), Err(InvalidName::Segment));
+    assert_eq!(StreamName::parse_any("__ds/a//0123456789abcdef"), Err(InvalidName::Segment));
 }

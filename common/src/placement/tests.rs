@@ -13,6 +13,12 @@ fn slots_are_golden() {
 }
 
 #[test]
+fn a_companion_is_where_its_stream_is() {
+    let key = key("orders/2026");
+    assert_eq!([0, 7, u64::MAX].map(|upload| slot_of(&key.companion(upload)).0), [314; 3]);
+}
+
+#[test]
 fn the_spread_is_golden() {
     let table = SlotTable::spread(8);
     let first: Vec<u32> = table.groups()[..16].iter().map(|group| group.0).collect();

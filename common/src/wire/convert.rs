@@ -8,7 +8,7 @@ use super::{
     AcquireFork, Append, BucketStep, Create, Empty, ForkCut, ForkFrom, ForkRef, Key, Lifetime, Op, Producer, Retention,
     SagaStep, Trim,
 };
-use crate::{BucketName, ContentType, Error, Millis, Offset, SagaId, StreamId, StreamKey, StreamName, limits, verb};
+use crate::{BucketName, ContentType, Error, Millis, Offset, SagaId, StreamId, StreamKey, limits, verb};
 
 impl From<verb::Op> for Op {
     fn from(op: verb::Op) -> Op {
@@ -22,6 +22,8 @@ impl From<verb::Op> for Op {
             verb::Op::Trim(trim) => {
                 Kind::Trim(Trim { key: trim.key.into(), to: trim.to.0, cut: trim.cut.map(cut_out) })
             }
+            verb::Op::PublishSnapshot(publish) => Kind::PublishSnapshot(publish.into()),
+            verb::Op::RemoveSnapshot(remove) => Kind::RemoveSnapshot(remove.into()),
             verb::Op::Expire => Kind::Expire(Empty {}),
             verb::Op::InstallBucket(step) => Kind::InstallBucket(step.into()),
             verb::Op::DropBucket(step) => Kind::DropBucket(step.into()),
@@ -52,13 +54,15 @@ impl TryFrom<Op> for verb::Op {
             Kind::DeleteBucket(name) => verb::Op::DeleteBucket(bucket(&name)?),
             Kind::Create(create) => verb::Op::Create(create.try_into()?),
             Kind::Append(append) => verb::Op::Append(append.try_into()?),
-            Kind::Delete(key) => verb::Op::Delete(key.try_into()?),
-            Kind::Touch(key) => verb::Op::Touch(key.try_into()?),
+            Kind::Delete(key) => verb::Op::Delete(any_key(key)?),
+            Kind::Touch(key) => verb::Op::Touch(any_key(key)?),
             Kind::Trim(trim) => verb::Op::Trim(verb::Trim {
                 key: trim.key.try_into()?,
                 to: offset(trim.to)?,
                 cut: trim.cut.map(cut_in).transpose()?,
             }),
+            Kind::PublishSnapshot(publish) => verb::Op::PublishSnapshot(publish.try_into()?),
+            Kind::RemoveSnapshot(remove) => verb::Op::RemoveSnapshot(remove.try_into()?),
             Kind::Expire(Empty {}) => verb::Op::Expire,
             Kind::InstallBucket(step) => verb::Op::InstallBucket(step.try_into()?),
             Kind::DropBucket(step) => verb::Op::DropBucket(step.try_into()?),
@@ -109,6 +113,9 @@ impl From<Result<verb::Reply, Error>> for reply::Outcome {
                 earliest: point.earliest.0,
             }),
             Ok(verb::Reply::Trimmed(earliest)) => reply::Kind::Trimmed(earliest.0),
+            Ok(verb::Reply::SnapshotPublished { new, at }) => {
+                reply::Kind::SnapshotPublished(super::snapshot::Published { new, at: at.0 })
+            }
             Ok(verb::Reply::Done) => reply::Kind::Done(Empty {}),
             Ok(verb::Reply::ImportBegun(newest)) => reply::Kind::ImportBegun(newest.into()),
             Err(error) => reply::Kind::Failed(error.into()),
@@ -146,6 +153,7 @@ impl TryFrom<reply::Outcome> for Result<verb::Reply, Error> {
                 depth: point.depth,
             })),
             reply::Kind::Trimmed(earliest) => Ok(verb::Reply::Trimmed(Offset(earliest))),
+            reply::Kind::SnapshotPublished(published) => Ok(published.into()),
             reply::Kind::Done(Empty {}) => Ok(verb::Reply::Done),
             reply::Kind::ImportBegun(begun) => Ok(verb::Reply::ImportBegun(begun.try_into()?)),
             reply::Kind::Failed(failure) => Err(failure.into()),
@@ -177,9 +185,13 @@ impl TryFrom<Key> for StreamKey {
     type Error = Error;
 
     fn try_from(key: Key) -> Result<StreamKey, Error> {
-        let name = StreamName::parse(&key.name).map_err(|_| Error::Malformed)?;
-        Ok(StreamKey { bucket: bucket(&key.bucket)?, name })
+        StreamKey::parse(&key.bucket, &key.name).map_err(|_| Error::Malformed)
     }
+}
+
+/// Of a stream, or of a companion.
+fn any_key(key: Key) -> Result<StreamKey, Error> {
+    StreamKey::parse_any(&key.bucket, &key.name).map_err(|_| Error::Malformed)
 }
 
 impl From<verb::Create> for Create {
@@ -213,8 +225,12 @@ impl TryFrom<Create> for verb::Create {
                 sub_offset: fork.sub_offset,
             })
         };
+        let key = any_key(create.key)?;
+        if key.name.is_companion() && create.fork.is_some() {
+            return Err(Error::Malformed);
+        }
         Ok(verb::Create {
-            key: create.key.try_into()?,
+            key,
             content_type: create.content_type.as_deref().map(content_type).transpose()?,
             lifetime: lifetime_in(create.lifetime)?,
             retention: retention_in(create.retention)?,
@@ -248,7 +264,7 @@ impl TryFrom<Append> for verb::Append {
             return Err(Error::Malformed);
         }
         Ok(verb::Append {
-            key: append.key.try_into()?,
+            key: any_key(append.key)?,
             content_type: append.content_type.as_deref().map(content_type).transpose()?,
             body: bounded(append.body)?,
             close: append.close,
@@ -303,11 +319,11 @@ impl TryFrom<AcquireFork> for verb::AcquireFork {
     }
 }
 
-fn cut_out(cut: verb::ForkCut) -> ForkCut {
+pub(super) fn cut_out(cut: verb::ForkCut) -> ForkCut {
     ForkCut { stream: cut.stream.0, at: cut.at.0 }
 }
 
-fn cut_in(cut: ForkCut) -> Result<verb::ForkCut, Error> {
+pub(super) fn cut_in(cut: ForkCut) -> Result<verb::ForkCut, Error> {
     Ok(verb::ForkCut { stream: StreamId(cut.stream), at: offset(cut.at)? })
 }
 
@@ -336,16 +352,16 @@ pub(crate) fn lifetime_in(lifetime: Option<Lifetime>) -> Result<verb::Lifetime, 
 
 /// Encodes a retention; one without limits is absence.
 pub(crate) fn retention_out(retention: verb::Retention) -> Option<Retention> {
-    let verb::Retention { max_age, max_bytes } = retention;
-    (max_age.is_some() || max_bytes.is_some()).then_some(Retention { max_age, max_bytes })
+    let verb::Retention { max_age, max_bytes, snapshot } = retention;
+    (retention != verb::Retention::default()).then_some(Retention { max_age, max_bytes, snapshot })
 }
 
 /// Decodes a retention; absence is one without limits.
 pub(crate) fn retention_in(retention: Option<Retention>) -> Result<verb::Retention, Error> {
-    let Retention { max_age, max_bytes } = retention.unwrap_or_default();
+    let Retention { max_age, max_bytes, snapshot } = retention.unwrap_or_default();
     let is_good = max_age.is_none_or(|seconds| (1..=limits::TTL_SECONDS_MAX).contains(&seconds))
         && max_bytes.is_none_or(|bytes| (1..=limits::RETENTION_BYTES_MAX).contains(&bytes));
-    if is_good { Ok(verb::Retention { max_age, max_bytes }) } else { Err(Error::Malformed) }
+    if is_good { Ok(verb::Retention { max_age, max_bytes, snapshot }) } else { Err(Error::Malformed) }
 }
 
 fn producer(producer: Producer) -> Result<verb::Producer, Error> {
@@ -359,7 +375,7 @@ fn bucket(name: &str) -> Result<BucketName, Error> {
     BucketName::parse(name).map_err(|_| Error::Malformed)
 }
 
-fn content_type(text: &str) -> Result<ContentType, Error> {
+pub(super) fn content_type(text: &str) -> Result<ContentType, Error> {
     if text.len() > limits::CONTENT_TYPE_BYTES_MAX {
         return Err(Error::Malformed);
     }
@@ -370,7 +386,7 @@ fn text(text: &str, bytes_max: usize) -> Result<Arc<str>, Error> {
     if text.len() > bytes_max { Err(Error::Malformed) } else { Ok(text.into()) }
 }
 
-fn offset(at: u64) -> Result<Offset, Error> {
+pub(super) fn offset(at: u64) -> Result<Offset, Error> {
     if at > Offset::MAX.0 { Err(Error::Malformed) } else { Ok(Offset(at)) }
 }
 

@@ -36,6 +36,13 @@ impl From<Error> for Failure {
             Error::OffsetGone { earliest } => number(43, earliest.0),
             Error::OffsetInvalid => code(44),
             Error::StreamFull => code(45),
+            Error::SnapshotNotFound => code(46),
+            Error::SnapshotStale { newest } => number(47, newest.0),
+            Error::SnapshotMismatch { current } => {
+                Failure { digest: current.map_or(Vec::new(), Vec::from), ..code(48) }
+            }
+            Error::SnapshotDiffers => code(49),
+            Error::SnapshotIncomplete => code(50),
             Error::ForkSourceNotFound => code(64),
             Error::ForkSourceGone => code(65),
             Error::ForkContentTypeMismatch { expected } => Failure { text: expected.to_string(), ..code(66) },
@@ -50,7 +57,7 @@ impl From<Error> for Failure {
 impl From<Failure> for Error {
     /// A number that this version does not know becomes [`Error::Malformed`].
     fn from(failure: Failure) -> Error {
-        let Failure { error, a, b, text } = failure;
+        let Failure { error, a, b, text, digest } = failure;
         let content_type = || ContentType::parse(&text);
         match error {
             2 => Error::Unavailable,
@@ -80,6 +87,11 @@ impl From<Failure> for Error {
             43 => Error::OffsetGone { earliest: Offset(a) },
             44 => Error::OffsetInvalid,
             45 => Error::StreamFull,
+            46 => Error::SnapshotNotFound,
+            47 => Error::SnapshotStale { newest: Offset(a) },
+            48 => Error::SnapshotMismatch { current: digest.try_into().ok() },
+            49 => Error::SnapshotDiffers,
+            50 => Error::SnapshotIncomplete,
             64 => Error::ForkSourceNotFound,
             65 => Error::ForkSourceGone,
             66 => Error::ForkContentTypeMismatch { expected: content_type() },

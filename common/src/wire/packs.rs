@@ -32,6 +32,9 @@ pub struct CommitPack {
     /// From where on the bytes of each were needed; absent if all are.
     #[prost(uint64, repeated, tag = "7")]
     pub floors: Vec<u64>,
+    /// Whether the record of each names snapshots; absent if none does.
+    #[prost(bool, repeated, tag = "8")]
+    pub named: Vec<bool>,
 }
 
 /// See [`verb::MergePacks`].
@@ -93,36 +96,40 @@ impl From<verb::CommitPack> for CommitPack {
             bytes: list.iter().map(|packed| packed.bytes).collect(),
             skipped: unless_none(list.iter().map(|packed| packed.skipped)),
             floors: unless_none(list.iter().map(|packed| packed.floor.0)),
+            named: unless_none(list.iter().map(|packed| packed.named)),
         }
     }
 }
 
 /// A list that is absent if it says nothing.
-fn unless_none(list: impl Iterator<Item = u64> + Clone) -> Vec<u64> {
-    if list.clone().all(|number| number == 0) { Vec::new() } else { list.collect() }
+fn unless_none<T: Default + PartialEq>(list: impl Iterator<Item = T> + Clone) -> Vec<T> {
+    if list.clone().all(|one| one == T::default()) { Vec::new() } else { list.collect() }
 }
 
 impl TryFrom<CommitPack> for verb::CommitPack {
     type Error = Error;
 
     fn try_from(commit: CommitPack) -> Result<verb::CommitPack, Error> {
-        let CommitPack { pack, as_of, turns, streams, bytes, mut skipped, mut floors } = commit;
+        let CommitPack { pack, as_of, turns, streams, bytes, mut skipped, mut floors, mut named } = commit;
         let count = turns.len();
         for list in [&mut skipped, &mut floors] {
             if list.is_empty() {
                 *list = vec![0; count.min(PACK_STREAMS_MAX)];
             }
         }
-        let counts = [streams.len(), bytes.len(), skipped.len(), floors.len()];
-        if count > PACK_STREAMS_MAX || counts != [count; 4] || floors.iter().any(|floor| *floor > Offset::MAX.0) {
+        if named.is_empty() {
+            named = vec![false; count.min(PACK_STREAMS_MAX)];
+        }
+        let counts = [streams.len(), bytes.len(), skipped.len(), floors.len(), named.len()];
+        if count > PACK_STREAMS_MAX || counts != [count; 5] || floors.iter().any(|floor| *floor > Offset::MAX.0) {
             return Err(Error::Malformed);
         }
         let (mut turn, mut stream) = (0u64, 0u64);
         let packed = |place: usize| {
-            let (waited, skipped, bytes) = (turns[place], skipped[place], bytes[place]);
+            let (waited, skipped, bytes, named) = (turns[place], skipped[place], bytes[place], named[place]);
             turn = turn.checked_add(waited).filter(|_| waited > 0).ok_or(Error::Malformed)?;
             stream = stream.wrapping_add_signed(streams[place]);
-            Ok(PackedStream { turn, stream: StreamId(stream), skipped, bytes, floor: Offset(floors[place]) })
+            Ok(PackedStream { turn, stream: StreamId(stream), skipped, bytes, floor: Offset(floors[place]), named })
         };
         let streams = (0..count).map(packed).collect::<Result<_, Error>>()?;
         Ok(verb::CommitPack { pack: pack.try_into()?, as_of, streams })

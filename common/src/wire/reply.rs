@@ -19,11 +19,11 @@ pub fn decode(bytes: &[u8]) -> Result<Result<verb::Reply, Error>, Error> {
     Outcome::decode(bytes).map_err(|_| Error::Malformed)?.try_into()
 }
 
-/// A reply or an error. Kept for later: 8 to 31.
+/// A reply or an error. Kept for later: 9 to 31.
 #[derive(Clone, PartialEq, Message)]
 pub struct Outcome {
     /// Never absent in a valid answer.
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 32")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 32")]
     pub kind: Option<Kind>,
 }
 
@@ -44,6 +44,8 @@ pub enum Kind {
     Trimmed(u64),
     #[prost(message, tag = "7")]
     ImportBegun(super::import::Begun),
+    #[prost(message, tag = "8")]
+    SnapshotPublished(super::snapshot::Published),
     #[prost(message, tag = "32")]
     Failed(Failure),
 }
@@ -129,4 +131,7 @@ pub struct Failure {
     /// Text.
     #[prost(string, tag = "4")]
     pub text: String,
+    /// SHA-256, 32 bytes; empty for none.
+    #[prost(bytes = "vec", tag = "5")]
+    pub digest: Vec<u8>,
 }

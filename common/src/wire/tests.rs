@@ -10,9 +10,12 @@ use crate::packs::PackRef;
 use crate::placement::SlotTable;
 use crate::verb::{
     AcquireFork, Append, Appended, BucketStep, CommitPack, Create, Created, EndImport, ForkCut, ForkFrom, ForkPoint,
-    ForkRef, Import, ImportRun, Lifetime, MergePacks, Op, PackedStream, Producer, Reply, Retention, SagaStep, Trim,
+    ForkRef, Import, ImportRun, Lifetime, MergePacks, Op, PackedStream, Producer, PublishSnapshot, RemoveSnapshot,
+    Reply, Retention, SagaStep, SnapshotCondition, Trim,
 };
 use crate::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SagaId, StreamId, StreamKey};
+
+const COMPANION: &str = "a//0000000000000102";
 
 fn key(name: &str) -> StreamKey {
     StreamKey::parse("bk", name).expect("a name")
@@ -73,11 +76,16 @@ fn ops() -> Vec<Op> {
     skipping.streams[1].skipped = 400;
     let mut telling = commit();
     telling.streams[2].floor = Offset(500);
+    let mut naming = commit();
+    naming.streams[1].named = true;
     vec![
         Op::Create(create()),
         Op::Create(plain),
         Op::Create(Create { numbered: true, ..create() }),
-        Op::Create(Create { retention: Retention { max_age: Some(60), max_bytes: Some(300) }, ..create() }),
+        Op::Create(Create {
+            retention: Retention { max_age: Some(60), max_bytes: Some(300), snapshot: false },
+            ..create()
+        }),
         Op::Append(append()),
         Op::Append(bare),
         Op::Delete(key("a")),
@@ -98,7 +106,39 @@ fn ops() -> Vec<Op> {
     .chain([Op::BeginPacks, Op::CommitPack(Box::new(commit())), Op::CommitPack(Box::new(skipping))])
     .chain(imports())
     .chain([Op::CommitPack(Box::new(telling)), Op::MergePacks(Box::new(merge())), Op::SweepPacks(vec![pack()])])
+    .chain(snapshots())
+    .chain([Op::CommitPack(Box::new(naming))])
     .collect()
+}
+
+fn publish() -> PublishSnapshot {
+    PublishSnapshot {
+        key: key("a"),
+        at: Offset(300),
+        cut: Some(ForkCut { stream: StreamId(3), at: Offset(8) }),
+        upload: 258,
+        content_type: text(),
+        bytes: 5,
+        digest: [0xcd; 32],
+        condition: SnapshotCondition::Is([0xab; 32]),
+    }
+}
+
+fn snapshots() -> [Op; 9] {
+    let retention = Retention { max_age: None, max_bytes: None, snapshot: true };
+    let companion = key("a").companion(258);
+    let remove = RemoveSnapshot { key: key("a"), at: Offset(300), condition: SnapshotCondition::Any };
+    [
+        Op::PublishSnapshot(publish()),
+        Op::PublishSnapshot(PublishSnapshot { cut: None, condition: SnapshotCondition::Absent, ..publish() }),
+        Op::RemoveSnapshot(remove.clone()),
+        Op::RemoveSnapshot(RemoveSnapshot { condition: SnapshotCondition::Is([0xab; 32]), ..remove }),
+        Op::Create(Create { fork: None, retention, ..create() }),
+        Op::Create(Create { fork: None, key: companion.clone(), ..create() }),
+        Op::Append(Append { key: companion.clone(), ..append() }),
+        Op::Delete(companion.clone()),
+        Op::Touch(companion),
+    ]
 }
 
 fn pack() -> PackRef {
@@ -162,12 +202,13 @@ fn replies() -> Vec<Result<Reply, Error>> {
         Ok(Reply::Appended(Appended { producer: None, closed: false, duplicate: false, ..appended })),
         Ok(Reply::ForkAcquired(point.clone())),
         Ok(Reply::ForkAcquired(ForkPoint {
-            retention: Retention { max_age: Some(5), max_bytes: None },
+            retention: Retention { max_age: Some(5), ..Retention::default() },
             earliest: Offset(6),
             ..point
         })),
         Ok(Reply::Trimmed(Offset(300))),
         Ok(Reply::Done),
+        Ok(Reply::SnapshotPublished { new: true, at: Offset(300) }),
         Ok(Reply::ImportBegun(None)),
         Ok(Reply::ImportBegun(Some(pack()))),
         Err(Error::StreamExists { tail: Offset(4), closed: true }),
@@ -195,6 +236,12 @@ fn errors() -> Vec<Error> {
         Error::OffsetGone { earliest: tail },
         Error::OffsetInvalid,
         Error::StreamFull,
+        Error::SnapshotNotFound,
+        Error::SnapshotStale { newest: tail },
+        Error::SnapshotMismatch { current: None },
+        Error::SnapshotMismatch { current: Some([0xab; 32]) },
+        Error::SnapshotDiffers,
+        Error::SnapshotIncomplete,
         Error::ForkSourceNotFound,
         Error::ForkSourceGone,
         Error::ForkContentTypeMismatch { expected },
@@ -300,10 +347,30 @@ fn what_breaks_a_promise_of_the_vocabulary_is_refused() {
         op::Kind::Append(wire)
     };
     let keeping = |max_age, max_bytes| {
-        let retention = Some(super::Retention { max_age, max_bytes });
+        let retention = Some(super::Retention { max_age, max_bytes, snapshot: false });
         op::Kind::Create(super::Create { retention, ..create().into() })
     };
+    let publish = |change: fn(&mut snapshot::PublishSnapshot)| {
+        let mut wire = snapshot::PublishSnapshot::from(publish());
+        change(&mut wire);
+        op::Kind::PublishSnapshot(wire)
+    };
+    let fork = |change: fn(&mut super::Create, Key)| {
+        let mut wire = super::Create::from(create());
+        change(&mut wire, super::Key { bucket: "bk".into(), name: COMPANION.into() });
+        op::Kind::Create(wire)
+    };
     let wrong = [
+        publish(|p| p.key.name = COMPANION.into()),
+        publish(|p| p.at = u64::MAX),
+        publish(|p| p.upload = 0),
+        publish(|p| p.digest.truncate(31)),
+        publish(|p| p.condition = Some(vec![0; 31])),
+        publish(|p| p.content_type = "t".repeat(257)),
+        fork(|create, companion| create.key = companion),
+        fork(|create, companion| create.fork.as_mut().expect("a fork").source = companion),
+        op::Kind::Trim(super::Trim { key: wire_key("bk", COMPANION), to: 0, cut: None }),
+        op::Kind::Delete(wire_key("bk", "a//102")),
         keeping(Some(0), None),
         keeping(Some(crate::limits::TTL_SECONDS_MAX + 1), None),
         keeping(None, Some(0)),
@@ -340,7 +407,7 @@ fn what_no_pack_can_have_is_refused() {
         decode_op(encoded.into())
     };
     assert!(change(&|_| {}).is_ok());
-    let wrong: [&dyn Fn(&mut packs::CommitPack); 12] = [
+    let wrong: [&dyn Fn(&mut packs::CommitPack); 13] = [
         &|commit| commit.turns[0] = 0,
         &|commit| commit.turns[1] = 0,
         &|commit| commit.turns[2] = u64::MAX,
@@ -349,6 +416,7 @@ fn what_no_pack_can_have_is_refused() {
         &|commit| commit.bytes.push(0),
         &|commit| commit.skipped.push(0),
         &|commit| commit.floors.push(0),
+        &|commit| commit.named.push(true),
         &|commit| commit.floors = vec![0, 0, u64::MAX],
         &|commit| commit.pack.first = 0,
         &|commit| commit.pack.last = 3,

@@ -11,7 +11,7 @@ use ursula_common::{ContentType, Millis, Offset, StreamKey};
 use crate::body::{self, StoredBody};
 use crate::headers::{
     self, STREAM_EXPIRES_AT, STREAM_FORK_OFFSET, STREAM_FORK_SUB_OFFSET, STREAM_FORKED_FROM, STREAM_RETENTION_MAX_AGE,
-    STREAM_RETENTION_MAX_BYTES, STREAM_TTL,
+    STREAM_RETENTION_MAX_BYTES, STREAM_RETENTION_SNAPSHOT, STREAM_TTL,
 };
 use crate::{Rejection, Route, request, route};
 
@@ -109,6 +109,11 @@ fn retention(headers: &HeaderMap) -> Result<Retention, Rejection> {
     Ok(Retention {
         max_age: limit(STREAM_RETENTION_MAX_AGE, TTL_SECONDS_MAX, seconds)?,
         max_bytes: limit(STREAM_RETENTION_MAX_BYTES, RETENTION_BYTES_MAX, bytes)?,
+        snapshot: match headers::single(headers, STREAM_RETENTION_SNAPSHOT)? {
+            None => false,
+            Some(text) if text.eq_ignore_ascii_case("true") => true,
+            Some(_) => return Err(headers::invalid(STREAM_RETENTION_SNAPSHOT, "must be true, or not be sent")),
+        },
     })
 }
 

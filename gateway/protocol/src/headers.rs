@@ -11,6 +11,7 @@ macro_rules! names {
 }
 
 names! {
+    CONTENT_DIGEST = "content-digest";
     CROSS_ORIGIN_RESOURCE_POLICY = "cross-origin-resource-policy";
     LAST_EVENT_ID = "last-event-id";
     PRODUCER_EPOCH = "producer-epoch";
@@ -18,6 +19,7 @@ names! {
     PRODUCER_ID = "producer-id";
     PRODUCER_RECEIVED_SEQ = "producer-received-seq";
     PRODUCER_SEQ = "producer-seq";
+    REPR_DIGEST = "repr-digest";
     STREAM_CLOSED = "stream-closed";
     STREAM_CURSOR = "stream-cursor";
     STREAM_EARLIEST_OFFSET = "stream-earliest-offset";
@@ -29,7 +31,9 @@ names! {
     STREAM_NEXT_OFFSET = "stream-next-offset";
     STREAM_RETENTION_MAX_AGE = "stream-retention-max-age";
     STREAM_RETENTION_MAX_BYTES = "stream-retention-max-bytes";
+    STREAM_RETENTION_SNAPSHOT = "stream-retention-snapshot";
     STREAM_SEQ = "stream-seq";
+    STREAM_SNAPSHOT_OFFSET = "stream-snapshot-offset";
     STREAM_SSE_DATA_ENCODING = "stream-sse-data-encoding";
     STREAM_TTL = "stream-ttl";
     STREAM_UP_TO_DATE = "stream-up-to-date";

@@ -5,9 +5,9 @@
 //! The way of a request:
 //!
 //! 1. [`parse`] tells what is asked, from everything but the body.
-//! 2. [`AppendParts::store`] and [`CreateParts::store`] check a body and give its stored form;
-//!    `into_op` makes the verb.
-//! 3. [`respond`] and [`sse`] render what came of it, [`error`] and [`rejection`] what went wrong.
+//! 2. [`AppendParts::store`] and [`CreateParts::store`] check a body and give its stored form, that of a snapshot is
+//!    stored as it comes; `into_op` makes the verb.
+//! 3. [`respond`], [`multipart`] and [`sse`] render what came of it, [`error`] and [`rejection`] what went wrong.
 
 mod append;
 pub mod body;
@@ -15,6 +15,7 @@ mod create;
 pub mod cursor;
 mod etag;
 pub mod headers;
+pub mod multipart;
 mod path;
 mod query;
 mod read;
@@ -22,6 +23,7 @@ mod refuse;
 mod rejection;
 mod request;
 pub mod respond;
+mod snapshot;
 pub mod sse;
 mod status;
 
@@ -34,3 +36,4 @@ pub use read::{Live, ReadParts};
 pub use refuse::{error, rejection};
 pub use rejection::Rejection;
 pub use request::{ListParts, Request, check_host, parse};
+pub use snapshot::{PublishParts, SnapshotParts};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 use ursula_common::name::DEFAULT_BUCKET;
-use ursula_common::{BucketName, StreamKey};
+use ursula_common::{BucketName, Offset, StreamKey};
 
 use crate::Rejection;
 
@@ -19,15 +19,24 @@ pub enum Route {
     Bucket(BucketName),
     /// A stream.
     Stream(StreamKey),
+    /// The newest snapshot of a stream.
+    NewestSnapshot(StreamKey),
+    /// The snapshot of a stream at an offset.
+    Snapshot(StreamKey, Offset),
+    /// The newest snapshot of a stream, and what follows it.
+    Bootstrap(StreamKey),
 }
 
 /// The protocol's own mount; names below it are those of streams in the default bucket.
 const MOUNT: &str = "v1/stream";
+/// What follows the name of a stream in the paths that lead to its snapshots. So no stream has a name that ends like them.
+const SNAPSHOT: &str = "/snapshot";
+const BOOTSTRAP: &str = "/bootstrap";
 
 /// Finds the route of a path, which is still percent-encoded.
 ///
 /// # Errors
-/// [`Rejection::NotFound`], [`Rejection::InvalidPath`] or [`Rejection::Name`].
+/// [`Rejection::NotFound`], [`Rejection::InvalidPath`], [`Rejection::Name`] or [`Rejection::SnapshotPath`].
 pub fn route(path: &str) -> Result<Route, Rejection> {
     let path = path.strip_prefix('/').ok_or(Rejection::NotFound)?;
     match path {
@@ -44,8 +53,24 @@ pub fn route(path: &str) -> Result<Route, Rejection> {
     };
     let bucket = decode(bucket)?;
     Ok(match name {
-        Some(name) => Route::Stream(StreamKey::parse(&bucket, &decode(name)?)?),
+        Some(name) => within(&bucket, &decode(name)?)?,
         None => Route::Bucket(BucketName::parse(&bucket)?),
+    })
+}
+
+/// A stream, or what there is beside it.
+fn within(bucket: &str, name: &str) -> Result<Route, Rejection> {
+    let key = |name| StreamKey::parse(bucket, name);
+    if let Some((rest, last)) = name.rsplit_once('/')
+        && let Some(stream) = rest.strip_suffix(SNAPSHOT)
+    {
+        let key = key(stream)?;
+        return last.parse().map(|at| Route::Snapshot(key, at)).map_err(|_| Rejection::SnapshotPath);
+    }
+    Ok(match (name.strip_suffix(SNAPSHOT), name.strip_suffix(BOOTSTRAP)) {
+        (Some(stream), _) => Route::NewestSnapshot(key(stream)?),
+        (_, Some(stream)) => Route::Bootstrap(key(stream)?),
+        (None, None) => Route::Stream(key(name)?),
     })
 }
 

@@ -1,17 +1,17 @@
 //! Errors and refusals as responses: one JSON form for all.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use ursula_common::error::{Error, Retry};
 
 use crate::headers::{
     PRODUCER_EPOCH, PRODUCER_EXPECTED_SEQ, PRODUCER_RECEIVED_SEQ, STREAM_CLOSED, STREAM_EARLIEST_OFFSET,
-    STREAM_NEXT_OFFSET,
+    STREAM_NEXT_OFFSET, STREAM_SNAPSHOT_OFFSET,
 };
 use crate::respond::{self, TRUE};
-use crate::{Context, Rejection, status};
+use crate::{Context, Rejection, etag, status};
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -46,6 +46,12 @@ pub fn error(error: &Error, context: Context) -> Response<Bytes> {
         }
         Error::HistoryDamaged { until, .. } => {
             headers.insert(STREAM_NEXT_OFFSET, respond::offset(*until));
+        }
+        Error::SnapshotStale { newest } => {
+            headers.insert(STREAM_SNAPSHOT_OFFSET, respond::offset(*newest));
+        }
+        Error::SnapshotMismatch { current: Some(digest) } => {
+            headers.insert(ETAG, etag::of_digest(digest));
         }
         Error::StaleEpoch { current } => {
             headers.insert(PRODUCER_EPOCH, HeaderValue::from(*current));

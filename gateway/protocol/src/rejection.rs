@@ -16,6 +16,12 @@ pub enum Rejection {
     /// A name that is not allowed.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// A path below `/snapshot/` that has no offset, or a stream of such a name.
+    #[error(
+        "a path that ends in /snapshot, /snapshot/<offset> or /bootstrap leads to the snapshots of a stream: \
+         they are at offsets that the stream returned, and no stream can be created under such a name"
+    )]
+    SnapshotPath,
     /// A method that the path does not take.
     #[error("this path takes {allow}")]
     Method {
@@ -57,6 +63,15 @@ pub enum Rejection {
     /// A body beyond [`APPEND_BYTES_MAX`].
     #[error("a body is at most {APPEND_BYTES_MAX} bytes: send it in several appends")]
     BodyTooLarge,
+    /// A snapshot beyond what the gateway takes.
+    #[error("a snapshot is at most {bytes_max} bytes here: see snapshot_bytes_max")]
+    SnapshotTooLarge {
+        /// How much it takes.
+        bytes_max: u64,
+    },
+    /// A body that is not what the client says it is.
+    #[error("the body does not have the SHA-256 that {0} names: nothing was published")]
+    DigestMismatch(HeaderName),
     /// The body did not come in time.
     #[error("the body did not arrive in time: nothing was applied")]
     BodyTimeout,
@@ -76,6 +91,7 @@ impl Rejection {
             Rejection::InvalidPath => "invalid_path",
             Rejection::Name(InvalidName::ReservedStream) => "not_implemented",
             Rejection::Name(_) => "invalid_name",
+            Rejection::SnapshotPath => "invalid_name",
             Rejection::Method { .. } => "method_not_allowed",
             Rejection::RepeatedHeader(_) => "repeated_header",
             Rejection::InvalidHeader { .. } => "invalid_header",
@@ -84,7 +100,8 @@ impl Rejection {
             Rejection::MissingContentType => "missing_content_type",
             Rejection::InvalidJson(_) => "invalid_json",
             Rejection::EmptyArray => "empty_array",
-            Rejection::BodyTooLarge => "body_too_large",
+            Rejection::BodyTooLarge | Rejection::SnapshotTooLarge { .. } => "body_too_large",
+            Rejection::DigestMismatch(_) => "digest_mismatch",
             Rejection::BodyTimeout => "body_timeout",
             Rejection::BodyIncomplete => "body_incomplete",
             Rejection::InvalidBody => "invalid_body",

@@ -3,10 +3,11 @@
 use http::header::{CONTENT_LENGTH, HOST, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Uri};
 use ursula_common::limits::{APPEND_BYTES_MAX, LIST_ITEMS_MAX};
-use ursula_common::verb::Trim;
+use ursula_common::verb::{RemoveSnapshot, Trim};
 use ursula_common::{BucketName, StreamKey};
 
-use crate::{AppendParts, CreateParts, ReadParts, Rejection, Route, headers, query, route};
+use crate::{AppendParts, CreateParts, PublishParts, ReadParts, Rejection, Route, SnapshotParts};
+use crate::{headers, query, route, snapshot};
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,16 @@ pub enum Request {
     Head(StreamKey),
     /// Read a stream.
     Read(ReadParts),
+    /// Make the body the snapshot of a stream.
+    PublishSnapshot(PublishParts),
+    /// Remove the snapshot of a stream.
+    RemoveSnapshot(RemoveSnapshot),
+    /// Everything about a snapshot but its bytes.
+    HeadSnapshot(SnapshotParts),
+    /// Read a snapshot.
+    ReadSnapshot(SnapshotParts),
+    /// Read the newest snapshot of a stream, and the page after it.
+    Bootstrap(StreamKey),
 }
 
 /// A page of the names in a bucket.
@@ -54,6 +65,8 @@ pub struct ListParts {
 
 const ALLOW_PROBE: &str = "GET, HEAD, OPTIONS";
 const ALLOW_BUCKET: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
+const ALLOW_SNAPSHOT: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
+const ALLOW_NEWEST: &str = "GET, HEAD, OPTIONS";
 const ALLOW_STREAM: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
 
 /// Tells what a request asks, as far as its head says.
@@ -67,7 +80,8 @@ pub fn parse(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Request,
     check_framing(headers)?;
     let route = route(uri.path())?;
     if matches!(*method, Method::PUT | Method::DELETE) {
-        for name in [IF_MATCH, IF_NONE_MATCH, headers::STREAM_EXPECTED_OFFSET] {
+        let on_tags = [IF_MATCH, IF_NONE_MATCH].into_iter().filter(|_| !matches!(route, Route::Snapshot(..)));
+        for name in on_tags.chain([headers::STREAM_EXPECTED_OFFSET]) {
             if headers.contains_key(&name) {
                 return Err(headers::invalid(name, "is not kept here: only appends take conditions on the offset"));
             }
@@ -90,6 +104,24 @@ pub fn parse(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Request,
             Method::HEAD => Ok(Request::Head(key)),
             Method::DELETE => delete_or_trim(key, uri.query()),
             _ => Err(Rejection::Method { allow: ALLOW_STREAM }),
+        },
+        Route::Snapshot(key, at) => match *method {
+            Method::PUT => PublishParts::parse(key, at, headers).map(Request::PublishSnapshot),
+            Method::GET => Ok(Request::ReadSnapshot(SnapshotParts::new(key, Some(at), headers))),
+            Method::HEAD => Ok(Request::HeadSnapshot(SnapshotParts::new(key, Some(at), headers))),
+            Method::DELETE => snapshot::remove(key, at, headers).map(Request::RemoveSnapshot),
+            _ => Err(Rejection::Method { allow: ALLOW_SNAPSHOT }),
+        },
+        Route::NewestSnapshot(key) => match *method {
+            Method::GET => Ok(Request::ReadSnapshot(SnapshotParts::new(key, None, headers))),
+            Method::HEAD => Ok(Request::HeadSnapshot(SnapshotParts::new(key, None, headers))),
+            Method::PUT => Err(Rejection::SnapshotPath),
+            _ => Err(Rejection::Method { allow: ALLOW_NEWEST }),
+        },
+        Route::Bootstrap(key) => match *method {
+            Method::GET | Method::HEAD => Ok(Request::Bootstrap(key)),
+            Method::PUT => Err(Rejection::SnapshotPath),
+            _ => Err(Rejection::Method { allow: ALLOW_NEWEST }),
         },
     }
 }

@@ -1,5 +1,7 @@
 //! Replies as responses.
 
+mod snapshot;
+
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -13,10 +15,12 @@ use ursula_common::{BucketName, ContentType, GroupId, Offset, StreamId, StreamNa
 
 use crate::headers::{
     CROSS_ORIGIN_RESOURCE_POLICY, PRODUCER_EPOCH, PRODUCER_SEQ, STREAM_CLOSED, STREAM_CURSOR, STREAM_EARLIEST_OFFSET,
-    STREAM_EXPIRES_AT, STREAM_NEXT_OFFSET, STREAM_RETENTION_MAX_AGE, STREAM_RETENTION_MAX_BYTES, STREAM_TTL,
-    STREAM_UP_TO_DATE,
+    STREAM_EXPIRES_AT, STREAM_NEXT_OFFSET, STREAM_RETENTION_MAX_AGE, STREAM_RETENTION_MAX_BYTES,
+    STREAM_RETENTION_SNAPSHOT, STREAM_SNAPSHOT_OFFSET, STREAM_TTL, STREAM_UP_TO_DATE,
 };
 use crate::{Context, IfNoneMatch, body, etag, status};
+
+pub use snapshot::{page_part, published, snapshot, snapshot_part};
 
 pub(crate) const TRUE: HeaderValue = HeaderValue::from_static("true");
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -26,14 +30,17 @@ const CACHEABLE: HeaderValue = HeaderValue::from_static("public, max-age=60, sta
 
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "stream-next-offset, stream-cursor, stream-up-to-date, stream-closed, stream-earliest-offset, stream-ttl, \
-     stream-expires-at, stream-retention-max-age, stream-retention-max-bytes, stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, \
-     producer-received-seq, etag, content-type, content-encoding, vary, location, retry-after",
+     stream-expires-at, stream-retention-max-age, stream-retention-max-bytes, stream-retention-snapshot, \
+     stream-snapshot-offset, stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, \
+     producer-received-seq, etag, repr-digest, content-type, content-encoding, content-location, vary, location, \
+     retry-after",
 );
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE, HEAD, OPTIONS");
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "content-type, authorization, if-none-match, if-match, last-event-id, stream-seq, stream-ttl, stream-expires-at, \
-     stream-retention-max-age, stream-retention-max-bytes, stream-closed, stream-expected-offset, stream-forked-from, stream-fork-offset, stream-fork-sub-offset, \
-     producer-id, producer-epoch, producer-seq",
+     stream-retention-max-age, stream-retention-max-bytes, stream-retention-snapshot, stream-closed, \
+     stream-expected-offset, stream-forked-from, stream-fork-offset, stream-fork-sub-offset, producer-id, \
+     producer-epoch, producer-seq, content-digest, repr-digest",
 );
 const PREFLIGHT_MAX_AGE_SECONDS: u32 = 86_400;
 
@@ -143,6 +150,12 @@ pub fn head(info: &StreamInfo) -> Response<Bytes> {
     if let Some(bytes) = info.retention.max_bytes {
         headers.insert(STREAM_RETENTION_MAX_BYTES, bytes.into());
     }
+    if info.retention.snapshot {
+        headers.insert(STREAM_RETENTION_SNAPSHOT, TRUE);
+    }
+    if let Some(snapshot) = &info.snapshot {
+        headers.insert(STREAM_SNAPSHOT_OFFSET, offset(snapshot.at));
+    }
     match &info.lifetime {
         Lifetime::Forever => {}
         Lifetime::Ttl(seconds) => {
@@ -193,13 +206,8 @@ pub fn page(head: &PageHead, if_none_match: &IfNoneMatch, stored: &[Bytes]) -> R
         false => response(status::OK, body::sent(&head.content_type, stored)),
     };
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, content_type(&head.content_type));
+    place(headers, head);
     headers.insert(CACHE_CONTROL, if tag.is_some() { CACHEABLE } else { NO_STORE });
-    position(headers, head.next, head.closed);
-    beginning(headers, head.earliest);
-    if head.up_to_date {
-        headers.insert(STREAM_UP_TO_DATE, TRUE);
-    }
     if let Some(cursor) = head.cursor {
         headers.insert(STREAM_CURSOR, cursor.into());
     }
@@ -218,6 +226,16 @@ pub fn nothing_new(tail: Offset, cursor: u64, closed: bool) -> Response<Bytes> {
     headers.insert(STREAM_CURSOR, cursor.into());
     position(headers, tail, closed);
     response
+}
+
+/// What a page is, and where.
+fn place(headers: &mut HeaderMap, head: &PageHead) {
+    headers.insert(CONTENT_TYPE, content_type(&head.content_type));
+    position(headers, head.next, head.closed);
+    beginning(headers, head.earliest);
+    if head.up_to_date {
+        headers.insert(STREAM_UP_TO_DATE, TRUE);
+    }
 }
 
 fn position(headers: &mut HeaderMap, next: Offset, closed: bool) {

@@ -34,8 +34,11 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         Error::StaleEpoch { .. } | Error::BucketProtected => StatusCode::FORBIDDEN,
-        Error::BucketNotFound | Error::StreamNotFound | Error::ForkSourceNotFound => StatusCode::NOT_FOUND,
+        Error::BucketNotFound | Error::StreamNotFound | Error::ForkSourceNotFound | Error::SnapshotNotFound => {
+            StatusCode::NOT_FOUND
+        }
         Error::OffsetMismatch { .. } if context.if_match => StatusCode::PRECONDITION_FAILED,
+        Error::SnapshotMismatch { .. } => StatusCode::PRECONDITION_FAILED,
         Error::BucketNotEmpty
         | Error::StreamExists { .. }
         | Error::StreamClosed { .. }
@@ -44,6 +47,8 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         | Error::StreamSeqConflict { .. }
         | Error::OffsetMismatch { .. }
         | Error::StreamFull
+        | Error::SnapshotStale { .. }
+        | Error::SnapshotDiffers
         | Error::ForkSourceGone
         | Error::ForkContentTypeMismatch { .. }
         | Error::TooManyForks
@@ -58,6 +63,7 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         | Error::MemoryFull
         | Error::DiskFull
         | Error::Restoring
+        | Error::SnapshotIncomplete
         | Error::Overloaded
         | Error::Unavailable
         | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -72,6 +78,7 @@ pub(crate) fn rejection(rejection: &Rejection) -> StatusCode {
         Rejection::Name(InvalidName::ReservedStream) => StatusCode::NOT_IMPLEMENTED,
         Rejection::InvalidPath
         | Rejection::Name(_)
+        | Rejection::SnapshotPath
         | Rejection::RepeatedHeader(_)
         | Rejection::InvalidHeader { .. }
         | Rejection::InvalidQuery { .. }
@@ -80,11 +87,12 @@ pub(crate) fn rejection(rejection: &Rejection) -> StatusCode {
         | Rejection::InvalidJson(_)
         | Rejection::EmptyArray
         | Rejection::InvalidBody
+        | Rejection::DigestMismatch(_)
         | Rejection::BodyIncomplete => StatusCode::BAD_REQUEST,
         Rejection::NotFound => StatusCode::NOT_FOUND,
         Rejection::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Rejection::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-        Rejection::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Rejection::BodyTooLarge | Rejection::SnapshotTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
     }
 }
 

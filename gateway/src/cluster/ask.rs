@@ -43,7 +43,7 @@ impl Asked {
         let Some(leader) = self.leader.filter(|_| is_refused && request.target.inherited.is_none()) else {
             return answer;
         };
-        match timeout(HEDGE_AFTER, leader.describe(request.target.clone())).await {
+        match timeout(HEDGE_AFTER, leader.describe(request.target.clone(), false)).await {
             Ok(Ok(info)) => {
                 request.target.inherited = Some(info.id);
                 self.link.read(request).await

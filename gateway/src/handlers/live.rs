@@ -28,7 +28,8 @@ pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
         .map_err(|error| failed(&error))?;
     let cursor = next_cursor(gateway, parts.cursor);
     if page.next > page.start {
-        let mut response = respond::page(&page_head(&page, parts, Some(cursor)), &parts.if_none_match, &page.pieces);
+        let mut response =
+            respond::page(&page_head(&page, parts.from, Some(cursor)), &parts.if_none_match, &page.pieces);
         response.extensions_mut().insert(Arc::new(page.held));
         return Ok(response);
     }
@@ -48,7 +49,7 @@ pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
                 next: frame.next,
                 up_to_date: frame.up_to_date,
                 closed: frame.closed,
-                ..page_head(&page, parts, Some(cursor))
+                ..page_head(&page, parts.from, Some(cursor))
             };
             Ok(respond::page(&head, &parts.if_none_match, &[unread(&frame, page.next)]))
         }

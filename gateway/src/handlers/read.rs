@@ -9,6 +9,7 @@ use http::{HeaderValue, Request, Response};
 use tower::{ServiceExt, service_fn};
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use ursula_common::verb::ReadFrom;
 use ursula_protocol::respond::{self, PageHead};
 use ursula_protocol::{Live, ReadParts};
 
@@ -65,18 +66,18 @@ async fn catch_up(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
     let page = pages::read(&gateway.cluster, &gateway.pages, &parts.key, parts.from, true)
         .await
         .map_err(|error| failed(&error))?;
-    let mut response = respond::page(&page_head(&page, parts, None), &parts.if_none_match, &page.pieces);
+    let mut response = respond::page(&page_head(&page, parts.from, None), &parts.if_none_match, &page.pieces);
     response.extensions_mut().insert(Arc::new(page.held));
     Ok(response)
 }
 
 /// Describes a page for its response.
-pub(super) fn page_head(page: &Page, parts: &ReadParts, cursor: Option<u64>) -> PageHead {
+pub(super) fn page_head(page: &Page, from: ReadFrom, cursor: Option<u64>) -> PageHead {
     PageHead {
         group: page.group,
         stream: page.info.id,
         content_type: page.info.content_type.clone(),
-        from: parts.from,
+        from,
         start: page.start,
         next: page.next,
         up_to_date: page.up_to_date(),

@@ -1,4 +1,4 @@
-//! Bodies of requests: read whole, within a size, a time and the memory for all of them.
+//! Bodies of requests: read whole or in pieces, within a size, a time and the memory for all of them.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -42,7 +42,34 @@ impl UploadBudget {
     /// # Errors
     /// The response to a body that is too large, too slow or cut off, or for which there is no memory.
     pub(super) async fn read(&self, body: Body, time: Duration) -> Result<Upload, Response<Bytes>> {
-        let mut reading = pin!(self.collect(body));
+        let mut pieces = self.pieces(body, time);
+        let whole = pieces.next(APPEND_BYTES_MAX).await?;
+        if pieces.has_more() { Err(closing(protocol::rejection(&Rejection::BodyTooLarge))) } else { Ok(whole) }
+    }
+
+    /// Reads a body piece by piece, each within `time`.
+    pub(super) fn pieces(&self, body: Body, time: Duration) -> Pieces {
+        Pieces { budget: self.clone(), body, time, left: Bytes::new() }
+    }
+}
+
+/// A body that is read in pieces. What is not read of it cannot be skipped: without it, the connection must end.
+pub(super) struct Pieces {
+    budget: UploadBudget,
+    body: Body,
+    time: Duration,
+    /// What has come and is in no piece yet; empty at the end.
+    left: Bytes,
+}
+
+impl Pieces {
+    /// The next piece, of at most `bytes_max`; the last one may be empty.
+    ///
+    /// # Errors
+    /// The response to a body that is too slow or cut off, or for which there is no memory. The connection ends with it.
+    pub(super) async fn next(&mut self, bytes_max: usize) -> Result<Upload, Response<Bytes>> {
+        let time = self.time;
+        let mut reading = pin!(self.collect(bytes_max));
         let read = match reading.as_mut().now_or_never() {
             Some(read) => read,
             None => match timeout(time, reading).await {
@@ -53,17 +80,29 @@ impl UploadBudget {
         read.map_err(closing)
     }
 
-    async fn collect(&self, mut body: Body) -> Result<Upload, Response<Bytes>> {
-        let mut held = Held { budget: self.clone(), bytes: 0 };
+    /// Whether the body goes on after the last piece.
+    pub(super) fn has_more(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    async fn collect(&mut self, bytes_max: usize) -> Result<Upload, Response<Bytes>> {
+        let mut held = Held { budget: self.budget.clone(), bytes: 0 };
         let mut first = Bytes::new();
         // Copied, since a part may be one byte: kept as they come, they would take far more than is held.
         let mut whole = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| protocol::rejection(&unreadable(&error)))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if held.bytes + data.len() > APPEND_BYTES_MAX {
-                return Err(protocol::rejection(&Rejection::BodyTooLarge));
+        loop {
+            if self.left.is_empty() {
+                let Some(frame) = self.body.frame().await else { break };
+                let frame = frame.map_err(|error| protocol::rejection(&unreadable(&error)))?;
+                let Ok(data) = frame.into_data() else { continue };
+                self.left = data;
+                continue;
             }
+            let room = bytes_max - held.bytes;
+            if room == 0 {
+                break;
+            }
+            let data = self.left.split_to(room.min(self.left.len()));
             if !held.grow(data.len()) {
                 return Err(failed(&ursula_common::Error::Overloaded));
             }
@@ -119,7 +158,7 @@ fn unreadable(error: &(dyn Error + 'static)) -> Rejection {
     }
 }
 
-/// A whole body; its memory counts for as long as `held` lives.
+/// A body or a piece of one; its memory counts for as long as `held` lives.
 pub(super) struct Upload {
     pub(super) bytes: Bytes,
     pub(super) held: Held,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -351,8 +352,10 @@ impl v1::node_server::Node for Service {
     }
 
     async fn describe(&self, request: Request<v1::DescribeRequest>) -> Result<Response<v1::StreamInfo>, Status> {
-        let stored = self.stored(request.into_inner().target.as_ref()).await?;
+        let v1::DescribeRequest { target, touch } = request.into_inner();
+        let stored = self.stored(target.as_ref()).await?;
         self.refusal().map_or(Ok(()), Err)?;
+        stored.visits.fetch_add(usize::from(touch), Ordering::Relaxed);
         Ok(Response::new(stored.info()))
     }
 

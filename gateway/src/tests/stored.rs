@@ -1,5 +1,6 @@
 //! Streams of a fake node: what the test stored.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -22,6 +23,8 @@ pub(crate) struct Stored {
     pub(crate) tails: Mutex<Vec<u64>>,
     /// Where each read of own bytes began.
     pub(crate) reads: Mutex<Vec<u64>>,
+    /// How often it was described to somebody whose question counts as an access.
+    pub(crate) visits: AtomicUsize,
     /// What reads are answered with, whatever they ask.
     pub(crate) scripted: Mutex<Option<Vec<v1::ReadChunk>>>,
 }
@@ -33,6 +36,7 @@ struct State {
     /// Where records end, after the first own byte.
     ends: Vec<usize>,
     closed: bool,
+    snapshot: Option<v1::Snapshot>,
     deleted: bool,
     /// Counts how often the connections of tails were broken.
     breaks: u64,
@@ -52,6 +56,7 @@ impl Stored {
             state: watch::channel(State { id: 1, ..State::default() }).0,
             tails: Mutex::default(),
             reads: Mutex::default(),
+            visits: AtomicUsize::default(),
             scripted: Mutex::default(),
         }
     }
@@ -70,6 +75,11 @@ impl Stored {
 
     pub(crate) fn close(&self) {
         self.state.send_modify(|state| state.closed = true);
+    }
+
+    /// Says that this is its newest snapshot.
+    pub(crate) fn publish(&self, snapshot: v1::Snapshot) {
+        self.state.send_modify(|state| state.snapshot = Some(snapshot));
     }
 
     pub(crate) fn delete(&self) {
@@ -110,6 +120,7 @@ impl Stored {
             content_type: self.content_type.clone(),
             tail: self.base() + state.bytes.len() as u64,
             closed: state.closed,
+            snapshot: state.snapshot.clone(),
             fork: self.fork.clone(),
             ..v1::StreamInfo::default()
         }

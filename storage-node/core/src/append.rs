@@ -1,9 +1,10 @@
 //! Append and close. The order of the checks is the protocol's; nothing changes unless all of them pass.
 
 use ursula_common::limits::{PRODUCER_IDLE, PRODUCERS_MAX};
-use ursula_common::verb::{Append, Appended, Producer, Reply, Retention};
+use ursula_common::verb::{Append, Appended, Producer, Reply};
 use ursula_common::{Error, Millis};
 
+use crate::kept::Kept;
 use crate::stream::{ProducerState, Rare, Stream};
 use crate::{Effect, State, trim};
 
@@ -30,7 +31,7 @@ pub(crate) fn append(state: &mut State, append: Append, effects: &mut Vec<Effect
     let tail = at.checked_add(append.body.len() as u64).ok_or(Error::StreamFull)?;
 
     (stream.tail, stream.touched) = (tail, now);
-    let is_retained = tail > at && stream.retention() != Retention::default();
+    let is_retained = tail > at && stream.kept().is_some_and(Kept::has_limits);
     if let Some(packs) = packs {
         packs.mark(&append.key, stream, append.body.len() as u64);
     }

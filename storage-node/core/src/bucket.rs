@@ -128,7 +128,9 @@ pub(crate) fn drop(state: &mut State, step: BucketStep, effects: &mut Vec<Effect
 fn expire_first(state: &mut State, name: &BucketName, effects: &mut Vec<Effect>) -> Result<(), Error> {
     let now = state.now;
     let Some(bucket) = state.buckets.get(name) else { return Ok(()) };
-    let due = bucket.streams.iter().take_while(|(_, stream)| stream.due(now)).take(EXPIRE_STREAMS_MAX);
+    // Companions follow their stream, and go with it.
+    let streams = bucket.streams.iter().filter(|(name, _)| !name.is_companion());
+    let due = streams.take_while(|(_, stream)| stream.due(now)).take(EXPIRE_STREAMS_MAX);
     let due: Vec<_> = due.map(|(stream, _)| stream.clone()).collect();
     for stream in due {
         state.end(&StreamKey { bucket: name.clone(), name: stream }, Presence::Expired, effects);

@@ -11,8 +11,9 @@ use crate::cluster::is_sound;
 use crate::fork::RELEASED_MAX;
 use crate::kept::{Kept, MARKS_MAX};
 use crate::packing::Waiting;
+use crate::published::BEFORE_MAX;
 use crate::saga::{Phase, Saga};
-use crate::stream::{ForkStart, Presence, Rare, Stream};
+use crate::stream::{ForkStart, Life, Presence, Rare, Stream};
 use crate::{Answer, State};
 
 impl State {
@@ -46,12 +47,47 @@ impl State {
             assert!(self.group != GroupId::META, "the meta group holds no streams");
             assert!(ids.insert(stream.id) && stream.id.0 < self.next_stream, "the id of {key} is its own");
             check_stream(stream);
+            self.check_snapshots(&key, stream);
             if stream.presence == Presence::Live && stream.due_at().is_some() {
                 indexed.insert((stream.indexed, stream.id), key);
             }
         }
         assert_eq!(ids.len(), self.streams, "the streams are counted");
         assert_eq!(indexed, self.deadlines, "the index holds exactly the live streams that are due some time");
+    }
+
+    fn check_snapshots(&self, key: &StreamKey, stream: &Stream) {
+        if key.name.is_companion() {
+            let owner = self.stream(&key.owner()).filter(|owner| owner.presence == Presence::Live);
+            let names = owner.expect("an upload ends with its stream").snapshots();
+            let is_named = names.is_some_and(|all| all.iter().any(|known| key.companion(known.info.upload) == *key));
+            assert_eq!(
+                stream.life == Life::Forever,
+                is_named,
+                "what was published lives for ever, and nothing else does"
+            );
+            assert!(
+                stream.fork().is_none() && !stream.has_forks() && stream.snapshots().is_none(),
+                "an upload is plain"
+            );
+        }
+        let Some(all) = stream.snapshots() else { return };
+        assert!(stream.presence == Presence::Live, "snapshots end with their stream");
+        assert!(all.iter().is_sorted_by_key(|known| known.info.at), "snapshots in order");
+        assert!(all.before.len() <= if self.packs.is_some() { BEFORE_MAX } else { 0 }, "snapshots are few");
+        for known in all.iter() {
+            assert!(stream.tail.first() <= known.info.at && known.info.at <= stream.tail, "first <= snapshot <= tail");
+            let companion = self.stream(&key.companion(known.info.upload)).expect("a snapshot has its bytes");
+            assert!(
+                companion.is_whole(known.info.bytes) && companion.closed,
+                "a snapshot is whole, and stays as it is"
+            );
+        }
+        let certain = all.iter().rev().find(|known| self.is_certain(key, known));
+        let Some(certain) = certain else { return };
+        assert!(all.iter().next() == Some(certain), "nothing stays that comes before one that is certain");
+        let begins = stream.kept().is_some_and(|kept| kept.earliest >= certain.info.at);
+        assert!(begins || !stream.retention().snapshot, "a stream that is kept from its snapshot on begins there");
     }
 
     fn check_packs(&self) {

@@ -12,7 +12,10 @@ use crate::{Answer, Effect, State};
 
 /// Creates a stream, or asks the source first if it is a fork.
 pub(crate) fn create(state: &mut State, create: Create, caller: Caller, effects: &mut Vec<Effect>) -> Answer {
-    if let Err(done) = check_free(state, &create, effects) {
+    if let Err(error) = check_companion(state, &create, effects) {
+        return Answer::Done(Err(error));
+    }
+    if let Some(done) = taken(state, &create, effects) {
         return Answer::Done(done);
     }
     if create.fork.is_some() {
@@ -27,22 +30,29 @@ pub(crate) fn create(state: &mut State, create: Create, caller: Caller, effects:
     Answer::Done(added.map(Reply::Created))
 }
 
-/// `Ok` if the name is free; otherwise what to answer instead of creating.
-pub(crate) fn check_free(
-    state: &mut State,
-    create: &Create,
-    effects: &mut Vec<Effect>,
-) -> Result<(), Result<Reply, Error>> {
+/// An upload is for a stream that is there, and goes by itself unless it is published.
+fn check_companion(state: &mut State, create: &Create, effects: &mut Vec<Effect>) -> Result<(), Error> {
+    if !create.key.name.is_companion() {
+        return Ok(());
+    }
+    if create.lifetime == Lifetime::Forever || create.retention != Retention::default() {
+        return Err(Error::Malformed);
+    }
+    state.live(&create.key.owner(), effects).map(drop)
+}
+
+/// What to answer instead of creating, unless the name is free.
+pub(crate) fn taken(state: &mut State, create: &Create, effects: &mut Vec<Effect>) -> Option<Result<Reply, Error>> {
     if !state.buckets.contains_key(&create.key.bucket) {
-        return Err(Err(Error::BucketNotFound));
+        return Some(Err(Error::BucketNotFound));
     }
     state.expire_if_due(&create.key, effects);
-    let Some(stream) = state.stream(&create.key) else { return Ok(()) };
+    let stream = state.stream(&create.key)?;
     let (tail, closed) = (stream.tail, stream.closed);
     if stream.presence == Presence::Live && same_configuration(stream, create) {
-        Err(Ok(Reply::Created(Created { new: false, tail, closed, content_type: stream.content_type.clone() })))
+        Some(Ok(Reply::Created(Created { new: false, tail, closed, content_type: stream.content_type.clone() })))
     } else {
-        Err(Err(Error::StreamExists { tail, closed }))
+        Some(Err(Error::StreamExists { tail, closed }))
     }
 }
 

@@ -4,15 +4,18 @@
 use ursula_common::verb::Reply;
 use ursula_common::{Error, Millis, StreamKey};
 
-use crate::stream::Presence;
+use crate::stream::{Life, Presence};
 use crate::{Effect, State, trim};
 
 /// Deadlines that one command looks at; what is left stays due, and the leader proposes again.
 pub(crate) const EXPIRE_STREAMS_MAX: usize = 1000;
 
-/// Deletes a stream.
+/// Deletes a stream. An upload that was published is none any more: it ends with the snapshot.
 pub(crate) fn delete(state: &mut State, key: &StreamKey, effects: &mut Vec<Effect>) -> Result<Reply, Error> {
-    state.live(key, effects)?;
+    let stream = state.live(key, effects)?;
+    if key.name.is_companion() && stream.life == Life::Forever {
+        return Ok(Reply::Done);
+    }
     state.end(key, Presence::Deleted, effects);
     Ok(Reply::Done)
 }

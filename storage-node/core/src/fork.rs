@@ -126,7 +126,7 @@ pub(crate) fn answered(state: &mut State, id: SagaId, outcome: Result<Reply, Err
 /// Makes the stream, unless its name was taken while the source was asked.
 fn complete(state: &mut State, saga: ForkSaga, point: ForkPoint, effects: &mut Vec<Effect>) -> Result<Reply, Error> {
     let ForkSaga { create, id, caller: _ } = saga;
-    if let Err(done) = create::check_free(state, &create, effects) {
+    if let Some(done) = create::taken(state, &create, effects) {
         return done;
     }
     let from = create.fork.as_ref().ok_or(Error::Malformed)?;

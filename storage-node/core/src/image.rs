@@ -11,6 +11,7 @@ use ursula_common::verb::ForkLink;
 use ursula_common::{BucketName, GroupId, Millis, Offset, StreamId, StreamKey};
 
 use crate::packing::Cold;
+use crate::published::{Published, Snapshots};
 use crate::stream::{ForkStart, Presence, Stream};
 use crate::{CodecError, State, snapshot};
 
@@ -105,6 +106,38 @@ impl StreamImage {
     /// Whether clients can see it: otherwise only forks need it.
     pub fn is_live(&self) -> bool {
         self.stream.presence == Presence::Live
+    }
+
+    /// Its snapshots, the newest first: which upload each is, and of how many bytes.
+    pub fn snapshots(&self) -> impl Iterator<Item = (u64, u64)> {
+        let all = self.stream.snapshots().into_iter().flat_map(|all| all.iter().rev());
+        all.map(|known| (known.info.upload, known.info.bytes))
+    }
+
+    /// Whether it is an upload of so many bytes, and nothing of it is missing.
+    pub fn is_whole(&self, bytes: u64) -> bool {
+        self.stream.is_whole(bytes)
+    }
+
+    /// Lets it have this one of its snapshots and no other, and begin there if it is kept from its snapshot on.
+    pub fn set_snapshot(&mut self, upload: Option<u64>) {
+        if self.stream.snapshots().is_none() {
+            return;
+        }
+        let stream = Arc::make_mut(&mut self.stream);
+        let chosen =
+            stream.snapshots().into_iter().flat_map(|all| all.iter()).find(|known| Some(known.info.upload) == upload);
+        let newest = chosen.map(|known| Published { info: known.info.clone(), since: 0 });
+        let begin = newest.as_ref().map(|newest| newest.info.at).filter(|_| stream.retention().snapshot);
+        stream.rare_mut().snapshots = newest.map(|newest| Box::new(Snapshots { newest, before: Vec::new() }));
+        if let Some(at) = begin {
+            stream.trim(at);
+        }
+    }
+
+    /// Lets an upload be that of a snapshot: it may not have been one yet when it was packed.
+    pub fn stay(&mut self) {
+        Arc::make_mut(&mut self.stream).stay();
     }
 
     /// Makes it another incarnation, whose newest bytes are in this pack; 0 if it has none of its own.

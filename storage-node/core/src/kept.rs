@@ -78,12 +78,17 @@ impl Kept {
         }
     }
 
+    /// Whether time and appends let some of it go.
+    pub(crate) fn has_limits(&self) -> bool {
+        self.retention.max_age.is_some() || self.retention.max_bytes.is_some()
+    }
+
     /// Bytes from `at` to `tail` were appended.
     pub(crate) fn appended(&mut self, at: Offset, tail: Offset, now: Millis) {
-        let Retention { max_age, max_bytes } = self.retention;
-        if max_age.is_none() && max_bytes.is_none() {
+        if !self.has_limits() {
             return;
         }
+        let Retention { max_age, max_bytes, snapshot: _ } = self.retention;
         let Mark { at: began, time } = self.run;
         let is_over = max_age.is_some_and(|seconds| now.0.saturating_sub(time.0) >= (seconds * 1000).div_ceil(PARTS))
             || max_bytes.is_some_and(|bytes| at.0 - began.0 >= bytes.div_ceil(PARTS));

@@ -18,6 +18,8 @@ mod image;
 mod import;
 mod kept;
 mod packing;
+mod publish;
+mod published;
 mod query;
 mod saga;
 mod session;

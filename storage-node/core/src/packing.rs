@@ -12,8 +12,8 @@ use ursula_common::packs::{Catalogue, ColdEnd};
 use ursula_common::verb::{CommitPack, PackedStream, Reply};
 use ursula_common::{Error, Offset, StreamId, StreamKey};
 
-use crate::State;
 use crate::stream::Stream;
+use crate::{Effect, State, publish};
 
 pub use compact::{Replaced, merge_records};
 pub(crate) use compact::{merge, sweep};
@@ -137,6 +137,9 @@ impl Packs {
         if let Some(kept) = stream.rare.as_mut().and_then(|rare| rare.kept.as_mut()) {
             kept.told = kept.told.max(packed.floor);
         }
+        if let Some(all) = stream.rare.as_mut().and_then(|rare| rare.snapshots.as_mut()).filter(|_| packed.named) {
+            all.recorded(as_of);
+        }
         match (packed.bytes, packed.skipped) {
             (0, 0) => {}
             // Nobody needs what packs have of it.
@@ -222,7 +225,7 @@ pub(crate) fn begin(state: &mut State) -> Result<Reply, Error> {
 /// taken since, and only packs move the place where the bytes of a stream go on, or give it another turn. So a turn that
 /// still waits is the same stream at the same place, whose bytes never change; and a turn that does not wait is a stream
 /// that was removed. A pack of a leader that was deposed is as good as any, or its number is taken.
-pub(crate) fn commit(state: &mut State, commit: CommitPack) -> Result<Reply, Error> {
+pub(crate) fn commit(state: &mut State, commit: CommitPack, effects: &mut Vec<Effect>) -> Result<Reply, Error> {
     let CommitPack { pack, as_of, streams } = commit;
     let Some(mut packs) = state.packs.take() else { return Err(Error::Malformed) };
     let is_next = pack.first == packs.catalogue.next() && pack.last == pack.first && as_of <= packs.changes;
@@ -234,10 +237,14 @@ pub(crate) fn commit(state: &mut State, commit: CommitPack) -> Result<Reply, Err
         return Err(Error::Malformed);
     }
     Arc::make_mut(&mut packs.catalogue).push(pack);
+    let mut published = Vec::new();
     for packed in streams {
         match packs.waiting.remove(&packed.turn) {
             Some(Waiting::Stream(key)) => {
                 if let Some(stream) = state.stream_mut(&key) {
+                    if stream.snapshots().is_some() || key.name.is_companion() {
+                        published.push(key.owner());
+                    }
                     packs.packed(key, stream, packed, pack.last, as_of);
                 }
             }
@@ -250,6 +257,7 @@ pub(crate) fn commit(state: &mut State, commit: CommitPack) -> Result<Reply, Err
         packs.group_changed = 0;
     }
     state.packs = Some(packs);
+    published.iter().for_each(|key| publish::packed(state, key, effects));
     Ok(Reply::Done)
 }
 

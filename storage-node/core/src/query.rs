@@ -94,7 +94,7 @@ impl State {
         }
     }
 
-    /// The streams of a bucket that clients can see, in the order of their names: those after `after`
+    /// The streams of a bucket that clients can see, which companions are not, in the order of their names: those after `after`
     /// that start with `prefix`.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl State {
         let range = streams.range::<str, _>((from, Bound::Unbounded));
         let live = range
             .take_while(|(name, _)| name.as_str().starts_with(prefix))
-            .filter(|(_, stream)| stream.presence == Presence::Live && !stream.due(now));
+            .filter(|(name, stream)| !name.is_companion() && stream.presence == Presence::Live && !stream.due(now));
         Ok(live.take(limit).map(|(name, stream)| (name.clone(), stream.info(stream.earliest(now)))).collect())
     }
 

@@ -13,7 +13,9 @@ use crate::packing::Packs;
 use crate::saga::{Saga, Sagas};
 use crate::session::Sessions;
 use crate::stream::{ContentTypes, ForkId, Presence, Stream};
-use crate::{Answer, Command, Effect, append, bucket, cluster, create, expire, fork, import, packing, saga, trim};
+use crate::{
+    Answer, Command, Effect, append, bucket, cluster, create, expire, fork, import, packing, publish, saga, trim,
+};
 
 /// The most groups that one meta group can serve.
 pub(crate) const DATA_GROUPS_MAX: u32 = 1 << 16;
@@ -121,7 +123,7 @@ impl State {
             Op::SagaStep(step) => saga::step(self, step, effects),
             Op::Expire => expire::expire(self, effects),
             Op::BeginPacks => packing::begin(self),
-            Op::CommitPack(commit) => packing::commit(self, *commit),
+            Op::CommitPack(commit) => packing::commit(self, *commit, effects),
             Op::MergePacks(merge) => packing::merge(self, *merge),
             Op::SweepPacks(gone) => packing::sweep(self, &gone),
             _ if meta => Err(Error::Malformed),
@@ -133,6 +135,8 @@ impl State {
             Op::Delete(key) => expire::delete(self, &key, effects),
             Op::Touch(key) => expire::touch(self, &key, effects),
             Op::Trim(trim) => trim::trim(self, trim, effects),
+            Op::PublishSnapshot(publish) => publish::publish(self, publish, effects),
+            Op::RemoveSnapshot(remove) => publish::remove(self, remove, effects),
             Op::AcquireFork(acquire) => fork::acquire(self, acquire, effects),
             Op::ReleaseFork(fork_ref) => fork::release(self, fork_ref, effects),
             Op::InstallBucket(step) => bucket::install(self, step),
@@ -204,8 +208,9 @@ impl State {
         }
     }
 
-    /// Ends a live stream: it is removed, or hidden while forks need its bytes.
+    /// Ends a live stream: it is removed, or hidden while forks need its bytes. Its snapshots end with it.
     pub(crate) fn end(&mut self, key: &StreamKey, presence: Presence, effects: &mut Vec<Effect>) {
+        self.remove_companions(key, effects);
         let Some(stream) = self.stream_mut(key) else { return };
         if !stream.has_forks() {
             return self.remove(key, effects);

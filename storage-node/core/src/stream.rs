@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ursula_common::verb::{ForkLink, Lifetime, Producer, Retention, StreamInfo};
+use ursula_common::verb::{ForkLink, Lifetime, Producer, Retention, SnapshotInfo, StreamInfo};
 use ursula_common::{ContentType, Millis, Offset, StreamId, StreamKey, limits};
 
 use crate::kept::Kept;
 use crate::packing::Cold;
+use crate::published::{Published, Snapshots};
 
 /// A stream that exists, or that is kept for the sake of its forks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub(crate) struct Rare {
     pub(crate) expires_at: Option<(Arc<str>, Millis)>,
     /// If it was trimmed, or has a retention.
     pub(crate) kept: Option<Box<Kept>>,
+    /// If somebody published one.
+    pub(crate) snapshots: Option<Box<Snapshots>>,
 }
 
 /// What is remembered of an idempotent producer.
@@ -196,6 +199,32 @@ impl Stream {
         }
     }
 
+    pub(crate) fn snapshots(&self) -> Option<&Snapshots> {
+        self.rare.as_ref()?.snapshots.as_deref()
+    }
+
+    /// The newest snapshot.
+    pub(crate) fn snapshot(&self) -> Option<&SnapshotInfo> {
+        self.snapshots().map(|all| &all.newest.info)
+    }
+
+    /// Adds the newest snapshot. Gives back the one that nobody needs any more.
+    pub(crate) fn add_snapshot(&mut self, newest: Published, packs_begun: bool) -> Option<Published> {
+        let snapshots = &mut self.rare_mut().snapshots;
+        match snapshots {
+            Some(all) => all.add(newest, packs_begun),
+            None => {
+                *snapshots = Some(Box::new(Snapshots { newest, before: Vec::new() }));
+                None
+            }
+        }
+    }
+
+    /// Whether packs have it as it is.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.turn == 0)
+    }
+
     /// Adds a fork.
     pub(crate) fn add_fork(&mut self, id: ForkId, start: ForkStart) {
         if let (Some(from), Some(kept)) = (start.needs(), self.kept_mut()) {
@@ -285,6 +314,7 @@ impl Stream {
             closed: self.closed,
             lifetime: self.lifetime(),
             retention: self.retention(),
+            snapshot: self.snapshot().cloned().map(Box::new),
             fork: self.fork().cloned(),
             cold: self.cold.as_ref().and_then(|cold| cold.end()),
         }
@@ -294,7 +324,7 @@ impl Stream {
     pub(crate) fn detach(&mut self, presence: Presence) {
         self.presence = presence;
         if let Some(rare) = &mut self.rare {
-            (rare.producers, rare.stream_seq, rare.closed_by) = (Vec::new(), None, None);
+            (rare.producers, rare.stream_seq, rare.closed_by, rare.snapshots) = (Vec::new(), None, None, None);
         }
         if let Some(kept) = self.kept_mut() {
             kept.marks.clear();

@@ -10,6 +10,7 @@ mod import;
 mod lifetime;
 mod model;
 mod packing;
+mod publish;
 mod query;
 mod random;
 mod session;

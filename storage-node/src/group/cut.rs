@@ -1,10 +1,10 @@
-//! Where in the stored bytes a fork begins, or a stream that is trimmed.
+//! Where in the stored bytes a fork begins, or a stream that is trimmed, or a snapshot ends.
 //!
-//! A sub-offset counts bytes or messages within one record, and a stream begins with a whole one, which only the stored
-//! bytes tell. They never change, so the leader may look before it proposes, and every replica applies the same place.
+//! A sub-offset counts bytes or messages within one record, and a stream begins with a whole one as a snapshot ends with one,
+//! which only the stored bytes tell. They never change, so the leader may look before it proposes, and every replica applies the same place.
 
 use bytes::Bytes;
-use ursula_common::verb::{AcquireFork, ForkCut, StreamInfo, Trim};
+use ursula_common::verb::{AcquireFork, ForkCut, StreamInfo};
 use ursula_common::{Error, Offset, StreamId, StreamKey, json};
 
 use super::Group;
@@ -29,20 +29,25 @@ impl Group {
         Ok(())
     }
 
-    /// Fills in `trim.cut` where it is needed.
+    /// Where the record begins that `at` lies in, for a stream to begin there or a snapshot to end; nothing where no record
+    /// has to be looked for.
     ///
     /// # Errors
     /// If another group that has to be asked cannot answer. Everything else that may be wrong is left to apply.
-    pub(crate) async fn find_beginning(&self, trim: &mut Trim, directory: &Directory) -> Result<(), Error> {
-        trim.cut = None;
-        let info = self.state.borrow().info(&trim.key, None, self.clock.now());
-        let Ok(info) = info else { return Ok(()) };
-        if trim.to > info.earliest && trim.to < info.tail {
-            // None of its bytes are wanted.
-            let found = self.record(&info, trim.to, Some(Offset::ZERO), directory).await?;
-            trim.cut = found.map(|(start, _)| ForkCut { stream: info.id, at: start });
+    pub(crate) async fn find_record(
+        &self,
+        key: &StreamKey,
+        at: Offset,
+        directory: &Directory,
+    ) -> Result<Option<ForkCut>, Error> {
+        let info = self.state.borrow().info(key, None, self.clock.now());
+        let Ok(info) = info else { return Ok(None) };
+        if at <= info.earliest || at >= info.tail {
+            return Ok(None);
         }
-        Ok(())
+        // None of its bytes are wanted.
+        let found = self.record(&info, at, Some(Offset::ZERO), directory).await?;
+        Ok(found.map(|(start, _)| ForkCut { stream: info.id, at: start }))
     }
 
     /// The record that `at` lies in, wherever it is stored: its start, and its bytes up to `until`.

@@ -106,6 +106,8 @@ fn from_group(op: Bytes) -> Result<Op, Error> {
         | Op::Append(_)
         | Op::Delete(_)
         | Op::Trim(_)
+        | Op::PublishSnapshot(_)
+        | Op::RemoveSnapshot(_)
         | Op::Touch(_)
         | Op::DeleteBucket(_)
         | Op::Expire

@@ -56,9 +56,10 @@ impl Plan {
             left_out: Vec::new(),
             places: BTreeMap::new(),
         };
-        let kept = plan.choose(backup, damaged);
+        let mut kept = plan.choose(backup, damaged);
+        let snapshots = choose_snapshots(&mut kept);
         plan.give_places(&kept, &target.slots);
-        plan.connect(&kept);
+        plan.connect(&kept, &snapshots);
         plan
     }
 
@@ -152,8 +153,9 @@ impl Plan {
         self.next_stream = StreamId(next.values().copied().max().unwrap_or(first));
     }
 
-    /// Gives the streams their new ids, and lets forks and their sources know of each other under these.
-    fn connect(&mut self, kept: &BTreeMap<Place, &StreamImage>) {
+    /// Gives the streams their new ids, and lets forks and their sources know of each other under these. Each has the snapshot
+    /// that was chosen for it.
+    fn connect(&mut self, kept: &BTreeMap<Place, &StreamImage>, snapshots: &BTreeMap<Place, u64>) {
         let ids: BTreeMap<(&StreamKey, StreamId), StreamId> = kept
             .iter()
             .filter_map(|(place, image)| Some(((image.key(), image.id()), self.places.get(place)?.1)))
@@ -171,10 +173,33 @@ impl Plan {
                 new.set_source(*source);
             }
             new.set_forks(forks.remove(&(image.key(), image.id())).unwrap_or_default().into_iter());
+            new.set_snapshot(snapshots.get(place).copied());
+            if new.key().name.is_companion() {
+                new.stay();
+            }
             new.place(*id, 0);
             self.groups.entry(*group).or_default().push(new);
         }
         // By their ids, as packs have them.
         self.groups.values_mut().for_each(|images| images.sort_by_key(StreamImage::id));
     }
+}
+
+/// Chooses of each stream with snapshots the newest whose bytes are there: it was packed at another moment than these. Uploads
+/// that are no snapshot then are of no use to anybody.
+fn choose_snapshots(kept: &mut BTreeMap<Place, &StreamImage>) -> BTreeMap<Place, u64> {
+    let is_upload = |image: &StreamImage| image.key().name.is_companion();
+    let uploads = kept.values().filter(|image| is_upload(image)).map(|image| (image.key(), *image));
+    let uploads: BTreeMap<&StreamKey, &StreamImage> = uploads.collect();
+    let is_whole = |key: StreamKey, bytes| uploads.get(&key).is_some_and(|upload| upload.is_whole(bytes));
+    let newest = |image: &StreamImage| {
+        let mut all = image.snapshots();
+        all.find(|(upload, bytes)| is_whole(image.key().companion(*upload), *bytes)).map(|(upload, _)| upload)
+    };
+    let chosen: BTreeMap<Place, u64> =
+        kept.iter().filter_map(|(place, image)| Some((*place, newest(image)?))).collect();
+    let named = chosen.iter().filter_map(|(place, upload)| Some(kept.get(place)?.key().companion(*upload)));
+    let named: BTreeSet<StreamKey> = named.collect();
+    kept.retain(|_, image| !is_upload(image) || named.contains(image.key()));
+    chosen
 }

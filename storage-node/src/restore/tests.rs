@@ -10,7 +10,8 @@ use ursula_common::cluster::{Cluster, GroupRecord};
 use ursula_common::packs::PackRef;
 use ursula_common::placement::SlotTable;
 use ursula_common::verb::{
-    Append, Create, EndImport, ForkFrom, Import, ImportRun, Lifetime, Op, Reply, Retention, SagaStep,
+    Append, Create, EndImport, ForkFrom, Import, ImportRun, Lifetime, Op, PublishSnapshot, Reply, Retention, SagaStep,
+    SnapshotCondition,
 };
 use ursula_common::{ClusterId, ContentType, GroupId, Millis, NodeId, Offset, StreamId, StreamKey};
 use ursula_stream_core::{Answer, Command, Destination, Effect, State};
@@ -72,7 +73,7 @@ impl Old {
             key: key(name),
             content_type: source.is_none().then(|| ContentType::parse("text/plain")),
             lifetime: Lifetime::Forever,
-            retention: Retention::default(),
+            retention: Retention { snapshot: name.starts_with("kept"), ..Retention::default() },
             closed: false,
             body: Bytes::new(),
             fork: source.map(|source| ForkFrom { source: key(source), offset: None, sub_offset: 0 }),
@@ -99,32 +100,65 @@ impl Old {
         self.apply(self.slots.group_of(&key(name)), Op::Delete(key(name)));
     }
 
+    /// Uploads a snapshot of a stream that is kept from it on, and publishes it at its tail.
+    fn publish(&mut self, name: &str, upload: u64, body: &str) {
+        let group = self.slots.group_of(&key(name));
+        let create = Create {
+            key: key(name).companion(upload),
+            content_type: None,
+            lifetime: Lifetime::Ttl(60),
+            retention: Retention::default(),
+            closed: false,
+            body: text(body),
+            fork: None,
+            numbered: true,
+        };
+        self.apply(group, Op::Create(create));
+        let publish = PublishSnapshot {
+            key: key(name),
+            at: self.groups[&group].info(&key(name), NOW).expect("it is there").tail,
+            cut: None,
+            upload,
+            content_type: ContentType::parse("text/plain"),
+            bytes: body.len() as u64,
+            digest: [upload as u8; 32],
+            condition: SnapshotCondition::Any,
+        };
+        let answer = self.apply(group, Op::PublishSnapshot(publish));
+        assert!(matches!(answer, Answer::Done(Ok(Reply::SnapshotPublished { new: true, .. }))), "{answer:?}");
+    }
+
     /// Stores what each group has, of one stream as much at least as is given.
     async fn pack(&mut self, bytes_max: u64) {
         for group in [GroupId(1), GroupId(2)] {
-            self.apply(group, Op::BeginPacks);
-            while let Some(plan) = self.groups[&group].plan_pack(bytes_max, 2) {
-                let id = PackId { group, first: plan.pack, last: plan.pack, maker: plan.pack * 7 };
-                let prev = plan.prev.map(|prev| Link { id: PackId::of(group, &prev), hash: prev.hash });
-                let made = Millis(1000 * plan.pack);
-                let mut builder = Builder::new(Head { cluster: OLD, id, made, prev, merged: None });
-                let mut planned: Vec<_> = plan.streams.iter().filter(|planned| planned.start < planned.end).collect();
-                planned.sort_by_key(|planned| planned.id);
-                for planned in planned {
-                    let all = self.bytes.get(&(group, planned.id)).map_or(&[][..], Vec::as_slice);
-                    let records: Vec<Bytes> =
-                        all.iter().filter(|(at, _)| *at >= planned.start).map(|(_, bytes)| bytes.clone()).collect();
-                    builder.add(planned.id, planned.start, Some(planned.prev).filter(|prev| *prev > 0), &records);
-                }
-                let packed = builder.finish(&plan.records);
-                let ends: Vec<Offset> = plan.streams.iter().map(|planned| planned.end).collect();
-                let bytes = packed.body.len() as u64;
-                self.store.put(&id.name(), packed.body).await.expect("stored");
-                let pack = PackRef { first: id.first, last: id.last, maker: id.maker, bytes, hash: packed.hash };
-                let done = self.apply(group, Op::CommitPack(Box::new(plan.commit(pack, &ends))));
-                assert_eq!(done, Answer::Done(Ok(Reply::Done)));
-            }
+            while self.pack_next(group, bytes_max, 2).await {}
         }
+    }
+
+    /// Stores the next pack of a group, if there is something for it.
+    async fn pack_next(&mut self, group: GroupId, bytes_max: u64, streams_max: usize) -> bool {
+        self.apply(group, Op::BeginPacks);
+        let Some(plan) = self.groups[&group].plan_pack(bytes_max, streams_max) else { return false };
+        let id = PackId { group, first: plan.pack, last: plan.pack, maker: plan.pack * 7 };
+        let prev = plan.prev.map(|prev| Link { id: PackId::of(group, &prev), hash: prev.hash });
+        let made = Millis(1000 * plan.pack);
+        let mut builder = Builder::new(Head { cluster: OLD, id, made, prev, merged: None });
+        let mut planned: Vec<_> = plan.streams.iter().filter(|planned| planned.start < planned.end).collect();
+        planned.sort_by_key(|planned| planned.id);
+        for planned in planned {
+            let all = self.bytes.get(&(group, planned.id)).map_or(&[][..], Vec::as_slice);
+            let records: Vec<Bytes> =
+                all.iter().filter(|(at, _)| *at >= planned.start).map(|(_, bytes)| bytes.clone()).collect();
+            builder.add(planned.id, planned.start, Some(planned.prev).filter(|prev| *prev > 0), &records);
+        }
+        let packed = builder.finish(&plan.records);
+        let ends: Vec<Offset> = plan.streams.iter().map(|planned| planned.end).collect();
+        let bytes = packed.body.len() as u64;
+        self.store.put(&id.name(), packed.body).await.expect("stored");
+        let pack = PackRef { first: id.first, last: id.last, maker: id.maker, bytes, hash: packed.hash };
+        let done = self.apply(group, Op::CommitPack(Box::new(plan.commit(pack, &ends))));
+        assert_eq!(done, Answer::Done(Ok(Reply::Done)));
+        true
     }
 }
 
@@ -170,6 +204,33 @@ async fn contents(store: &Arc<dyn Store>, backup: &Backup) -> BTreeMap<StreamKey
     found.into_iter().map(|(key, bytes)| (key, bytes.into())).collect()
 }
 
+/// A new cluster of one group with everything that a backup has, and the place of its packs.
+async fn restored(old: &Old, backup: &Backup) -> (Arc<dyn Store>, State, Plan) {
+    let plan = Plan::new(backup, &BTreeSet::new(), &target());
+    let mut group = State::new(GroupId(1), 1);
+    let mut apply = |op| group.apply(Command { at: NOW, origin: None, op }, &mut Vec::new());
+    let run = ImportRun { import: plan.import(backup), attempt: 1 };
+    assert_eq!(apply(Op::BeginImport(run)), Answer::Done(Ok(Reply::ImportBegun(None))));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let mut copier = Copier::new(store.clone(), &plan, BTreeMap::from([(GroupId(1), None)]), NOW);
+    let (mut tracker, mut objects) = (Tracker::default(), Scan::all(&old.store, backup));
+    while let Some(scan) = objects.next().await {
+        let scan = scan.expect("it can be read");
+        for piece in scan.pieces.into_iter().filter_map(|piece| tracker.take(backup, scan.group, piece)) {
+            copier.take(scan.group, piece);
+        }
+        copier.after_object(scan.bytes).await.expect("stored");
+    }
+    for (packs, records) in copier.finish().await.expect("stored").remove(&GroupId(1)).expect("a group") {
+        let done = apply(Op::Import(Box::new(Import { run, packs, records })));
+        assert_eq!(done, Answer::Done(Ok(Reply::Done)));
+    }
+    let end = EndImport { run, streams: plan.streams() as u64, next_stream: plan.next_stream };
+    assert_eq!(apply(Op::EndImport(end)), Answer::Done(Ok(Reply::Done)));
+    group.check();
+    (store, group, plan)
+}
+
 #[tokio::test]
 async fn what_was_restored_can_be_restored() {
     let old = old().await;
@@ -179,29 +240,8 @@ async fn what_was_restored_can_be_restored() {
     assert_eq!(before[&key("a")], text("first of a;second of a;"));
     assert_eq!(before[&key("fork-a")], text("own;"));
 
-    let plan = Plan::new(&backup, &BTreeSet::new(), &target());
+    let (store, group, plan) = restored(&old, &backup).await;
     assert!(plan.left_out.is_empty() && plan.groups[&GroupId(1)].len() == 6, "{plan:?}");
-    let mut group = State::new(GroupId(1), 1);
-    let mut apply = |op| group.apply(Command { at: NOW, origin: None, op }, &mut Vec::new());
-    let run = ImportRun { import: plan.import(&backup), attempt: 1 };
-    assert_eq!(apply(Op::BeginImport(run)), Answer::Done(Ok(Reply::ImportBegun(None))));
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-    let mut copier = Copier::new(store.clone(), &plan, BTreeMap::from([(GroupId(1), None)]), NOW);
-    let (mut tracker, mut objects) = (Tracker::default(), Scan::all(&old.store, &backup));
-    while let Some(scan) = objects.next().await {
-        let scan = scan.expect("it can be read");
-        for piece in scan.pieces.into_iter().filter_map(|piece| tracker.take(&backup, scan.group, piece)) {
-            copier.take(scan.group, piece);
-        }
-        copier.after_object(scan.bytes).await.expect("stored");
-    }
-    for (packs, records) in copier.finish().await.expect("stored").remove(&GroupId(1)).expect("a group") {
-        let done = apply(Op::Import(Box::new(Import { run, packs, records })));
-        assert_eq!(done, Answer::Done(Ok(Reply::Done)));
-    }
-    let end = EndImport { run, streams: 6, next_stream: plan.next_stream };
-    assert_eq!(apply(Op::EndImport(end)), Answer::Done(Ok(Reply::Done)));
-    group.check();
     let source = group.info(&key("a"), NOW).expect("it is there");
     let fork = group.info(&key("fork-a"), NOW).expect("it is there").fork.expect("a fork");
     assert_eq!((fork.source_id, fork.at), (source.id, source.tail));
@@ -274,4 +314,49 @@ async fn a_fork_without_its_source_is_left_out() {
     let left_out: BTreeSet<&str> = plan.left_out.iter().map(|out| out.key.name.as_str()).collect();
     assert_eq!(left_out, BTreeSet::from(["a", "fork-a"]));
     assert_eq!(plan.streams(), 4);
+}
+
+/// At each pack: the newest snapshot that is whole there, and the stream from no later place on.
+#[tokio::test]
+async fn of_snapshots_the_newest_is_found_that_is_whole() {
+    let mut old = Old::new();
+    for name in ["kept", "plain"] {
+        old.create(name, None);
+        old.append(name, "one.");
+        old.publish(name, 1, "1");
+    }
+    old.pack(1 << 20).await;
+    for name in ["kept", "plain"] {
+        old.append(name, "two.");
+        old.publish(name, 2, "one.two.");
+    }
+    let mut seen: BTreeSet<(String, u64, u64)> = BTreeSet::new();
+    loop {
+        let backup = Backup::read(&old.store, OLD, None).await.expect("it is whole");
+        let (store, group, plan) = restored(&old, &backup).await;
+        assert_eq!((plan.left_out.len(), plan.streams()), (0, 4), "each stream and its snapshot: {plan:?}");
+        let again = Backup::read(&store, NEW, None).await.expect("it is whole");
+        let found = contents(&store, &again).await;
+        for name in ["kept", "plain"] {
+            let info = group.info(&key(name), NOW).expect("it is there");
+            let newest = info.snapshot.expect("it has one");
+            let companion = key(name).companion(newest.upload);
+            let stored = group.info(&companion, NOW).expect("its bytes are there");
+            assert_eq!((stored.lifetime, stored.closed), (Lifetime::Forever, true));
+            assert_eq!(found[&companion], text(if newest.upload == 1 { "1" } else { "one.two." }));
+            let begins = if name == "kept" { newest.at } else { Offset::ZERO };
+            assert_eq!(info.earliest, begins, "{name}");
+            seen.insert((name.to_owned(), newest.upload, newest.at.0));
+        }
+        let groups = [GroupId(1), GroupId(2)];
+        let mut any = false;
+        for group in groups {
+            any |= old.pack_next(group, 1 << 20, 1).await;
+        }
+        if !any {
+            break;
+        }
+    }
+    let both = |name: &str| [(name.to_owned(), 1, 4), (name.to_owned(), 2, 8)];
+    assert_eq!(seen, ["kept", "plain"].map(both).concat().into_iter().collect());
 }

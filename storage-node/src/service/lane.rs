@@ -136,9 +136,14 @@ fn sort_by_core(
 fn client_op(bytes: Bytes) -> Result<(Op, Option<Bytes>), Error> {
     let (op, whole) = wire::decode_whole_op(bytes.clone())?;
     match op {
-        Op::CreateBucket(_) | Op::DeleteBucket(_) | Op::Create(_) | Op::Append(_) | Op::Delete(_) | Op::Trim(_) => {
-            Ok((op, whole.then_some(bytes)))
-        }
+        Op::CreateBucket(_)
+        | Op::DeleteBucket(_)
+        | Op::Create(_)
+        | Op::Append(_)
+        | Op::Delete(_)
+        | Op::Trim(_)
+        | Op::PublishSnapshot(_)
+        | Op::RemoveSnapshot(_) => Ok((op, whole.then_some(bytes))),
         _ => Err(Error::Malformed),
     }
 }

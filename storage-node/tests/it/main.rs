@@ -10,6 +10,7 @@ mod memory;
 mod pages;
 mod refusals;
 mod sessions;
+mod snapshots;
 mod tails;
 mod trim;
 mod world;

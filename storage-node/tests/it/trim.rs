@@ -82,7 +82,7 @@ async fn memory_of_what_is_gone_is_given_back() {
     let mut world = World::configured(config, Arc::new(SystemClock)).await;
     let key = key("bounded");
     let Op::Create(bare) = create(&key, BINARY) else { unreachable!() };
-    let retention = Retention { max_age: None, max_bytes: Some(1 << 20) };
+    let retention = Retention { max_bytes: Some(1 << 20), ..Retention::default() };
     created(world.submit(Op::Create(Create { retention, ..bare })).await);
     for n in 0..100u8 {
         world.append(&key, BINARY, vec![n; 200 << 10]).await;

@@ -99,6 +99,8 @@ impl World {
             Op::Append(append) => self.group_of(&append.key),
             Op::Delete(key) => self.group_of(key),
             Op::Trim(trim) => self.group_of(&trim.key),
+            Op::PublishSnapshot(publish) => self.group_of(&publish.key),
+            Op::RemoveSnapshot(remove) => self.group_of(&remove.key),
             _ => GroupId::META,
         }
     }

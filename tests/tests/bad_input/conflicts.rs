@@ -37,6 +37,7 @@ fn creates() -> Vec<Row> {
         exists("another lifetime", ask("PUT", TTL).with(PLAIN).with("Stream-TTL: 3601")),
         exists("a lifetime of the other kind", ask("PUT", EXPIRES).with(PLAIN).with("Stream-TTL: 60")),
         exists("a retention, and none is there", ask("PUT", TEXT).with(PLAIN).with("Stream-Retention-Max-Bytes: 60")),
+        exists("a retention by snapshot", ask("PUT", TEXT).with(PLAIN).with("Stream-Retention-Snapshot: true")),
         exists("another end", ask("PUT", EXPIRES).with(PLAIN).with("Stream-Expires-At: 2100-01-31T12:00:01Z")),
         exists("a fork, and none is there", ask("PUT", TEXT).with(format!("Stream-Forked-From: {GONE_FORK}"))),
         exists("no fork, and one is there", ask("PUT", GONE_FORK).with(PLAIN)),

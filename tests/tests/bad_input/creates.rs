@@ -117,7 +117,9 @@ fn fork_offset(bytes: u64) -> String {
     format!("Stream-Fork-Offset: {}", offset(bytes))
 }
 
-const LIFETIMES: [(&str, &str); 39] = [
+const LIFETIMES: [(&str, &str); 41] = [
+    ("an empty Stream-Retention-Snapshot", "Stream-Retention-Snapshot:"),
+    ("a Stream-Retention-Snapshot that is not", "Stream-Retention-Snapshot: false"),
     ("an empty Stream-Retention-Max-Age", "Stream-Retention-Max-Age:"),
     ("a Stream-Retention-Max-Age of nothing", "Stream-Retention-Max-Age: 0"),
     ("a Stream-Retention-Max-Age with a unit", "Stream-Retention-Max-Age: 1h"),
@@ -159,7 +161,8 @@ const LIFETIMES: [(&str, &str); 39] = [
     ("a Stream-Expires-At with something after", "Stream-Expires-At: 2100-01-31T12:00:00Z, or later"),
 ];
 
-const SINGLE: [&str; 9] = [
+const SINGLE: [&str; 10] = [
+    "Stream-Retention-Snapshot: true",
     "Stream-Retention-Max-Age: 60",
     "Stream-Retention-Max-Bytes: 60",
     "Content-Type: text/plain",
@@ -171,7 +174,8 @@ const SINGLE: [&str; 9] = [
     "Stream-Fork-Sub-Offset: 0",
 ];
 
-const NOT_ASCII: [&str; 9] = [
+const NOT_ASCII: [&str; 10] = [
+    "Stream-Retention-Snapshot",
     "Stream-Retention-Max-Age",
     "Stream-Retention-Max-Bytes",
     "Content-Type",

@@ -3,6 +3,10 @@
 use crate::row::{NO_CODE, Row, ask, raw, row};
 use crate::world::{BUCKET, PLAIN, TEXT};
 
+const SNAPSHOT: &str = "/v1/stream/bad/text/snapshot/0000000000000000_0000000000000000";
+const NEWEST_SNAPSHOT: &str = "/v1/stream/bad/text/snapshot";
+const BOOTSTRAP: &str = "/v1/stream/bad/text/bootstrap";
+
 const PROBE: &str = "GET, HEAD, OPTIONS";
 const BUCKETS: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
 const STREAMS: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
@@ -39,7 +43,10 @@ pub(crate) fn rows() -> Vec<Row> {
     rows
 }
 
-const REFUSED: [(&str, &str, &str); 18] = [
+const SNAPSHOTS: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
+const READ_ONLY: &str = "GET, HEAD, OPTIONS";
+
+const REFUSED: [(&str, &str, &str); 25] = [
     ("POST", "/health", PROBE),
     ("PUT", "/health", PROBE),
     ("DELETE", "/health", PROBE),
@@ -58,4 +65,11 @@ const REFUSED: [(&str, &str, &str); 18] = [
     ("get", TEXT, STREAMS),
     ("Post", TEXT, STREAMS),
     ("PRI", TEXT, STREAMS),
+    ("POST", SNAPSHOT, SNAPSHOTS),
+    ("PATCH", SNAPSHOT, SNAPSHOTS),
+    ("POST", NEWEST_SNAPSHOT, READ_ONLY),
+    ("DELETE", NEWEST_SNAPSHOT, READ_ONLY),
+    ("POST", BOOTSTRAP, READ_ONLY),
+    ("DELETE", BOOTSTRAP, READ_ONLY),
+    ("PATCH", BOOTSTRAP, READ_ONLY),
 ];

@@ -23,6 +23,8 @@ pub(crate) const TTL: &str = "/v1/stream/bad/ttl";
 pub(crate) const EXPIRES: &str = "/v1/stream/bad/expires";
 /// Knows as many producers as a stream may.
 pub(crate) const CROWDED: &str = "/v1/stream/bad/crowded";
+/// Has a snapshot behind the first of its two records.
+pub(crate) const SNAPPED: &str = "/v1/stream/bad/snapped";
 /// Streams and a bucket that nothing but a row that fails may change.
 pub(crate) const SPARE: &str = "/v1/stream/bad/spare";
 pub(crate) const OTHER_SPARE: &str = "/v1/stream/bad/other-spare";
@@ -47,6 +49,10 @@ pub(crate) const TEXT_FIRST: u64 = 6;
 pub(crate) const JSON_BYTES: u64 = 16;
 pub(crate) const JSON_FIRST: u64 = 14;
 
+/// Stored bytes in [`SNAPPED`] before its snapshot, and the tag of that.
+pub(crate) const SNAPPED_FIRST: u64 = 4;
+pub(crate) const SNAPPED_TAG: &str = "\"09f5ffef28309853265c4a98d0e56e1be522b6b402d8193594fd05103064fc6a\"";
+
 /// Producers that one stream remembers, and forks of forks; see the limits in the documentation.
 pub(crate) const PRODUCERS_MAX: usize = 4096;
 pub(crate) const FORK_DEPTH_MAX: usize = 64;
@@ -69,7 +75,7 @@ fn chain(depth: usize) -> String {
 }
 
 /// Everything that can be looked at.
-const STREAMS: [&str; 16] = [
+const STREAMS: [&str; 18] = [
     TEXT,
     JSON,
     BYTES,
@@ -83,6 +89,8 @@ const STREAMS: [&str; 16] = [
     TTL,
     EXPIRES,
     CROWDED,
+    SNAPPED,
+    "/v1/stream/bad/snapped/snapshot",
     SPARE,
     OTHER_SPARE,
     BUCKET_STREAM,
@@ -131,6 +139,9 @@ pub(crate) fn build(http: &mut Http) {
         (201, "PUT", TTL, &[plain, ("Stream-TTL", "3600")], ""),
         (201, "PUT", EXPIRES, &[plain, ("Stream-Expires-At", FAR_DATE)], ""),
         (201, "PUT", CROWDED, &[plain], ""),
+        (201, "PUT", SNAPPED, &[plain], "1+2="),
+        (204, "POST", SNAPPED, &[plain], "3+4="),
+        (201, "PUT", &format!("{SNAPPED}/snapshot/{}", offset(SNAPPED_FIRST)), &[plain], "sum"),
         (201, "PUT", BUCKET, &[], ""),
         (201, "PUT", BUCKET_STREAM, &[plain], "held"),
         (201, "PUT", SPARE_BUCKET, &[], ""),

@@ -87,8 +87,8 @@ fn retention_grammar() {
     let most = TTL_SECONDS_MAX.to_string();
     let (age, bytes) = ("stream-retention-max-age", "stream-retention-max-bytes");
     for (text, limit) in [("1", 1), ("86400", 86_400), (&most, TTL_SECONDS_MAX)] {
-        assert_eq!(retention(age, text), Ok(Retention { max_age: Some(limit), max_bytes: None }), "{text}");
-        assert_eq!(retention(bytes, text), Ok(Retention { max_age: None, max_bytes: Some(limit) }), "{text}");
+        assert_eq!(retention(age, text), Ok(Retention { max_age: Some(limit), ..Retention::default() }), "{text}");
+        assert_eq!(retention(bytes, text), Ok(Retention { max_bytes: Some(limit), ..Retention::default() }), "{text}");
     }
     let (long, large) = ((TTL_SECONDS_MAX + 1).to_string(), (RETENTION_BYTES_MAX + 1).to_string());
     for text in ["", "0", "abc", "-1", "+60", "60.5", "1e3", "00060", "99999999999999999999"] {
@@ -97,7 +97,12 @@ fn retention_grammar() {
     assert!(retention(age, &long).is_err() && retention(bytes, &large).is_err());
     assert!(parse(&[(age, "1"), (age, "1")]).is_err());
     let both = parse(&[(age, "5"), (bytes, "6")]).map(|parts| parts.retention);
-    assert_eq!(both, Ok(Retention { max_age: Some(5), max_bytes: Some(6) }));
+    assert_eq!(both, Ok(Retention { max_age: Some(5), max_bytes: Some(6), snapshot: false }));
+    let at_snapshot = |text| parse(&[("stream-retention-snapshot", text)]).map(|parts| parts.retention.snapshot);
+    assert_eq!((at_snapshot("true"), at_snapshot("True")), (Ok(true), Ok(true)));
+    for text in ["", "false", "1", "true, true"] {
+        assert!(at_snapshot(text).is_err(), "{text}");
+    }
 }
 
 #[test]

@@ -44,3 +44,11 @@ fn what_matches() {
         assert!(!matches(texts), "{texts:?}");
     }
 }
+
+#[test]
+fn digests_as_tags() {
+    let digest: [u8; 32] = std::array::from_fn(|at| 8 * at as u8 + 1);
+    let tag = of_digest(&digest);
+    assert_eq!(tag, "\"0109111921293139414951596169717981899199a1a9b1b9c1c9d1d9e1e9f1f9\"");
+    assert_eq!(to_digest(tag.to_str().expect("ASCII")), Some(digest));
+}

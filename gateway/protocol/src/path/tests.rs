@@ -20,6 +20,14 @@ fn paths_that_name_streams() {
         ("/%6Cogs/a/b", "logs/a/b"),
         ("/default/health", "default/health"),
         ("/logs/x/__ds", "logs/x/__ds"),
+        ("/logs/snapshot", "logs/snapshot"),
+        ("/logs/bootstrap", "logs/bootstrap"),
+        ("/v1/stream/snapshot/a", "default/snapshot/a"),
+        ("/logs/a/snapshot/b/c", "logs/a/snapshot/b/c"),
+        ("/logs/a/bootstrap/b", "logs/a/bootstrap/b"),
+        ("/logs/a/my-snapshot", "logs/a/my-snapshot"),
+        ("/logs/a/snapshots/b", "logs/a/snapshots/b"),
+        ("/v1/stream/yjs/s/docs/d/.snapshots/1", "default/yjs/s/docs/d/.snapshots/1"),
     ];
     for (path, expected) in table {
         match route(path) {
@@ -35,6 +43,23 @@ fn other_paths() {
     assert_eq!(route("/ready"), Ok(Route::Ready));
     let logs = BucketName::parse("logs").expect("a bucket name");
     assert_eq!(route("/logs"), Ok(Route::Bucket(logs)));
+}
+
+#[test]
+fn paths_beside_streams() {
+    let key = |name| StreamKey::parse("logs", name).expect("a stream name");
+    let at = Offset(Offset::first_of(1).0 + 42);
+    let table = [
+        ("/logs/a/snapshot", Route::NewestSnapshot(key("a"))),
+        ("/logs/a%2Fsnap%73hot", Route::NewestSnapshot(key("a"))),
+        ("/logs/snapshot/snapshot", Route::NewestSnapshot(key("snapshot"))),
+        ("/logs/a/b/bootstrap", Route::Bootstrap(key("a/b"))),
+        ("/logs/a/snapshot/0000000000000001_0000000000000042", Route::Snapshot(key("a"), at)),
+        ("/logs/a/b/snapshot/0000000000000001%5F0000000000000042", Route::Snapshot(key("a/b"), at)),
+    ];
+    for (path, expected) in table {
+        assert_eq!(route(path), Ok(expected), "{path}");
+    }
 }
 
 #[test]
@@ -56,6 +81,17 @@ fn paths_that_lead_nowhere() {
         ("/logs/a%00", InvalidName::ControlCharacter.into()),
         ("/logs/__ds/subscriptions/x", InvalidName::ReservedStream.into()),
         ("/v1/stream/__ds%2Fjwks.json", InvalidName::ReservedStream.into()),
+        ("/logs//snapshot", InvalidName::EmptyStream.into()),
+        ("/logs//bootstrap", InvalidName::EmptyStream.into()),
+        ("/logs/a//snapshot", InvalidName::Segment.into()),
+        ("/logs/a//0123456789abcdef", InvalidName::Segment.into()),
+        ("/logs/a//0123456789abcdef/bootstrap", InvalidName::Segment.into()),
+        ("/logs/__ds/snapshot", InvalidName::ReservedStream.into()),
+        ("/logs/a/snapshot/", Rejection::SnapshotPath),
+        ("/logs/a/snapshot/-1", Rejection::SnapshotPath),
+        ("/logs/a/snapshot/now", Rejection::SnapshotPath),
+        ("/logs/a/snapshot/snapshot", Rejection::SnapshotPath),
+        ("/logs/a/snapshot/bootstrap", Rejection::SnapshotPath),
         ("/metrics", InvalidName::ReservedBucket.into()),
         ("/%76%31/stream/a", InvalidName::ReservedBucket.into()),
         ("/UPPER/a", InvalidName::Bucket.into()),

@@ -43,7 +43,7 @@ fn text_of_clients_is_escaped() {
 fn headers_of_errors() {
     let tail = Offset(42);
     type Row = (Error, u16, &'static str, &'static [(&'static str, &'static str)]);
-    let table: [Row; 13] = [
+    let table: [Row; 16] = [
         (Error::StreamClosed { tail }, 409, "stream_closed", &[("stream-closed", "true"), ("stream-next-offset", AT)]),
         // A client takes a conflict with `Stream-Closed` for the answer to an append.
         (Error::StreamExists { tail, closed: true }, 409, "stream_exists", &[("stream-next-offset", AT)]),
@@ -56,6 +56,14 @@ fn headers_of_errors() {
             409,
             "producer_gap",
             &[("producer-expected-seq", "3"), ("producer-received-seq", "5")],
+        ),
+        (Error::SnapshotStale { newest: tail }, 409, "snapshot_stale", &[("stream-snapshot-offset", AT)]),
+        (Error::SnapshotMismatch { current: None }, 412, "snapshot_mismatch", &[]),
+        (
+            Error::SnapshotMismatch { current: Some([7; 32]) },
+            412,
+            "snapshot_mismatch",
+            &[("etag", "\"0707070707070707070707070707070707070707070707070707070707070707\"")],
         ),
         (Error::MemoryFull, 503, "memory_full", &[("retry-after", "1")]),
         (Error::DiskFull, 503, "disk_full", &[("retry-after", "1")]),

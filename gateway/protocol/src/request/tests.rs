@@ -44,6 +44,18 @@ fn methods_on_routes() {
     }
     assert!(matches!(ask("PUT", "/logs/a"), Ok(Request::Create(parts)) if parts.key == key()));
     assert!(matches!(ask("POST", "/logs/a"), Ok(Request::Append(parts)) if parts.key == key()));
+    let at: Offset = "0000000000000000_0000000000000042".parse().expect("an offset");
+    let snapshot = format!("/logs/a/snapshot/{at}");
+    assert!(
+        matches!(ask("PUT", &snapshot), Ok(Request::PublishSnapshot(parts)) if parts.key == key() && parts.at == at)
+    );
+    assert!(matches!(ask("DELETE", &snapshot), Ok(Request::RemoveSnapshot(remove)) if remove.key == key()));
+    let read = |at| SnapshotParts { key: key(), at, if_none_match: Default::default() };
+    assert_eq!(ask("GET", &snapshot), Ok(Request::ReadSnapshot(read(Some(at)))));
+    assert_eq!(ask("HEAD", &snapshot), Ok(Request::HeadSnapshot(read(Some(at)))));
+    assert_eq!(ask("GET", "/logs/a/snapshot"), Ok(Request::ReadSnapshot(read(None))));
+    assert_eq!(ask("HEAD", "/logs/a/snapshot"), Ok(Request::HeadSnapshot(read(None))));
+    assert_eq!(ask("GET", "/logs/a/bootstrap"), Ok(Request::Bootstrap(key())));
     let Ok(Request::Read(read)) = ask("GET", "/logs/a?live=sse&offset=now") else { panic!("a read") };
     assert_eq!((read.key, read.from, read.live), (key(), ReadFrom::Now, Live::Sse));
 }
@@ -58,11 +70,18 @@ fn methods_that_a_route_does_not_take() {
         ("PATCH", "/logs/a", ALLOW_STREAM),
         ("get", "/logs/a", ALLOW_STREAM),
         ("TRACE", "/v1/stream/a", ALLOW_STREAM),
+        ("POST", "/logs/a/snapshot/0000000000000000_0000000000000042", ALLOW_SNAPSHOT),
+        ("POST", "/logs/a/snapshot", ALLOW_NEWEST),
+        ("DELETE", "/logs/a/snapshot", ALLOW_NEWEST),
+        ("POST", "/logs/a/bootstrap", ALLOW_NEWEST),
     ];
     for (method, uri, allow) in table {
         assert_eq!(ask(method, uri), Err(Rejection::Method { allow }), "{method} {uri}");
     }
     assert_eq!(ask("GET", "/"), Err(Rejection::NotFound));
+    for path in ["/logs/a/snapshot", "/logs/a/snapshot/x", "/logs/a/bootstrap"] {
+        assert_eq!(ask("PUT", path), Err(Rejection::SnapshotPath), "{path}");
+    }
 }
 
 #[test]
@@ -89,8 +108,10 @@ fn listings() {
 }
 
 /// Every header that any verb reads.
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 21] = [
+    "content-digest",
     "content-length",
+    "content-range",
     "content-type",
     "if-match",
     "if-none-match",
@@ -98,12 +119,14 @@ const KNOWN: [&str; 17] = [
     "producer-epoch",
     "producer-id",
     "producer-seq",
+    "repr-digest",
     "stream-closed",
     "stream-expected-offset",
     "stream-expires-at",
     "stream-fork-offset",
     "stream-fork-sub-offset",
     "stream-forked-from",
+    "stream-retention-snapshot",
     "stream-seq",
     "stream-ttl",
     "host",
@@ -137,7 +160,11 @@ proptest! {
     #[test]
     fn nothing_panics(
         method in prop::sample::select(&["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"][..]),
-        path in prop_oneof![Just(b"logs/a".to_vec()), prop::collection::vec(any::<u8>(), 0..30)],
+        path in prop_oneof![
+            Just(b"logs/a".to_vec()),
+            Just(b"logs/a/snapshot/0000000000000000_0000000000000001".to_vec()),
+            prop::collection::vec(any::<u8>(), 0..30),
+        ],
         query in prop::collection::vec(any::<u8>(), 0..30),
         headers in any_headers(),
         body in prop::collection::vec(any::<u8>(), 0..30),
@@ -148,6 +175,7 @@ proptest! {
         match parse(&method, &uri, &headers) {
             Ok(Request::Append(parts)) => _ = parts.store(Bytes::from(body)).map(|stored| parts.into_op(stored)),
             Ok(Request::Create(parts)) => _ = parts.store(Bytes::from(body)).map(|stored| parts.into_op(stored)),
+            Ok(Request::PublishSnapshot(parts)) => _ = parts.into_op(1, body.len() as u64, [0; 32]),
             Ok(_) => {}
             Err(rejection) => prop_assert!(crate::rejection(&rejection).status().is_client_error()
                 || rejection == Rejection::Name(ursula_common::name::InvalidName::ReservedStream)),

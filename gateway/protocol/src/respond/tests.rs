@@ -1,11 +1,11 @@
 //! Replies as they go over the wire.
 
 use ursula_common::Millis;
-use ursula_common::verb::Retention;
+use ursula_common::verb::{Retention, SnapshotInfo};
 
 use super::*;
 
-const AT: &str = "0000000000000000_0000000000000042";
+pub(super) const AT: &str = "0000000000000000_0000000000000042";
 const CORS: [&str; 4] = [
     "access-control-allow-origin",
     "access-control-expose-headers",
@@ -14,7 +14,7 @@ const CORS: [&str; 4] = [
 ];
 
 /// The status, and the headers but those that all responses have, as lines in the order of names.
-fn lines<B>(response: &Response<B>) -> (u16, Vec<String>) {
+pub(super) fn lines<B>(response: &Response<B>) -> (u16, Vec<String>) {
     let headers = response.headers();
     CORS.iter().for_each(|name| assert!(headers.contains_key(*name), "{name}"));
     let own = headers.iter().filter(|(name, _)| !CORS.contains(&name.as_str()));
@@ -23,7 +23,7 @@ fn lines<B>(response: &Response<B>) -> (u16, Vec<String>) {
     (response.status().as_u16(), own)
 }
 
-fn head_of_page() -> PageHead {
+pub(super) fn head_of_page() -> PageHead {
     PageHead {
         group: GroupId(1),
         stream: StreamId(2),
@@ -38,7 +38,7 @@ fn head_of_page() -> PageHead {
     }
 }
 
-fn if_none_match(tag: &'static str) -> IfNoneMatch {
+pub(super) fn if_none_match(tag: &'static str) -> IfNoneMatch {
     IfNoneMatch::from_headers(&HeaderMap::from_iter([(http::header::IF_NONE_MATCH, HeaderValue::from_static(tag))]))
 }
 
@@ -87,6 +87,7 @@ fn heads() {
         tail: Offset(42),
         closed,
         lifetime,
+        snapshot: None,
         fork: None,
         cold: None,
     };
@@ -102,12 +103,18 @@ fn heads() {
     let text = "2030-01-31T13:00:00+01:00";
     let expires = Lifetime::ExpiresAt { text: text.into(), at: Millis(1) };
     assert_eq!(lines(&head(&info(expires, false))), expected(&["stream-expires-at: 2030-01-31T13:00:00+01:00"]));
-    let retention = Retention { max_age: Some(60), max_bytes: Some(100) };
-    let kept = StreamInfo { retention, earliest: Offset(7), ..info(Lifetime::Forever, false) };
+    let retention = Retention { max_age: Some(60), max_bytes: Some(100), snapshot: true };
+    let digest = [7; 32];
+    let content_type = ContentType::default();
+    let snapshot = SnapshotInfo { at: Offset(9), upload: 1, content_type, bytes: 5, digest };
+    let snapshot = Some(Box::new(snapshot));
+    let kept = StreamInfo { retention, earliest: Offset(7), snapshot, ..info(Lifetime::Forever, false) };
     let lines_of_kept = [
         "stream-earliest-offset: 0000000000000000_0000000000000007",
         "stream-retention-max-age: 60",
         "stream-retention-max-bytes: 100",
+        "stream-retention-snapshot: true",
+        "stream-snapshot-offset: 0000000000000000_0000000000000009",
     ];
     assert_eq!(lines(&head(&kept)), expected(&lines_of_kept));
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn kept(max_age: Option<u64>, max_bytes: Option<u64>) -> Kept {
-    Kept::new(Offset(0), Retention { max_age, max_bytes }, [].into_iter())
+    Kept::new(Offset(0), Retention { max_age, max_bytes, snapshot: false }, [].into_iter())
 }
 
 /// Appends of `len` bytes, one every `step` milliseconds, with what is over let go after each; returns the tail.

@@ -47,6 +47,8 @@ pub struct PlannedStream {
     pub whole: bool,
     /// See [`PackedStream::floor`].
     pub floor: Offset,
+    /// See [`PackedStream::named`].
+    pub named: bool,
 }
 
 impl PackPlan {
@@ -54,8 +56,8 @@ impl PackPlan {
     pub fn commit(&self, pack: PackRef, ends: &[Offset]) -> CommitPack {
         let packed = self.streams.iter().zip(ends).map(|(planned, end)| {
             let bytes = end.0.saturating_sub(planned.start.0);
-            let PlannedStream { turn, id, skipped, floor, .. } = *planned;
-            PackedStream { turn, stream: id, skipped, bytes, floor }
+            let PlannedStream { turn, id, skipped, floor, named, .. } = *planned;
+            PackedStream { turn, stream: id, skipped, bytes, floor, named }
         });
         let mut streams: Vec<_> = packed.chain(self.removed.iter().copied()).collect();
         streams.sort_unstable_by_key(|packed| packed.turn);
@@ -107,7 +109,8 @@ impl State {
                     let end = if whole { tail } else { Offset(start.0 + left.max(1)) };
                     let (key, id, prev) = (key.clone(), stream.id, if skipped > 0 { 0 } else { cold.pack });
                     let floor = stream.kept().filter(|_| whole).map_or(Offset::ZERO, |_| stream.floor());
-                    plan.streams.push(PlannedStream { turn, key, id, start, skipped, end, prev, whole, floor });
+                    let named = whole && stream.snapshots().is_some();
+                    plan.streams.push(PlannedStream { turn, key, id, start, skipped, end, prev, whole, floor, named });
                     left = left.saturating_sub(end.0 - start.0);
                 }
             }

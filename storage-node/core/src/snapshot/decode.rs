@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ursula_common::cluster::Cluster;
 use ursula_common::packs::PackRef;
-use ursula_common::verb::{ForkLink, ImportRun, Lifetime, Producer, Retention};
+use ursula_common::verb::{ForkLink, ImportRun, Lifetime, Producer, Retention, SnapshotInfo};
 use ursula_common::{BucketName, ContentType, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey};
 use ursula_common::{StreamName, limits, wire};
 
@@ -12,6 +12,7 @@ use super::record::{self, Kind};
 use crate::import::Import;
 use crate::kept::{Kept, MARKS_MAX, Mark};
 use crate::packing::{Cold, Packs, Waiting};
+use crate::published::{BEFORE_MAX, Published};
 use crate::saga::{BucketSaga, ForkSaga, Phase, Saga};
 use crate::session::Session;
 use crate::state::{Bucket, Caller, DATA_GROUPS_MAX};
@@ -122,6 +123,7 @@ impl Decoder {
         };
         check(stream.own_start() <= cold.end && cold.end <= stream.tail)?;
         check(cold.changed <= packs.changes && (cold.changed == 0) == (cold.turn == 0))?;
+        check(stream.snapshots().is_none_or(|all| all.iter().all(|known| known.since <= packs.changes)))?;
         packs.bytes = packs.bytes.saturating_add(stream.left());
         check(packs.bytes < 1 << 62)?;
         if cold.turn == 0 { Ok(()) } else { self.add_waiting(cold.turn, Waiting::Stream(key.clone())) }
@@ -129,7 +131,7 @@ impl Decoder {
 
     fn add_stream(&mut self, record: record::Stream) -> Result<(), CodecError> {
         let bucket = self.bucket.clone().ok_or(CodecError::Damaged)?;
-        let name = StreamName::parse(&record.name).map_err(|_| CodecError::Damaged)?;
+        let name = StreamName::parse_any(&record.name).map_err(|_| CodecError::Damaged)?;
         let key = StreamKey { bucket, name };
         check(self.state.stream(&key).is_none() && record.id < self.state.next_stream)?;
         let stream = stream_in(record)?;
@@ -183,16 +185,29 @@ fn stream_in(record: record::Stream) -> Result<Stream, CodecError> {
     if let Some(kept) = record.kept {
         add_kept(&mut stream, kept)?;
     }
+    add_snapshots(&mut stream, record.snapshots)?;
     if let Some(record::Cold { end, pack, turn, changed, recorded }) = record.cold {
         stream.cold = Some(Box::new(Cold { end: offset(end)?, pack, turn, changed, recorded }));
     }
     Ok(stream)
 }
 
+fn add_snapshots(stream: &mut Stream, records: Vec<record::Snapshot>) -> Result<(), CodecError> {
+    check(records.len() <= 1 + BEFORE_MAX && records.is_sorted_by_key(|snapshot| snapshot.at))?;
+    for record::Snapshot { at, upload, content_type, bytes, digest, since } in records {
+        let (at, content_type) = (offset(at)?, ContentType::parse(&content_type));
+        check(at.first() == stream.tail.first() && at <= stream.tail)?;
+        let digest = digest.try_into().map_err(|_| CodecError::Damaged)?;
+        let info = SnapshotInfo { at, upload, content_type, bytes, digest };
+        check(stream.add_snapshot(Published { info, since }, true).is_none())?;
+    }
+    Ok(())
+}
+
 /// The forks are there.
 fn add_kept(stream: &mut Stream, record: record::Kept) -> Result<(), CodecError> {
     let record::Kept { earliest, retention, run_at, run_time, ends, times, told } = record;
-    let wire::Retention { max_age, max_bytes } = retention.unwrap_or_default();
+    let wire::Retention { max_age, max_bytes, snapshot } = retention.unwrap_or_default();
     check(max_age.is_none_or(|seconds| (1..=limits::TTL_SECONDS_MAX).contains(&seconds)))?;
     check(max_bytes.is_none_or(|bytes| (1..=limits::RETENTION_BYTES_MAX).contains(&bytes)))?;
     let earliest = offset(earliest)?;
@@ -201,7 +216,7 @@ fn add_kept(stream: &mut Stream, record: record::Kept) -> Result<(), CodecError>
     check(ends.is_sorted_by(|a, b| a < b) && times.is_sorted())?;
     check(ends.iter().all(|at| (earliest.0 + 1..=stream.tail.0).contains(at)))?;
     let needed = stream.rare.iter().flat_map(|rare| rare.forks.values()).filter_map(ForkStart::needs);
-    let mut kept = Kept::new(earliest, Retention { max_age, max_bytes }, needed);
+    let mut kept = Kept::new(earliest, Retention { max_age, max_bytes, snapshot }, needed);
     kept.run = Mark { at: Offset(run_at), time: Millis(run_time) };
     kept.marks = ends.into_iter().zip(times).map(|(at, time)| Mark { at: Offset(at), time: Millis(time) }).collect();
     kept.told = offset(told)?;

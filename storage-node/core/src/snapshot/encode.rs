@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ursula_common::verb::{Lifetime, Producer, Retention};
+use ursula_common::verb::{Lifetime, Producer, Retention, SnapshotInfo};
 use ursula_common::{BucketName, GroupId, StreamId, StreamKey, StreamName, wire};
 
 use super::record::{self, Kind};
 use crate::import::Import;
 use crate::kept::Kept;
 use crate::packing::{Packs, Waiting};
+use crate::published::Published;
 use crate::saga::{Phase, Saga};
 use crate::session::Session;
 use crate::state::{Bucket, Caller};
@@ -136,7 +137,9 @@ fn packed(bucket: &Bucket, planned: &PlannedStream, pack: u64) -> Option<Kind> {
     let known = bucket.streams.get(&planned.key.name)?;
     let pack = if planned.start < planned.end { pack } else { planned.prev };
     let cold = record::Cold { end: planned.end.0, pack, recorded: true, ..record::Cold::default() };
-    Some(Kind::Stream(record::Stream { cold: Some(cold), ..stream(&planned.key.name, known) }))
+    let mut record = record::Stream { cold: Some(cold), ..stream(&planned.key.name, known) };
+    record.snapshots.iter_mut().for_each(|named| named.since = 0);
+    Some(Kind::Stream(record))
 }
 
 fn stream(name: &StreamName, stream: &Stream) -> record::Stream {
@@ -180,16 +183,23 @@ fn stream(name: &StreamName, stream: &Stream) -> record::Stream {
             depth: link.depth,
         });
         out.kept = rare.kept.as_deref().map(kept);
+        out.snapshots = rare.snapshots.iter().flat_map(|all| all.iter()).map(snapshot).collect();
         out.forks = rare.forks.iter().map(|(id, start)| fork(id, Some(start))).collect();
     }
     out
 }
 
+fn snapshot(published: &Published) -> record::Snapshot {
+    let SnapshotInfo { at, upload, content_type, bytes, digest } = published.info.clone();
+    let (content_type, digest) = (content_type.to_string(), digest.into());
+    record::Snapshot { at: at.0, upload, content_type, bytes, digest, since: published.since }
+}
+
 fn kept(kept: &Kept) -> record::Kept {
-    let Retention { max_age, max_bytes } = kept.retention;
+    let Retention { max_age, max_bytes, snapshot } = kept.retention;
     record::Kept {
         earliest: kept.earliest.0,
-        retention: (kept.retention != Retention::default()).then_some(wire::Retention { max_age, max_bytes }),
+        retention: (kept.retention != Retention::default()).then_some(wire::Retention { max_age, max_bytes, snapshot }),
         run_at: kept.run.at.0,
         run_time: kept.run.time.0,
         ends: kept.marks.iter().map(|mark| mark.at.0).collect(),

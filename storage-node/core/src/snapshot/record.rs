@@ -105,6 +105,28 @@ pub(super) struct Stream {
     pub(super) cold: Option<Cold>,
     #[prost(message, optional, tag = "16")]
     pub(super) kept: Option<Kept>,
+    /// The newest is the last.
+    #[prost(message, repeated, tag = "17")]
+    pub(super) snapshots: Vec<Snapshot>,
+}
+
+/// A snapshot of a stream; the bytes are in the stream `<name>//<upload>`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Snapshot {
+    #[prost(uint64, tag = "1")]
+    pub(super) at: u64,
+    #[prost(fixed64, tag = "2")]
+    pub(super) upload: u64,
+    #[prost(string, tag = "3")]
+    pub(super) content_type: String,
+    #[prost(uint64, tag = "4")]
+    pub(super) bytes: u64,
+    /// 32 bytes.
+    #[prost(bytes = "vec", tag = "5")]
+    pub(super) digest: Vec<u8>,
+    /// 0 once a record in packs names it.
+    #[prost(uint64, tag = "6")]
+    pub(super) since: u64,
 }
 
 /// What is kept of a stream that was trimmed, or has a retention.

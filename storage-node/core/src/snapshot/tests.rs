@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use ursula_common::cluster::{ClusterChange, ClusterOp, Form, NewNode};
 use ursula_common::packs::PackRef;
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::{Append, Create, ForkFrom, Import, ImportRun, Lifetime, Op, Producer, Retention};
+use ursula_common::verb::{
+    Append, Create, ForkFrom, Import, ImportRun, Lifetime, Op, Producer, PublishSnapshot, Retention, SnapshotCondition,
+};
 use ursula_common::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SessionId, StreamKey};
 
 use super::*;
@@ -106,6 +108,38 @@ fn packed() -> State {
     state
 }
 
+/// A stream that is kept from its snapshot on: packs have the first whole, and the two after it only in part.
+fn published() -> State {
+    let mut state = State::new(GroupId(1), 2);
+    let retention = Retention { snapshot: true, ..Retention::default() };
+    apply(&mut state, [Op::Create(Create { lifetime: Lifetime::Forever, retention, ..create("a") }), Op::BeginPacks]);
+    let mut effects = Vec::new();
+    let mut apply = |state: &mut State, op| state.apply(Command { at: NOW, origin: None, op }, &mut effects);
+    for (number, at) in [(1u64, 0), (0xfedc, 5), (3, 5)] {
+        apply(&mut state, Op::Create(Create { key: key("a").companion(number), ..create("a") }));
+        let published = PublishSnapshot {
+            key: key("a"),
+            at: Offset(at),
+            cut: None,
+            upload: number,
+            content_type: ContentType::parse("a/b"),
+            bytes: 5,
+            digest: [number as u8; 32],
+            condition: if number == 3 { SnapshotCondition::Is([0xdc; 32]) } else { SnapshotCondition::Any },
+        };
+        apply(&mut state, Op::PublishSnapshot(published));
+        for _ in 0..2 {
+            let plan = state.plan_pack(1 << 20, if number == 1 { 100 } else { 0 });
+            let Some(plan) = plan.filter(|plan| !plan.streams.is_empty()) else { continue };
+            let ends: Vec<_> = plan.streams.iter().map(|planned| planned.end).collect();
+            let pack = PackRef { first: plan.pack, last: plan.pack, maker: 5, bytes: 77, hash: [0xcd; 32] };
+            apply(&mut state, Op::CommitPack(Box::new(plan.commit(pack, &ends))));
+        }
+    }
+    state.check();
+    state
+}
+
 fn bucket(name: &str) -> BucketName {
     BucketName::parse(name).expect(name)
 }
@@ -124,6 +158,7 @@ fn golden_bytes() {
     assert_eq!(hex(&packed().encode()), PACKED.concat());
     let plan = packed().plan_pack(1 << 20, 100).expect("something waits");
     assert_eq!(hex(&plan.records), PACK.concat());
+    assert_eq!(hex(&published().encode()), PUBLISHED.concat());
 }
 
 fn meta_group() -> State {
@@ -162,7 +197,7 @@ fn a_cluster_is_golden() {
 
 #[test]
 fn a_snapshot_comes_back() {
-    for state in [State::new(GroupId::META, 3), meta_group(), rich(), packed()] {
+    for state in [State::new(GroupId::META, 3), meta_group(), rich(), packed(), published()] {
         let read = State::decode(state.encode().into()).expect("read");
         read.check();
         assert!(read.encode() == state.encode());
@@ -172,9 +207,16 @@ fn a_snapshot_comes_back() {
         assert_eq!(read.cluster(), state.cluster());
         assert_eq!((read.packing(), read.catalogue()), (state.packing(), state.catalogue()));
         assert_eq!(read.plan_pack(1 << 20, 100), state.plan_pack(1 << 20, 100));
+        assert_eq!(read.info(&key("a"), NOW), state.info(&key("a"), NOW));
         assert_eq!(read.info(&key("b"), NOW), state.info(&key("b"), NOW));
         assert_eq!(read.info(&key("c"), NOW).map(|info| info.tail), state.info(&key("c"), NOW).map(|info| info.tail));
     }
+    let named: Vec<_> = {
+        let state = published();
+        let all = state.stream(&key("a")).and_then(Stream::snapshots).expect("it has some");
+        all.iter().map(|known| (known.info.upload, known.since > 0)).collect()
+    };
+    assert_eq!(named, [(1, false), (0xfedc, true), (3, true)]);
     assert_eq!(rich().info(&key("c"), NOW).map(|info| info.tail), Ok(Offset(11)));
 }
 
@@ -351,3 +393,25 @@ fn a_frozen_state_stays_as_it_was() {
     }
     assert!(frozen.encode_chunks().collect::<Vec<_>>().concat() == before);
 }
+
+/// A stream with snapshots, and their companions.
+const PUBLISHED: &[&str] = &[
+    "01",
+    "0f0a0d080110021880d095ffbc312005",
+    "044a02080b",
+    "33523108011001190500000000000000204d2a20cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+    "0b12090a0764656661756c74",
+    "d7011ad4010a0161100118052080d095ffbc31320a746578742f706c61696e7a0a080510011808200b2801820104120218018a01",
+    "321101000000000000001a03612f6220052a2001010101010101010101010101010101010101010101010101010101010101018a",
+    "0136080511dcfe0000000000001a03612f6220052a20dcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdc",
+    "dcdc30088a013608051103000000000000001a03612f6220052a2003030303030303030303030303030303030303030303030303",
+    "03030303030303300b",
+    "381a360a13612f2f30303030303030303030303030303031100218052080d095ffbc31320a746578742f706c61696e40017a0608",
+    "0510012801",
+    "361a340a13612f2f30303030303030303030303030303033100418052080d095ffbc31320a746578742f706c61696e40017a0418",
+    "09200a",
+    "361a340a13612f2f30303030303030303030303066656463100318052080d095ffbc31320a746578742f706c61696e40017a0418",
+    "062007",
+    "30222e0907000000000000001880d095ffbc3122141212121008011005220a746578742f706c61696e2206080112022a00",
+    "047a020804",
+];

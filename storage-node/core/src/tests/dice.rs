@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer, Retention, Trim};
+use ursula_common::verb::{PublishSnapshot, RemoveSnapshot, SnapshotCondition};
 use ursula_common::{ContentType, Millis, Offset, StreamKey};
 
 use super::world::{bucket, key};
@@ -65,6 +66,7 @@ impl Dice {
         Retention {
             max_age: self.chance(20).then(|| 1 + self.below(3)),
             max_bytes: self.chance(20).then(|| 1 + self.below(60)),
+            snapshot: self.chance(30),
         }
     }
 
@@ -72,8 +74,62 @@ impl Dice {
         self.chance(percent).then(|| Offset(self.below(12)))
     }
 
+    fn condition(&mut self) -> SnapshotCondition {
+        match self.below(10) {
+            0 => SnapshotCondition::Absent,
+            1..3 => SnapshotCondition::Is([self.below(3) as u8; 32]),
+            _ => SnapshotCondition::Any,
+        }
+    }
+
+    /// What has to do with snapshots; of uploads only of which stream they are.
+    fn snapshot_op(&mut self) -> Op {
+        let (key, at) = (self.key(), Offset(self.below(20)));
+        let text = ContentType::parse("text/plain");
+        match self.below(100) {
+            0..35 => {
+                let lifetime = if self.chance(5) { Lifetime::Forever } else { Lifetime::Ttl(1 + self.below(30)) };
+                Op::Create(Create {
+                    key: key.companion(0),
+                    content_type: Some(text),
+                    lifetime,
+                    closed: false,
+                    body: self.body(),
+                    fork: None,
+                    numbered: self.chance(70),
+                    retention: Retention { snapshot: self.chance(5), ..Retention::default() },
+                })
+            }
+            35..80 => Op::PublishSnapshot(PublishSnapshot {
+                key,
+                at,
+                cut: None,
+                upload: 0,
+                content_type: text,
+                bytes: self.below(6),
+                digest: [self.below(3) as u8; 32],
+                condition: self.condition(),
+            }),
+            80..85 => Op::RemoveSnapshot(RemoveSnapshot { key, at, condition: self.condition() }),
+            85..90 => Op::Delete(key.companion(0)),
+            90..93 => Op::Touch(key.companion(0)),
+            _ => Op::Append(Append {
+                key: key.companion(0),
+                content_type: Some(text),
+                body: Bytes::from_static(b"x"),
+                close: false,
+                producer: None,
+                stream_seq: None,
+                expected_offset: None,
+            }),
+        }
+    }
+
     /// Any op of a client.
     pub(super) fn op(&mut self, now: u64) -> Op {
+        if self.chance(20) {
+            return self.snapshot_op();
+        }
         let key = self.key();
         match self.below(100) {
             0..55 => {

@@ -1,10 +1,13 @@
 //! What clients should see, as plainly as it can be said: whole streams in one map, nothing shared,
 //! nothing indexed, no snapshot, no sagas. Slow and obvious.
 
+mod snapshots;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ursula_common::verb::{
-    AcquireFork, Append, Appended, Create, Created, ForkPoint, ForkRef, Lifetime, Producer, Reply, Retention, Trim,
+    AcquireFork, Append, Appended, Create, Created, ForkPoint, ForkRef, Lifetime, Producer, Reply, Retention,
+    SnapshotInfo, Trim,
 };
 use ursula_common::{BucketName, ContentType, Error, GroupId, Offset, StreamId, StreamKey};
 
@@ -34,7 +37,7 @@ pub(super) struct Stream {
     pub(super) first: Offset,
     /// Where it begins. When exactly a retention lets something go is not said here, only within which bounds.
     pub(super) earliest: Offset,
-    retention: Retention,
+    pub(super) retention: Retention,
     /// Where each append ended, and when. What is inherited counts as the first.
     appends: Vec<(Offset, u64)>,
     /// All bytes that ever were.
@@ -50,6 +53,11 @@ pub(super) struct Stream {
     fork: Option<(StreamKey, u64, u64, StreamId, u32, Offset)>,
     /// Where each of its forks begins: anchor and place, and what it finds to be the beginning.
     forks: BTreeMap<Fork, (u64, u64, Offset)>,
+    pub(super) snapshot: Option<SnapshotInfo>,
+    /// Where its snapshots were, from the first on.
+    published: Vec<Offset>,
+    /// Where it was let begin by a client, and not because of a snapshot; what its retention lets go does not count.
+    pub(super) trimmed: Offset,
 }
 
 #[derive(PartialEq)]
@@ -59,7 +67,7 @@ enum Hidden {
 }
 
 impl Stream {
-    fn tail(&self) -> Offset {
+    pub(super) fn tail(&self) -> Offset {
         Offset(self.first.0 + self.bytes.len() as u64)
     }
 
@@ -86,7 +94,9 @@ impl Stream {
             let over = self.appends.iter().take_while(|append| is_over(append, late)).last();
             over.map_or(self.earliest, |(end, _)| self.earliest.max(*end))
         };
-        (last(true), last(false))
+        // When it begins at its snapshot depends on packs.
+        let newest = self.published.iter().max().filter(|_| self.retention.snapshot);
+        (last(true), newest.map_or(last(false), |at| last(false).max(*at)))
     }
 
     /// Where those of its own bytes begin that somebody needs.
@@ -113,7 +123,9 @@ impl Model {
     }
 
     fn end(&mut self, key: &StreamKey, why: Hidden) {
+        self.streams.retain(|other, _| other.bucket != key.bucket || !other.name.is_companion_of(&key.name));
         let stream = self.streams.get_mut(key).expect("it is there");
+        stream.snapshot = None;
         if stream.forks.is_empty() { self.remove(key) } else { stream.hidden = Some(why) }
     }
 
@@ -164,7 +176,9 @@ impl Model {
         let stream = self.streams.get_mut(key).expect("it is there");
         let (least, most) = stream.bounds(now);
         assert!(least <= earliest && earliest <= most, "{key} begins at {earliest}, not from {least} to {most}");
-        let is_end = earliest == stream.earliest || stream.appends.iter().any(|(end, _)| *end == earliest);
+        let is_end = earliest == stream.earliest
+            || stream.appends.iter().any(|(end, _)| *end == earliest)
+            || stream.retention.snapshot && stream.published.contains(&earliest);
         assert!(is_end, "{key} begins at {earliest}, between appends");
         stream.earliest = earliest;
     }
@@ -180,11 +194,15 @@ impl Model {
             return Err(Error::OffsetInvalid);
         }
         stream.earliest = stream.earliest.max(to);
+        stream.trimmed = stream.earliest;
         Ok(Reply::Trimmed(stream.earliest))
     }
 
     pub(super) fn delete(&mut self, key: &StreamKey) -> Result<Reply, Error> {
-        self.live(key)?;
+        let stream = self.live(key)?;
+        if key.name.is_companion() && stream.lifetime == Lifetime::Forever {
+            return Ok(Reply::Done);
+        }
         self.end(key, Hidden::Deleted);
         Ok(Reply::Done)
     }
@@ -233,6 +251,7 @@ impl Model {
 
     fn add(&mut self, create: &Create, mut stream: Stream) -> Result<Reply, Error> {
         stream.bytes.extend_from_slice(&create.body);
+        stream.trimmed = stream.earliest;
         stream.note_append(self.now);
         let (tail, content_type) = (stream.tail(), stream.content_type.clone());
         self.streams.insert(create.key.clone(), stream);
@@ -256,11 +275,22 @@ impl Model {
             closed_by: None,
             fork: None,
             forks: BTreeMap::new(),
+            snapshot: None,
+            published: Vec::new(),
+            trimmed: Offset(0),
         }
     }
 
     /// `None` if the source has to be asked. A new stream begins at `first`, where none of its name began before.
     pub(super) fn create(&mut self, create: &Create, first: Offset) -> Option<Result<Reply, Error>> {
+        if create.key.name.is_companion() {
+            if create.lifetime == Lifetime::Forever || create.retention != Retention::default() {
+                return Some(Err(Error::Malformed));
+            }
+            if let Err(error) = self.live(&create.key.owner()) {
+                return Some(Err(error));
+            }
+        }
         if let Some(found) = self.found(create) {
             return Some(found);
         }
@@ -362,7 +392,8 @@ impl Model {
     /// Whether the bucket is gone from the group. Expires what stands before the first stream that stays.
     pub(super) fn drop_bucket(&mut self, group: GroupId, bucket: &BucketName) -> bool {
         let here = |key: &&StreamKey| home(key) == group && key.bucket == *bucket;
-        for key in self.streams.keys().filter(here).cloned().collect::<Vec<_>>() {
+        for key in self.streams.keys().filter(here).filter(|key| !key.name.is_companion()).cloned().collect::<Vec<_>>()
+        {
             if !self.due(&self.streams[&key]) {
                 break;
             }

@@ -3,11 +3,12 @@
 //! compared, every invariant is checked after every command, and in the end nothing may be left over.
 
 mod packs;
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ursula_common::error::{Outcome, Retry};
-use ursula_common::verb::{Append, Create, ForkPoint, Op, Reply, SagaStep, Trim};
+use ursula_common::verb::{Append, Create, ForkPoint, Op, PublishSnapshot, RemoveSnapshot, Reply, SagaStep, Trim};
 use ursula_common::{Error, GroupId, Offset, SagaId, SessionId, StreamId, StreamKey};
 
 use super::dice::{BUCKETS, Dice};
@@ -35,6 +36,7 @@ struct Walk {
     seq: u64,
     acked: u64,
     store: packs::Store,
+    uploads: snapshots::Uploads,
 }
 
 const SESSION: SessionId = SessionId(0xfeed_beef_feed_beef);
@@ -55,6 +57,7 @@ impl Walk {
             seq: 0,
             acked: 0,
             store: packs::Store::default(),
+            uploads: snapshots::Uploads::default(),
         }
     }
 
@@ -101,6 +104,7 @@ impl Walk {
         if self.dice.chance(80) {
             self.aim(&mut op);
         }
+        self.choose_upload(&mut op);
         let group = group_of(&op);
         let seq = self.seq;
         self.seq += 1;
@@ -128,8 +132,10 @@ impl Walk {
         let (key, offset) = match op {
             Op::Append(append) => (&append.key, &mut append.expected_offset),
             Op::Create(Create { fork: Some(fork), .. }) => (&fork.source, &mut fork.offset),
-            Op::Trim(Trim { key, to, .. }) => {
-                to.0 += self.model.streams.get(key).map_or(0, |stream| stream.first.0);
+            Op::Trim(Trim { key, to: at, .. })
+            | Op::PublishSnapshot(PublishSnapshot { key, at, .. })
+            | Op::RemoveSnapshot(RemoveSnapshot { key, at, .. }) => {
+                at.0 += self.model.streams.get(key).map_or(0, |stream| stream.first.0);
                 return;
             }
             _ => return,
@@ -154,6 +160,8 @@ impl Walk {
             Op::Delete(key) => Some(self.model.delete(key)),
             Op::Touch(key) => Some(self.model.touch(key)),
             Op::Trim(trim) => Some(self.model.trim(trim)),
+            Op::PublishSnapshot(publish) => Some(self.publish(publish)),
+            Op::RemoveSnapshot(remove) => Some(self.model.remove_snapshot(remove)),
             Op::CreateBucket(name) => match self.meta.get(name.as_str()) {
                 None => None,
                 Some(true) => Some(Err(Error::BucketBusy)),
@@ -407,6 +415,7 @@ impl Walk {
         assert_eq!(first.ok(), expected.as_ref().ok().map(|(.., first)| *first), "{name}");
         let expected = expected.map(|(bytes, ..)| String::from_utf8_lossy(bytes).into_owned());
         assert_eq!((seen, closed), (expected, expected_closed), "{name}");
+        self.compare_snapshot(key);
         if let (Ok(info), Some(stream)) = (self.world.info(&name), self.model.streams.get(key))
             && let Some((at, own)) = self.world.rings.get(&(home(key), info.id)).filter(|(_, own)| !own.is_empty())
         {
@@ -463,6 +472,7 @@ impl Walk {
 fn client_key(op: &Op) -> Option<&StreamKey> {
     match op {
         Op::Append(Append { key, .. }) | Op::Create(Create { key, .. }) | Op::Trim(Trim { key, .. }) => Some(key),
+        Op::PublishSnapshot(PublishSnapshot { key, .. }) | Op::RemoveSnapshot(RemoveSnapshot { key, .. }) => Some(key),
         Op::Delete(key) => Some(key),
         _ => None,
     }

@@ -14,7 +14,7 @@ fn trimmed(at: u64) -> Result<Reply, Error> {
 }
 
 fn retained(name: &str, max_age: Option<u64>, max_bytes: Option<u64>) -> Create {
-    Create { retention: Retention { max_age, max_bytes }, ..create(name) }
+    Create { retention: Retention { max_age, max_bytes, snapshot: false }, ..create(name) }
 }
 
 /// A stream with three records of four bytes.
@@ -106,7 +106,7 @@ fn a_retention_is_part_of_the_configuration() {
     let retention = |world: &World, name| world.info(name).expect("it is there").retention;
     world.run(fork("b", "a")).expect("forked");
     assert_eq!(retention(&world, "b"), retention(&world, "a"), "inherited, as lifetimes are");
-    let own = Retention { max_age: None, max_bytes: Some(7) };
+    let own = Retention { max_bytes: Some(7), ..Retention::default() };
     world.run(Create { retention: own, ..fork("b2", "a") }).expect("forked");
     assert_eq!(retention(&world, "b2"), own);
     assert_eq!(world.run(fork("b2", "a")), created(false, 0), "whatever it was then");

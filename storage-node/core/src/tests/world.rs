@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ursula_common::verb::{
-    Append, Appended, Create, Created, ForkCut, ForkFrom, Lifetime, Op, Producer, Reply, Retention, SagaStep,
-    StreamInfo, Trim,
+    Append, Appended, Create, Created, ForkCut, ForkFrom, Lifetime, Op, Producer, PublishSnapshot, Reply, Retention,
+    SagaStep, SnapshotCondition, StreamInfo, Trim,
 };
 use ursula_common::{BucketName, ContentType, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey};
 
@@ -105,6 +105,10 @@ impl World {
             let info = self.state(home(key)).info(key, self.now);
             *cut = info.ok().map(|info| ForkCut { stream: info.id, at: to.within(info.tail) });
         }
+        if let Op::PublishSnapshot(PublishSnapshot { key, at, cut, .. }) = &mut op {
+            let info = self.state(home(key)).info(key, self.now);
+            *cut = info.ok().map(|info| ForkCut { stream: info.id, at: at.within(info.tail) });
+        }
         if let Op::AcquireFork(acquire) = &mut op
             && let Some(offset) = acquire.offset
             && let Ok(info) = self.state(home(&acquire.fork_ref.source)).info(&acquire.fork_ref.source, self.now)
@@ -181,6 +185,8 @@ pub(super) fn group_of(op: &Op) -> GroupId {
         Op::Create(create) => home(&create.key),
         Op::Append(append) => home(&append.key),
         Op::Delete(key) | Op::Touch(key) | Op::Trim(Trim { key, .. }) => home(key),
+        Op::PublishSnapshot(publish) => home(&publish.key),
+        Op::RemoveSnapshot(remove) => home(&remove.key),
         Op::CreateBucket(_) | Op::DeleteBucket(_) => GroupId::META,
         Op::Expire | Op::BeginPacks | Op::CommitPack(_) => GroupId(1),
         _ => panic!("not an op of a client: {op:?}"),
@@ -194,7 +200,7 @@ pub(super) fn bucket(name: &str) -> BucketName {
 /// `name` in the default bucket, or `bucket:name`.
 pub(super) fn key(name: &str) -> StreamKey {
     let (bucket, name) = name.split_once(':').unwrap_or(("default", name));
-    StreamKey::parse(bucket, name).expect(name)
+    StreamKey::parse_any(bucket, name).expect(name)
 }
 
 pub(super) fn text() -> ContentType {
@@ -257,6 +263,26 @@ pub(super) fn trim(name: &str, to: u64) -> Op {
     Op::Trim(Trim { key: key(name), to: Offset(to), cut: None })
 }
 
+/// An upload for a stream, of one piece.
+pub(super) fn upload(name: &str, upload: u64, body: &'static str) -> Create {
+    let body = Bytes::from_static(body.as_bytes());
+    Create { key: key(name).companion(upload), lifetime: Lifetime::Ttl(900), body, ..create(name) }
+}
+
+/// Publishes an upload of so many bytes; its number is its digest.
+pub(super) fn publish(name: &str, at: u64, upload: u64, bytes: u64) -> PublishSnapshot {
+    PublishSnapshot {
+        key: key(name),
+        at: Offset(at),
+        cut: None,
+        upload,
+        content_type: text(),
+        bytes,
+        digest: [upload as u8; 32],
+        condition: SnapshotCondition::Any,
+    }
+}
+
 pub(super) fn touch(name: &str) -> Op {
     Op::Touch(key(name))
 }
@@ -281,6 +307,12 @@ impl Verb for Create {
 impl Verb for Append {
     fn op(self) -> Op {
         Op::Append(self)
+    }
+}
+
+impl Verb for PublishSnapshot {
+    fn op(self) -> Op {
+        Op::PublishSnapshot(self)
     }
 }
 

@@ -44,6 +44,7 @@ impl Walk {
         if self.world.state(group).packing().is_none() {
             if self.dice.chance(10) {
                 assert_eq!(self.apply(group, Op::BeginPacks, None), Answer::Done(Ok(Reply::Done)));
+                self.begin_packs(group);
             }
             return;
         }
@@ -138,6 +139,7 @@ impl Walk {
             let end = committed.bytes.get(id).map_or(stream.own_start(), |(at, own)| Offset(at.0 + own.len() as u64));
             assert_eq!(cold.end, end, "{key}");
         }
+        self.check_restored(committed.streams.values().map(|(key, stream)| (key, &**stream)));
         if state.packing().is_some_and(|packing| packing.due) {
             return;
         }
