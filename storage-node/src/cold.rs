@@ -94,11 +94,11 @@ impl Cold {
             pack: PackSizes { bytes: config.pack_bytes, interval: Duration::from_millis(config.pack_interval_ms) },
             keeping: Keeping {
                 object_bytes: config.store_object_bytes,
-                grace: Duration::from_millis(config.store_grace_ms),
+                grace: Duration::from_millis(config.store_grace_ms()),
                 interval: Duration::from_millis(config.store_clean_ms),
             },
             merging: Semaphore::new(1),
-            log_bytes: config.log_bytes,
+            log_bytes: config.log_bytes(),
             claimed: OnceCell::new(),
             failing: Mutex::default(),
         }))
@@ -209,19 +209,26 @@ impl Cold {
         self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes sure that the place is this cluster's: the first who comes writes its name.
+    /// Makes sure that the place is this cluster's: the first who comes writes its name, but nobody does who has packs already:
+    /// they are elsewhere.
     ///
     /// # Errors
-    /// If it is another cluster's, or the store fails.
-    pub(crate) async fn claim(&self, cluster: ClusterId) -> Result<(), StoreError> {
-        let claim = || self.ask(|store| claim(store, cluster));
+    /// If it is another cluster's, or nobody's although there are packs, or the store fails.
+    pub(crate) async fn claim(&self, cluster: ClusterId, has_packs: bool) -> Result<(), StoreError> {
+        let claim = || self.ask(move |store| claim(store, cluster, has_packs));
         self.0.claimed.get_or_try_init(claim).await.copied()
     }
 }
 
-async fn claim(store: Arc<Steady>, cluster: ClusterId) -> Result<(), StoreError> {
+async fn claim(store: Arc<Steady>, cluster: ClusterId, has_packs: bool) -> Result<(), StoreError> {
     let (name, own) = (owner(), format!("ursula 1 {cluster}\n"));
     match read_owner(&*store, &name).await {
+        Err(StoreError::NotFound(_)) if has_packs => {
+            return Err(StoreError::Foreign(format!(
+                "the store has no object {name}, so the packs that cluster {cluster} has already are elsewhere: give the \
+                 setting `store` the value that it had, or copy everything that is there"
+            )));
+        }
         // Two that come at the same time write different names, and all but one find the other's when they look.
         Err(StoreError::NotFound(_)) => drop(store.put(&name, own.clone().into()).await?),
         found => drop(found?),
