@@ -23,8 +23,6 @@ use crate::runtime::{self, Outside};
 pub(crate) use metrics::ColdMetrics;
 pub(crate) use place::Place;
 
-/// GETs of all readers of a node under way at a time.
-const GETS_MAX: usize = 64;
 /// What is fetched ahead of one reader that goes on reading.
 const AHEAD_BYTES: usize = 16 << 20;
 /// Memory on the way to the store is counted in such parts.
@@ -42,6 +40,7 @@ struct Inner {
     reader: OnceLock<Reader>,
     cluster: watch::Receiver<Option<Arc<Cluster>>>,
     cache_bytes: usize,
+    gets_max: usize,
     outside: Outside,
     memory: Arc<Semaphore>,
     memory_bytes: usize,
@@ -88,6 +87,7 @@ impl Cold {
             reader: OnceLock::new(),
             cluster,
             cache_bytes: config.cache_bytes,
+            gets_max: config.store_gets_max,
             outside,
             memory: Arc::new(Semaphore::new(config.pack_memory_bytes / PERMIT_BYTES)),
             memory_bytes: config.pack_memory_bytes,
@@ -160,8 +160,8 @@ impl Cold {
         let Some(cluster) = cluster else {
             return Err(StoreError::Unavailable("whose packs are to be read is not known yet".to_owned()));
         };
-        let Inner { store, cache_bytes, .. } = &*self.0;
-        let options = ReaderOptions { cache_bytes: *cache_bytes, gets_max: GETS_MAX, ahead_bytes: AHEAD_BYTES };
+        let Inner { store, cache_bytes, gets_max, .. } = &*self.0;
+        let options = ReaderOptions { cache_bytes: *cache_bytes, gets_max: *gets_max, ahead_bytes: AHEAD_BYTES };
         let reader = self.0.reader.get_or_init(|| Reader::new(store.clone(), cluster, options)).clone();
         self.0.outside.run(async move { reader.read(wanted).await }).await.map_err(unavailable)?
     }

@@ -64,6 +64,8 @@ pub struct NodeConfig {
     pub pack_memory_bytes: usize,
     /// Memory for what was fetched from the store.
     pub cache_bytes: usize,
+    /// GETs for readers under way at a time; for those of one bucket half as many.
+    pub store_gets_max: usize,
     /// Small objects in the store become one of so many bytes.
     pub store_object_bytes: u64,
     /// For so long an object stays in the store that counts no more. Without it see [`NodeConfig::store_grace_ms`].
@@ -161,6 +163,10 @@ pub struct NodeFlags {
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_bytes: Option<usize>,
+    /// GETs for readers under way at a time; for those of one bucket half as many.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_gets_max: Option<usize>,
     /// Small objects in the store become one of so many bytes.
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +196,8 @@ const PACK_MEMORY_FACTOR: u64 = 3;
 /// Places in an object are numbers of 32 bits, and two of them are in memory while objects are merged.
 const STORE_OBJECT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=512 << 20;
 const CACHE_BYTES_MIN: usize = 16 << 20;
+/// One for each of two buckets; and sockets are not for nothing.
+const STORE_GETS: std::ops::RangeInclusive<usize> = 2..=1024;
 /// Files of the log are removed whole, and some are always in use.
 const LOG_SEGMENTS_MIN: u64 = 4;
 /// Log that is kept unless somebody says how much, and the store is elsewhere.
@@ -225,6 +233,7 @@ impl Default for NodeConfig {
             pack_interval_ms: 5000,
             pack_memory_bytes: 64 << 20,
             cache_bytes: 256 << 20,
+            store_gets_max: 64,
             store_object_bytes: 64 << 20,
             store_grace_ms: None,
             store_clean_ms: 86_400_000,
@@ -297,6 +306,10 @@ impl Settings for NodeConfig {
                 format!("pack_memory_bytes must be at least {PACK_MEMORY_FACTOR} times pack_bytes"),
             ),
             (self.cache_bytes >= CACHE_BYTES_MIN, format!("cache_bytes must be at least {CACHE_BYTES_MIN} (16 MiB)")),
+            (
+                STORE_GETS.contains(&self.store_gets_max),
+                format!("store_gets_max must be {} to {}", STORE_GETS.start(), STORE_GETS.end()),
+            ),
             (
                 STORE_OBJECT_BYTES.contains(&self.store_object_bytes),
                 format!(

@@ -14,12 +14,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 
 use super::memory::ends_early;
-use super::{Answer, LISTED_MAX, Listed, Name, Put, Store, StoreError};
+use super::{Answer, Body, LISTED_MAX, Listed, Name, Put, Store, StoreError};
 
 /// Below the directory: files that are being written.
 const UNFINISHED: &str = ".unfinished";
+
+/// What is read at a time of a range that need not be in memory as a whole.
+const PIECE_BYTES: u64 = 256 << 10;
 
 /// A store in a directory. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -145,6 +149,23 @@ impl Store for DirectoryStore {
             Ok(Ok(Bytes::from(body)))
         });
         Box::pin(async move { read.await?.map_err(|bytes| ends_early(name, bytes, &range)) })
+    }
+
+    fn stream<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Body<'a>> {
+        Box::pin(async move {
+            let bytes = self.size(name).await?;
+            if range.end > bytes {
+                return Err(ends_early(name, bytes, &range));
+            }
+            let pieces = stream::try_unfold(range.start, move |at| async move {
+                let end = range.end.min(at + PIECE_BYTES);
+                if at == end {
+                    return Ok(None);
+                }
+                Ok(Some((self.get(name, at..end).await?, end)))
+            });
+            Ok(pieces.boxed())
+        })
     }
 
     fn size<'a>(&'a self, name: &'a Name) -> Answer<'a, u64> {
