@@ -19,6 +19,10 @@ use crate::store::{Body, StoreError};
 /// by block, so it costs no memory of its own, and whoever waits for the first block does not wait for the last.
 pub(super) const GET_BYTES: u64 = 8 << 20;
 
+/// A longer block is not held for a reader: it is one record, which would take more room than was set aside, and to fetch it once more
+/// costs little for what it brings.
+const HELD_BYTES_MAX: usize = 256 << 10;
+
 /// A block that was fetched, with the bytes that were stored.
 pub(super) struct Fetched {
     pub(super) block: Block,
@@ -135,7 +139,7 @@ impl Inner {
             let within = &own[step.row.position(page, &places, range.start).min(begun)..begun];
             let parts = self.parts(&pack, within).into_iter().filter(|part| !part.turns.is_empty());
             let fetched = join_all(parts.map(|part| self.fetch(wanted, &pack, part, Some(reader)))).await;
-            if within.is_empty() || !fetched.iter().all(|got| matches!(got.rest, Rest::Nothing)) {
+            if begun < own.len() || !fetched.iter().all(|got| matches!(got.rest, Rest::Nothing)) {
                 break;
             }
         }
@@ -237,10 +241,11 @@ impl Inner {
                     }
                 }
             };
-            let hold = ahead_of.map(|reader| Hold { reader: reader.clone(), start: block.start });
-            if hold.is_none() {
+            if ahead_of.is_none() {
                 fetched.push(bytes.clone());
             }
+            let reader = ahead_of.filter(|_| bytes.len() <= HELD_BYTES_MAX);
+            let hold = reader.map(|reader| Hold { reader: reader.clone(), start: block.start });
             drop(turn.insert(Item::Block(bytes, hold)));
         }
         Got { bytes: fetched, rest: Rest::Nothing }

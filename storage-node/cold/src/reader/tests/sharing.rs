@@ -246,6 +246,25 @@ async fn all_who_read_on_share_the_room() {
     assert_eq!(reader.usage().ahead_bytes, 0);
 }
 
+/// One of them would take more room than was set aside.
+#[tokio::test]
+async fn long_records_are_not_held() {
+    let mut world = World::new();
+    let records: Vec<_> = (0..40).map(|number| record(number, 1_900_000)).collect();
+    world.pack(&[(1, records.clone())]).await;
+    let (cache_bytes, ahead_bytes) = (6 << 20, 2 << 20);
+    let reader = world.reader(ReaderOptions { cache_bytes, ahead_bytes, ..OPTIONS });
+    let (mut at, until) = world.ends(1);
+    for record in records {
+        let found = reader.read(world.wanted(1, at, until, 1)).await.expect("a record");
+        at.0 += record.len() as u64;
+        assert_eq!(found.records, [record]);
+        settle().await;
+        let usage = reader.usage();
+        assert!(usage.cache_bytes <= cache_bytes as u64, "{usage:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_does_not_come_back_gives_his_room_to_others() {
     let mut world = blocks(90).await;
