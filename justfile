@@ -44,7 +44,8 @@ soak-ci *flags: (soak "--appends 1000000 --faults 76 --minutes 15" flags)
 # How long writes stand still when the leader is killed, fifty times: the median is to be 2 s at most, p99 4 s
 leader-kills *flags: (soak "--kinds kill-leader --faults 50 --minutes 10" flags)
 
-own := "target/release/ursula dev --listen 127.0.0.1:{port} --operations-listen 127.0.0.1:{port2} --node-operations-listen 127.0.0.1:{port3} --data-dir {dir}/data --ring-bytes 268435456"
+# Without a store: what is measured is the log
+own := "target/release/ursula dev --store none --listen 127.0.0.1:{port} --operations-listen 127.0.0.1:{port2} --node-operations-listen 127.0.0.1:{port3} --data-dir {dir}/data --ring-bytes 268435456"
 
 # How long a node with 1 GiB of log and 100,000 streams takes from exec to ready, killed before: at most 10 s
 restart *flags:

@@ -23,8 +23,6 @@ use crate::runtime::{self, Outside};
 pub(crate) use metrics::ColdMetrics;
 pub(crate) use place::Place;
 
-/// GETs of all readers of a node under way at a time.
-const GETS_MAX: usize = 64;
 /// What is fetched ahead of one reader that goes on reading.
 const AHEAD_BYTES: usize = 16 << 20;
 /// Memory on the way to the store is counted in such parts.
@@ -42,6 +40,7 @@ struct Inner {
     reader: OnceLock<Reader>,
     cluster: watch::Receiver<Option<Arc<Cluster>>>,
     cache_bytes: usize,
+    gets_max: usize,
     outside: Outside,
     memory: Arc<Semaphore>,
     memory_bytes: usize,
@@ -88,17 +87,18 @@ impl Cold {
             reader: OnceLock::new(),
             cluster,
             cache_bytes: config.cache_bytes,
+            gets_max: config.store_gets_max,
             outside,
             memory: Arc::new(Semaphore::new(config.pack_memory_bytes / PERMIT_BYTES)),
             memory_bytes: config.pack_memory_bytes,
             pack: PackSizes { bytes: config.pack_bytes, interval: Duration::from_millis(config.pack_interval_ms) },
             keeping: Keeping {
                 object_bytes: config.store_object_bytes,
-                grace: Duration::from_millis(config.store_grace_ms),
+                grace: Duration::from_millis(config.store_grace_ms()),
                 interval: Duration::from_millis(config.store_clean_ms),
             },
             merging: Semaphore::new(1),
-            log_bytes: config.log_bytes,
+            log_bytes: config.log_bytes(),
             claimed: OnceCell::new(),
             failing: Mutex::default(),
         }))
@@ -160,8 +160,8 @@ impl Cold {
         let Some(cluster) = cluster else {
             return Err(StoreError::Unavailable("whose packs are to be read is not known yet".to_owned()).into());
         };
-        let Inner { store, cache_bytes, .. } = &*self.0;
-        let options = ReaderOptions { cache_bytes: *cache_bytes, gets_max: GETS_MAX, ahead_bytes: AHEAD_BYTES };
+        let Inner { store, cache_bytes, gets_max, .. } = &*self.0;
+        let options = ReaderOptions { cache_bytes: *cache_bytes, gets_max: *gets_max, ahead_bytes: AHEAD_BYTES };
         let reader = self.0.reader.get_or_init(|| Reader::new(store.clone(), cluster, options)).clone();
         self.0.outside.run(async move { reader.read(wanted).await }).await.map_err(unavailable)?
     }
@@ -209,19 +209,26 @@ impl Cold {
         self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes sure that the place is this cluster's: the first who comes writes its name.
+    /// Makes sure that the place is this cluster's: the first who comes writes its name, but nobody does who has packs already:
+    /// they are elsewhere.
     ///
     /// # Errors
-    /// If it is another cluster's, or the store fails.
-    pub(crate) async fn claim(&self, cluster: ClusterId) -> Result<(), StoreError> {
-        let claim = || self.ask(|store| claim(store, cluster));
+    /// If it is another cluster's, or nobody's although there are packs, or the store fails.
+    pub(crate) async fn claim(&self, cluster: ClusterId, has_packs: bool) -> Result<(), StoreError> {
+        let claim = || self.ask(move |store| claim(store, cluster, has_packs));
         self.0.claimed.get_or_try_init(claim).await.copied()
     }
 }
 
-async fn claim(store: Arc<Steady>, cluster: ClusterId) -> Result<(), StoreError> {
+async fn claim(store: Arc<Steady>, cluster: ClusterId, has_packs: bool) -> Result<(), StoreError> {
     let (name, own) = (owner(), format!("ursula 1 {cluster}\n"));
     match read_owner(&*store, &name).await {
+        Err(StoreError::NotFound(_)) if has_packs => {
+            return Err(StoreError::Foreign(format!(
+                "the store has no object {name}, so the packs that cluster {cluster} has already are elsewhere: give the \
+                 setting `store` the value that it had, or copy everything that is there"
+            )));
+        }
         // Two that come at the same time write different names, and all but one find the other's when they look.
         Err(StoreError::NotFound(_)) => drop(store.put(&name, own.clone().into()).await?),
         found => drop(found?),

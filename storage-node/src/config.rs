@@ -37,8 +37,8 @@ pub struct NodeConfig {
     pub groups: u32,
     /// Memory for the bytes of streams, on all cores together.
     pub ring_bytes: usize,
-    /// Where the history of streams goes: `s3://BUCKET` or `s3://BUCKET/PREFIX`; `file:///DIRECTORY` for a node that is
-    /// alone. Without it everything stays in `data_dir`.
+    /// Where the history of streams goes: `s3://BUCKET` or `s3://BUCKET/PREFIX`; for a node that is alone also
+    /// `file:///DIRECTORY`, or `local`, a folder of `data_dir`. Without it, or with `none`, everything stays in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
     /// The address of the server of S3's protocol, if it is not that of AWS.
@@ -52,8 +52,10 @@ pub struct NodeConfig {
     /// How the server keeps objects secret: `sse-s3`, `sse-kms` or `sse-kms:KEY`. Without it as the bucket says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_encryption: Option<String>,
-    /// Log that is kept in `data_dir` although `store` has its bytes, so that they need not be fetched.
-    pub log_bytes: u64,
+    /// Log that is kept in `data_dir` although `store` has its bytes, so that they need not be fetched. Without it see
+    /// [`NodeConfig::log_bytes`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_bytes: Option<u64>,
     /// A group stores a pack when so many bytes wait for one...
     pub pack_bytes: u64,
     /// ...or so long after the one before.
@@ -62,10 +64,13 @@ pub struct NodeConfig {
     pub pack_memory_bytes: usize,
     /// Memory for what was fetched from the store.
     pub cache_bytes: usize,
+    /// GETs for readers under way at a time; for those of one bucket half as many.
+    pub store_gets_max: usize,
     /// Small objects in the store become one of so many bytes.
     pub store_object_bytes: u64,
-    /// For so long an object stays in the store that counts no more.
-    pub store_grace_ms: u64,
+    /// For so long an object stays in the store that counts no more. Without it see [`NodeConfig::store_grace_ms`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_grace_ms: Option<u64>,
     /// Between two looks at all objects for what nobody needs.
     pub store_clean_ms: u64,
 }
@@ -117,7 +122,8 @@ pub struct NodeFlags {
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     ring_bytes: Option<usize>,
-    /// Where the history of streams goes: s3://BUCKET or s3://BUCKET/PREFIX; file:///DIRECTORY for a node that is alone.
+    /// Where the history of streams goes: s3://BUCKET, s3://BUCKET/PREFIX or none; for a node that is alone also
+    /// file:///DIRECTORY or local.
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
@@ -157,6 +163,10 @@ pub struct NodeFlags {
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_bytes: Option<usize>,
+    /// GETs for readers under way at a time; for those of one bucket half as many.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_gets_max: Option<usize>,
     /// Small objects in the store become one of so many bytes.
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,8 +196,15 @@ const PACK_MEMORY_FACTOR: u64 = 3;
 /// Places in an object are numbers of 32 bits, and two of them are in memory while objects are merged.
 const STORE_OBJECT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=512 << 20;
 const CACHE_BYTES_MIN: usize = 16 << 20;
+/// One for each of two buckets; and sockets are not for nothing.
+const STORE_GETS: std::ops::RangeInclusive<usize> = 2..=1024;
 /// Files of the log are removed whole, and some are always in use.
 const LOG_SEGMENTS_MIN: u64 = 4;
+/// Log that is kept unless somebody says how much, and the store is elsewhere.
+const LOG_BYTES: u64 = 4 << 30;
+/// Unless somebody says how long: in a store that is elsewhere, and in one on the disk that has the log.
+const STORE_GRACE_MS: u64 = 3_600_000;
+const LOCAL_GRACE_MS: u64 = 60_000;
 /// Checkpoints cost writes as well.
 const CHECKPOINT_BYTES_MIN: u64 = 64 << 10;
 
@@ -211,15 +228,45 @@ impl Default for NodeConfig {
             store_region: None,
             store_path_style: false,
             store_encryption: None,
-            log_bytes: 4 << 30,
+            log_bytes: None,
             pack_bytes: 8 << 20,
             pack_interval_ms: 5000,
             pack_memory_bytes: 64 << 20,
             cache_bytes: 256 << 20,
+            store_gets_max: 64,
             store_object_bytes: 64 << 20,
-            store_grace_ms: 3_600_000,
+            store_grace_ms: None,
             store_clean_ms: 86_400_000,
         }
+    }
+}
+
+impl NodeConfig {
+    /// The [`store`](NodeConfig::store) that is none, where there would be one otherwise.
+    pub const STORE_NONE: &str = "none";
+    /// The [`store`](NodeConfig::store) that is the folder of the same name in [`data_dir`](NodeConfig::data_dir).
+    pub const STORE_LOCAL: &str = "local";
+
+    /// Whether the history of streams leaves the log.
+    pub fn has_store(&self) -> bool {
+        self.store.as_deref().is_some_and(|store| store != Self::STORE_NONE)
+    }
+
+    /// Log that is kept although the store has its bytes. Those of a local one are on the same disk: to have them twice would
+    /// make nothing faster.
+    pub fn log_bytes(&self) -> u64 {
+        let default = if self.has_local_store() { LOG_SEGMENTS_MIN * self.segment_bytes } else { LOG_BYTES };
+        self.log_bytes.unwrap_or(default)
+    }
+
+    /// For so long an object stays in the store that counts no more. In a local one it takes the place of bytes that are there
+    /// a second time.
+    pub fn store_grace_ms(&self) -> u64 {
+        self.store_grace_ms.unwrap_or(if self.has_local_store() { LOCAL_GRACE_MS } else { STORE_GRACE_MS })
+    }
+
+    fn has_local_store(&self) -> bool {
+        self.store.as_deref() == Some(Self::STORE_LOCAL)
     }
 }
 
@@ -244,9 +291,9 @@ impl Settings for NodeConfig {
                 self.ring_bytes / self.cores.max(1) >= RING_BYTES_MIN,
                 format!("ring_bytes must be at least {RING_BYTES_MIN} (32 MiB) for each core"),
             ),
-            (self.store.is_none() || self.data_dir.is_some(), "store needs data_dir".to_owned()),
+            (!self.has_store() || self.data_dir.is_some(), "store needs data_dir".to_owned()),
             (
-                self.log_bytes >= LOG_SEGMENTS_MIN * self.segment_bytes,
+                self.log_bytes() >= LOG_SEGMENTS_MIN * self.segment_bytes,
                 format!("log_bytes must be at least {LOG_SEGMENTS_MIN} times segment_bytes"),
             ),
             (
@@ -259,6 +306,10 @@ impl Settings for NodeConfig {
                 format!("pack_memory_bytes must be at least {PACK_MEMORY_FACTOR} times pack_bytes"),
             ),
             (self.cache_bytes >= CACHE_BYTES_MIN, format!("cache_bytes must be at least {CACHE_BYTES_MIN} (16 MiB)")),
+            (
+                STORE_GETS.contains(&self.store_gets_max),
+                format!("store_gets_max must be {} to {}", STORE_GETS.start(), STORE_GETS.end()),
+            ),
             (
                 STORE_OBJECT_BYTES.contains(&self.store_object_bytes),
                 format!(

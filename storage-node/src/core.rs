@@ -261,7 +261,7 @@ impl Core {
             RequestKind::Wait { key, waiter } => {
                 let behind = group.state.borrow_mut().wait(&key, now, waiter);
                 if let Some((waiter, info)) = behind {
-                    spawn_local(async move { group.answer_behind(waiter, info).await });
+                    spawn_local(async move { group.answer_behind(&key.bucket, waiter, info).await });
                 }
             }
             RequestKind::Record { key, id, at, until, reply } => {

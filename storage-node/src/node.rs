@@ -64,8 +64,9 @@ impl Node {
         let mut platform = Platform::system(clock);
         platform.sizes.checkpoint_log_bytes = config.checkpoint_bytes;
         platform.sizes.entries_kept = config.entries_kept;
+        let opened = open(config, formation, &platform).await?;
         platform.store = Place::open(config, formation).await.map_err(io::Error::other)?;
-        Node::start_on(config, formation, platform).await
+        Node::start_in(config, formation, platform, opened).await
     }
 
     /// Starts the cores, and the groups that belong here. A node that is alone is ready when this returns.
@@ -73,11 +74,21 @@ impl Node {
     /// # Errors
     /// If the data directory cannot be used, or a thread or a group cannot be started.
     pub async fn start_on(config: &NodeConfig, formation: Formation, platform: Platform) -> io::Result<Node> {
+        let opened = open(config, formation, &platform).await?;
+        Node::start_in(config, formation, platform, opened).await
+    }
+
+    async fn start_in(
+        config: &NodeConfig,
+        formation: Formation,
+        platform: Platform,
+        opened: Option<Opened>,
+    ) -> io::Result<Node> {
         let metrics = Metrics::new(config.cores)?;
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
         let directory = Directory::new(config.groups, mailboxes);
-        let (dir, mut found) = open(config, formation, &platform).await?.unzip();
+        let (dir, mut found) = opened.unzip();
         let stored = found.iter().flatten().map(|(group, _)| *group).collect();
         let identity = identity(config, dir.as_ref())?;
         let cluster = identity.cluster.map(|cluster| cluster.0);
@@ -249,12 +260,11 @@ fn identity(config: &NodeConfig, dir: Option<&DataDir>) -> io::Result<Identity> 
     Ok(Identity { node, incarnation, groups: stored.groups, cluster })
 }
 
-/// The data directory, if the node has one, and what was found in its log.
-async fn open(
-    config: &NodeConfig,
-    formation: Formation,
-    platform: &Platform,
-) -> io::Result<Option<(DataDir, BTreeMap<GroupId, RecoveredGroup>)>> {
+/// A data directory, and what was found in its log.
+type Opened = (DataDir, BTreeMap<GroupId, RecoveredGroup>);
+
+/// The data directory, if the node has one.
+async fn open(config: &NodeConfig, formation: Formation, platform: &Platform) -> io::Result<Option<Opened>> {
     let Some(path) = config.data_dir.clone() else { return Ok(None) };
     let (config, beneath) = (config.clone(), platform.clone());
     let open = move || DataDir::open(&beneath, &path, &config, formation, runtime::random).map_err(io::Error::other);

@@ -68,8 +68,8 @@ async fn range(group: &Group, read: &Read, now: Millis) -> Result<ReadDone, Erro
         return Ok(ReadDone { info, start, range: Range { pieces: Vec::new(), next: start }, proven: true });
     }
     let (start, range) = match is_divisible(&info) {
-        true => (start, group.bytes(&info, start, read.until, read.bytes_max).await?),
-        false => group.records(&info, start, read.until, read.bytes_max).await?,
+        true => (start, group.bytes(&read.key.bucket, &info, start, read.until, read.bytes_max).await?),
+        false => group.records(&read.key.bucket, &info, start, read.until, read.bytes_max).await?,
     };
     if range.next == start {
         // The stream has ended meanwhile, and its bytes with it; or they are damaged.

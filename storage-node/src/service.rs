@@ -3,6 +3,8 @@
 mod lane;
 mod tail;
 
+use std::collections::VecDeque;
+use std::iter;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -131,38 +133,29 @@ impl v1::node_server::Node for NodeService {
 fn chunks(done: ReadDone) -> impl Iterator<Item = v1::ReadChunk> {
     let ReadDone { info, start, range, proven } = done;
     let head = v1::ReadHead { info: Some(info.into()), start: start.0, next: range.next.0, proven };
-    let mut parts = join_small(range.pieces).into_iter();
+    let mut parts = join_small(range.pieces);
     let first = v1::ReadChunk { head: Some(head), data: parts.next().unwrap_or_default() };
-    std::iter::once(first).chain(parts.map(|data| v1::ReadChunk { head: None, data }))
+    iter::once(first).chain(parts.map(|data| v1::ReadChunk { head: None, data }))
 }
 
-/// Cuts large pieces and joins small ones, so that each part has about [`CHUNK_BYTES`].
-fn join_small(pieces: Vec<Bytes>) -> Vec<Bytes> {
-    let mut parts = Vec::new();
-    let mut group: Vec<Bytes> = Vec::new();
-    let mut group_bytes = 0;
-    for mut piece in pieces {
-        while piece.len() > CHUNK_BYTES {
-            flush(&mut group, &mut parts);
-            group_bytes = 0;
-            parts.push(piece.split_to(CHUNK_BYTES));
+/// Cuts large pieces and joins small ones, so that each part has about [`CHUNK_BYTES`]. A part is made when it is sent: a page
+/// need not be there twice.
+fn join_small(pieces: Vec<Bytes>) -> impl Iterator<Item = Bytes> {
+    let mut pieces = VecDeque::from(pieces);
+    iter::from_fn(move || {
+        let mut first = pieces.pop_front()?;
+        if first.len() > CHUNK_BYTES {
+            pieces.push_front(first.split_off(CHUNK_BYTES));
+            return Some(first);
         }
-        if group_bytes + piece.len() > CHUNK_BYTES {
-            flush(&mut group, &mut parts);
-            group_bytes = 0;
+        let mut bytes = first.len();
+        let mut group = vec![first];
+        while let Some(next) = pieces.pop_front_if(|next| bytes + next.len() <= CHUNK_BYTES) {
+            bytes += next.len();
+            group.push(next);
         }
-        group_bytes += piece.len();
-        group.push(piece);
-    }
-    flush(&mut group, &mut parts);
-    parts
-}
-
-fn flush(group: &mut Vec<Bytes>, parts: &mut Vec<Bytes>) {
-    if !group.is_empty() {
-        parts.push(pieces::join(group));
-        group.clear();
-    }
+        Some(pieces::join(&group))
+    })
 }
 
 /// Lets calls pass that mean this cluster, or none in particular. A gateway that takes the node for another one must

@@ -126,6 +126,22 @@ fn printed_settings_are_a_file_with_the_same_settings() {
 }
 
 #[test]
+fn a_process_with_a_directory_has_its_history_there_unless_it_is_told() {
+    let store = |args: &[&str], env: &[(&str, &str)]| {
+        let printed = run("ursula", &[&["dev", "--print-config"], args].concat(), env);
+        assert!(printed.status.success(), "{}", stderr(&printed));
+        let text = stdout(&printed);
+        text.lines().find_map(|line| line.strip_prefix("store = ")).map(|value| value.trim_matches('"').to_owned())
+    };
+    let dir = ["--data-dir", "/data"];
+    assert_eq!(store(&[], &[]), None);
+    assert_eq!(store(&dir, &[]).as_deref(), Some("local"));
+    assert_eq!(store(&[&dir[..], &["--store", "none"]].concat(), &[]).as_deref(), Some("none"));
+    assert_eq!(store(&[&dir[..], &["--store", "file:///objects"]].concat(), &[]).as_deref(), Some("file:///objects"));
+    assert_eq!(store(&dir, &[("URSULA_DEV_NODE", "{store=\"s3://bucket\"}")]).as_deref(), Some("s3://bucket"));
+}
+
+#[test]
 fn a_port_in_use_is_told_with_its_address() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address").to_string();

@@ -52,7 +52,8 @@ pub(crate) struct Flags {
     /// Keep everything in this directory, across restarts and crashes. Without it everything is in memory.
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
-    /// Where the history of streams goes: file:///DIRECTORY, s3://BUCKET or s3://BUCKET/PREFIX.
+    /// Where the history of streams goes: local (the folder `store` of the data directory, which is the default), none,
+    /// file:///DIRECTORY, s3://BUCKET or s3://BUCKET/PREFIX.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Threads that own groups of streams.
@@ -84,6 +85,9 @@ fn settings(flags: &Flags, file: Option<&Path>) -> Result<DevConfig, config::Con
     set(&mut node.store, flags.store.clone().map(Some));
     set(&mut node.cores, flags.cores);
     set(&mut node.ring_bytes, flags.ring_bytes);
+    if node.data_dir.is_some() {
+        node.store.get_or_insert_with(|| NodeConfig::STORE_LOCAL.to_owned());
+    }
     settings.check().map_err(config::ConfigError::Rule)?;
     Ok(settings)
 }
@@ -105,7 +109,7 @@ async fn serve(settings: DevConfig) -> Result<(), Failure> {
     let seed = Seed { name: "this process".to_owned(), channel: node.channel() };
     let gateway = Gateway::start(gateway_settings, vec![seed], clock)?;
     let addresses = [listener.local_addr()?, gateway_operations.local_addr()?, node_operations.local_addr()?];
-    say(&banner(addresses, node_settings.data_dir.as_deref()));
+    say(&banner(addresses, &node_settings));
     let node_operations = tokio::spawn(ursula_storage_node::serve_operations(node.clone(), node_operations));
     let shutdown = async {
         tokio::select! { () = stop => {}, () = node.log_failed() => {} }
@@ -115,9 +119,17 @@ async fn serve(settings: DevConfig) -> Result<(), Failure> {
     Ok(node.stop().await?)
 }
 
-fn banner([public, gateway, node]: [SocketAddr; 3], data_dir: Option<&Path>) -> String {
-    let promise = match data_dir {
-        Some(dir) => format!("kept in {}: what is acknowledged is on disk", dir.display()),
+fn banner([public, gateway, node]: [SocketAddr; 3], settings: &NodeConfig) -> String {
+    let promise = match &settings.data_dir {
+        Some(dir) => {
+            let dir = dir.display();
+            let history = match settings.store.as_deref() {
+                None | Some(NodeConfig::STORE_NONE) => "stays there".to_owned(),
+                Some(NodeConfig::STORE_LOCAL) => format!("goes to {dir}/store"),
+                Some(store) => format!("goes to {store}"),
+            };
+            format!("kept in {dir}: what is acknowledged is on disk; history {history}")
+        }
         None => "in memory: nothing survives a restart (--data-dir keeps it)".to_owned(),
     };
     let stream = format!("http://{public}/v1/stream/hello");

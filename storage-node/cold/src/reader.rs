@@ -2,12 +2,14 @@
 //! has no checksum that fits, or what is of another cluster.
 //!
 //! A read finds the pack that has an offset (`trail.rs`), fetches blocks that lie next to each other in one piece
-//! (`blocks.rs`), and keeps what it fetched (`cache.rs`); whoever reads on is read ahead for (`ahead.rs`).
+//! (`blocks.rs`), and keeps what it fetched (`cache.rs`); whoever reads on is read ahead for (`ahead.rs`). Buckets share the
+//! store (`gate.rs`, `share.rs`).
 
 mod ahead;
 mod blocks;
 mod cache;
 mod gate;
+mod share;
 mod trail;
 
 #[cfg(test)]
@@ -17,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ursula_common::packs::Catalogue;
-use ursula_common::{ClusterId, GroupId, Offset, StreamId};
+use ursula_common::{BucketName, ClusterId, GroupId, Offset, StreamId};
 
 use crate::store::{Store, StoreError};
 use ahead::Ahead;
@@ -36,7 +38,7 @@ const PACKS_MAX: usize = 16;
 pub struct ReaderOptions {
     /// Memory for what was fetched.
     pub cache_bytes: usize,
-    /// GETs under way at a time, of all reads together.
+    /// GETs under way at a time, of all reads together; of those of one bucket half as many.
     pub gets_max: usize,
     /// How far ahead of somebody who reads on it is fetched; much less than the cache.
     pub ahead_bytes: usize,
@@ -57,6 +59,8 @@ struct Inner {
 /// What is to be read.
 #[derive(Debug, Clone)]
 pub struct Wanted {
+    /// Whose GETs these are: the bucket of the stream.
+    pub bucket: BucketName,
     /// The group of the stream.
     pub group: GroupId,
     /// The packs of the group.
@@ -105,8 +109,12 @@ pub struct Usage {
     pub cache_bytes: u64,
     /// The most bytes in the cache.
     pub cache_bytes_max: u64,
+    /// Bytes in it, or on their way there, that were read ahead for somebody who has not come to them yet.
+    pub ahead_bytes: u64,
     /// GETs under way.
     pub gets: usize,
+    /// GETs that wait for others to end.
+    pub gets_waiting: usize,
 }
 
 impl Reader {
@@ -151,7 +159,8 @@ impl Reader {
     /// What it uses now.
     pub fn usage(&self) -> Usage {
         let (cache_bytes, cache_bytes_max) = self.0.cache.bytes();
-        Usage { cache_bytes, cache_bytes_max, gets: self.0.store.under_way() }
+        let (gets, gets_waiting) = self.0.store.count();
+        Usage { cache_bytes, cache_bytes_max, ahead_bytes: self.0.ahead.held_bytes(), gets, gets_waiting }
     }
 
     /// What it has done.

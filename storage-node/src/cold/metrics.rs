@@ -22,7 +22,9 @@ pub(crate) struct ColdMetrics {
     cache_misses: Counter,
     cache_bytes: Gauge,
     cache_budget_bytes: Gauge,
+    ahead_bytes: Gauge,
     gets_under_way: Gauge,
+    gets_waiting: Gauge,
     failing: Gauge,
     errors: Counter,
     sent_bytes: Counter,
@@ -48,7 +50,11 @@ impl ColdMetrics {
             cache_bytes: registry.gauge("ursula_node_pack_cache_bytes", "memory that holds parts of packs"),
             cache_budget_bytes: registry
                 .gauge("ursula_node_pack_cache_budget_bytes", "memory that may hold parts of packs"),
+            ahead_bytes: registry
+                .gauge("ursula_node_pack_ahead_bytes", "memory for parts of packs that readers have not come to yet"),
             gets_under_way: registry.gauge("ursula_node_pack_gets", "fetches of parts of packs under way"),
+            gets_waiting: registry
+                .gauge("ursula_node_pack_gets_waiting", "fetches of parts of packs that wait for others to end"),
             failing: registry
                 .gauge("ursula_node_store_failing", "1 while the object store does not do what it is asked"),
             errors: registry.counter("ursula_node_store_errors_total", "calls of the object store that failed"),
@@ -77,7 +83,9 @@ impl ColdMetrics {
         let (usage, counters) = (reader.usage(), reader.counters());
         self.cache_bytes.set(usage.cache_bytes as f64);
         self.cache_budget_bytes.set(usage.cache_bytes_max as f64);
+        self.ahead_bytes.set(usage.ahead_bytes as f64);
         self.gets_under_way.set(usage.gets as f64);
+        self.gets_waiting.set(usage.gets_waiting as f64);
         self.gets.absolute(read(&counters.gets));
         self.got_bytes.absolute(read(&counters.bytes));
         self.damaged.absolute(read(&counters.damaged));

@@ -8,6 +8,9 @@ use ursula_cold::store::{DirectoryStore, Encryption, Name, S3Options, S3Store, S
 use crate::config::NodeConfig;
 use crate::node::Formation;
 
+/// The folder of a data directory that is its [`NodeConfig::STORE_LOCAL`].
+const LOCAL: &str = "store";
+
 /// A place for objects.
 #[derive(Debug)]
 pub(crate) enum Place {
@@ -24,7 +27,12 @@ impl Place {
     /// A sentence about what is wrong with them.
     pub(crate) fn of(config: &NodeConfig) -> Result<Option<Place>, String> {
         let encryption = encryption(config.store_encryption.as_deref())?;
-        let Some(url) = config.store.as_deref() else { return Ok(None) };
+        let Some(url) = config.store.as_deref().filter(|_| config.has_store()) else { return Ok(None) };
+        if url == NodeConfig::STORE_LOCAL
+            && let Some(dir) = &config.data_dir
+        {
+            return Ok(Some(Place::Directory(dir.join(LOCAL))));
+        }
         if let Some(path) = url.strip_prefix("file://") {
             let path = PathBuf::from(path);
             return match path.is_absolute() {
@@ -50,7 +58,7 @@ impl Place {
         })))
     }
 
-    /// The store of a node, if it has one.
+    /// The store of a node, if it has one. Whoever opens it has the data directory, which may have the store, for itself.
     ///
     /// # Errors
     /// A sentence about what is wrong, and what to do.

@@ -99,7 +99,7 @@ impl Compactor {
     async fn step(&mut self, cluster: ClusterId) -> Result<(), Failed> {
         let Some(newest) = self.newest() else { return Ok(()) };
         // What lies in a place of another cluster is nobody's here, and would be removed.
-        if !self.cold.heard(self.cold.claim(cluster).await) {
+        if !self.cold.heard(self.cold.claim(cluster, true).await) {
             return Err(Failed);
         }
         self.remove_replaced(newest).await?;

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use ursula_common::verb::{AcquireFork, ForkCut, StreamInfo};
-use ursula_common::{Error, Offset, StreamId, StreamKey, json};
+use ursula_common::{BucketName, Error, Offset, StreamId, StreamKey, json};
 
 use super::Group;
 use crate::directory::Directory;
@@ -21,7 +21,7 @@ impl Group {
         let Ok(info) = info else { return Ok(()) };
         let Some(anchor) = acquire.anchor(info.tail).filter(|anchor| *anchor >= info.earliest) else { return Ok(()) };
         let record = match anchor < info.tail {
-            true => self.record(&info, anchor, None, directory).await?,
+            true => self.record(&acquire.fork_ref.source.bucket, &info, anchor, None, directory).await?,
             false => None,
         };
         let at = place(&info, anchor, acquire.sub_offset, record)?;
@@ -46,7 +46,7 @@ impl Group {
             return Ok(None);
         }
         // None of its bytes are wanted.
-        let found = self.record(&info, at, Some(Offset::ZERO), directory).await?;
+        let found = self.record(&key.bucket, &info, at, Some(Offset::ZERO), directory).await?;
         Ok(found.map(|(start, _)| ForkCut { stream: info.id, at: start }))
     }
 
@@ -56,6 +56,7 @@ impl Group {
     /// If another group that has to be asked cannot answer.
     pub(crate) async fn record(
         &self,
+        bucket: &BucketName,
         info: &StreamInfo,
         at: Offset,
         until: Option<Offset>,
@@ -66,7 +67,7 @@ impl Group {
                 let until = until.map_or(fork.at, |until| until.min(fork.at));
                 directory.record(&fork.source, fork.source_id, at, until).await
             }
-            None => self.record_at(info, at, until).await,
+            None => self.record_at(bucket, info, at, until).await,
         }
     }
 
@@ -83,7 +84,7 @@ impl Group {
         directory: &Directory,
     ) -> Result<Option<(Offset, Bytes)>, Error> {
         let info = self.state.borrow().info(key, Some(id), self.clock.now())?;
-        self.record(&info, at, Some(until), directory).await
+        self.record(&key.bucket, &info, at, Some(until), directory).await
     }
 }
 

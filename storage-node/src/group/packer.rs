@@ -78,7 +78,8 @@ impl Packer {
 
     /// Stores the next pack. Returns whether that, or what has to come before, was done.
     async fn pack(&self, cluster: ClusterId) -> bool {
-        if !self.cold.heard(self.cold.claim(cluster).await) {
+        let has_packs = self.group.state.borrow().catalogue().is_some_and(|packs| packs.newest().is_some());
+        if !self.cold.heard(self.cold.claim(cluster, has_packs).await) {
             return false;
         }
         let packing = self.group.state.borrow().packing();

@@ -8,7 +8,7 @@ use ursula_cold::reader::{ReadError as PackError, Wanted};
 use ursula_cold::store::StoreError;
 use ursula_common::packs::ColdEnd;
 use ursula_common::verb::StreamInfo;
-use ursula_common::{Error, Offset, StreamId, pieces};
+use ursula_common::{BucketName, Error, Offset, StreamId, pieces};
 use ursula_wal::ReadError;
 
 use super::Group;
@@ -17,13 +17,14 @@ use crate::journal::read_error;
 use crate::tails::{TailPage, Waiter};
 
 impl Group {
-    /// The bytes from `from` to the first record boundary at or after `bytes_max` more, but not past
+    /// The bytes from `from` of a stream in a bucket to the first record boundary at or after `bytes_max` more, but not past
     /// `until`. Empty at the tail. May end earlier, between records.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the log or the store cannot be read, [`Error::HistoryDamaged`].
     pub(crate) async fn bytes(
         &self,
+        bucket: &BucketName,
         info: &StreamInfo,
         from: Offset,
         until: Option<Offset>,
@@ -34,7 +35,7 @@ impl Group {
         if !range.pieces.is_empty() || from >= end {
             return Ok(range);
         }
-        let (start, records) = self.archived(info, from, end, bytes_max).await?;
+        let (start, records) = self.archived(bucket, info, from, end, bytes_max).await?;
         Ok(cut(start, records, from, end))
     }
 
@@ -44,6 +45,7 @@ impl Group {
     /// [`Error::Unavailable`] if the log or the store cannot be read, [`Error::HistoryDamaged`].
     pub(crate) async fn records(
         &self,
+        bucket: &BucketName,
         info: &StreamInfo,
         from: Offset,
         until: Option<Offset>,
@@ -51,11 +53,11 @@ impl Group {
     ) -> Result<(Offset, Range), Error> {
         let hot = self.state.borrow().hot_record(info.id, from);
         if let Some((start, _)) = hot {
-            return Ok((start, self.bytes(info, start, until, bytes_max).await?));
+            return Ok((start, self.bytes(bucket, info, start, until, bytes_max).await?));
         }
         // In one go: a look for its start alone would be a request of its own to the store.
         let end = until.map_or(info.tail, |until| until.min(info.tail));
-        let (start, records) = self.archived(info, from, end, bytes_max).await?;
+        let (start, records) = self.archived(bucket, info, from, end, bytes_max).await?;
         Ok((start, cut(start, records, start, end)))
     }
 
@@ -65,6 +67,7 @@ impl Group {
     /// [`Error::Unavailable`] if the log or the store cannot be read, [`Error::HistoryDamaged`].
     pub(crate) async fn record_at(
         &self,
+        bucket: &BucketName,
         info: &StreamInfo,
         at: Offset,
         until: Option<Offset>,
@@ -75,7 +78,7 @@ impl Group {
             let range = self.state.borrow().read_hot(info.id, start, Some(end), usize::MAX);
             return Ok(Some((start, pieces::join(&range.pieces))));
         }
-        let (start, records) = self.archived(info, at, info.tail, 1).await?;
+        let (start, records) = self.archived(bucket, info, at, info.tail, 1).await?;
         let cut = |mut record: Bytes| {
             let end = until.map_or(u64::MAX, |until| until.0).saturating_sub(start.0);
             record.truncate(end.min(record.len() as u64) as usize);
@@ -85,8 +88,8 @@ impl Group {
     }
 
     /// Answers a tail that has fallen behind what is in memory.
-    pub(crate) async fn answer_behind(&self, waiter: Waiter, info: StreamInfo) {
-        let range = self.bytes(&info, waiter.from, None, waiter.bytes_max).await;
+    pub(crate) async fn answer_behind(&self, bucket: &BucketName, waiter: Waiter, info: StreamInfo) {
+        let range = self.bytes(bucket, &info, waiter.from, None, waiter.bytes_max).await;
         let page = range.map(|range| TailPage::new(waiter.from, range, &info, || self.state.borrow().is_proven()));
         waiter.answer(page);
     }
@@ -111,6 +114,7 @@ impl Group {
     /// Whole records, from the one on that has `from`: from the log, or else from packs. None if there are none.
     async fn archived(
         &self,
+        bucket: &BucketName,
         info: &StreamInfo,
         from: Offset,
         end: Offset,
@@ -124,7 +128,7 @@ impl Group {
                 if found.records.is_empty()
                     && let Some(cold) = in_packs =>
             {
-                self.packed(info.id, cold, from, end.min(cold.end), bytes_max).await
+                self.packed(bucket, info.id, cold, from, end.min(cold.end), bytes_max).await
             }
             Ok(found) => Ok((found.start, found.records)),
             Err(error) => {
@@ -133,7 +137,7 @@ impl Group {
                     error!(group = %self.id, stream = info.id.0, offset = from.0, %error, "stored bytes cannot be read");
                 }
                 match in_packs {
-                    Some(cold) => self.packed(info.id, cold, from, end.min(cold.end), bytes_max).await,
+                    Some(cold) => self.packed(bucket, info.id, cold, from, end.min(cold.end), bytes_max).await,
                     None => Err(Error::Unavailable),
                 }
             }
@@ -143,6 +147,7 @@ impl Group {
     /// Whole records from packs.
     async fn packed(
         &self,
+        bucket: &BucketName,
         stream: StreamId,
         cold: ColdEnd,
         from: Offset,
@@ -155,8 +160,16 @@ impl Group {
                 error!(group = %self.id, "bytes of streams are in packs, and this node has no store: see its setting `store`");
                 return Err(Error::Unavailable);
             };
-            let wanted =
-                Wanted { group: self.id, packs: known.clone(), stream, newest: cold.pack, from, until, bytes_max };
+            let wanted = Wanted {
+                bucket: bucket.clone(),
+                group: self.id,
+                packs: known.clone(),
+                stream,
+                newest: cold.pack,
+                from,
+                until,
+                bytes_max,
+            };
             let PackError { error, until: resumes } = match store.read(wanted).await {
                 Ok(found) => return Ok((found.start, found.records)),
                 Err(error) => error,

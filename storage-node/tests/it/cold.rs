@@ -26,7 +26,7 @@ fn config(dir: &Path) -> NodeConfig {
         store: Some(format!("file://{}", dir.join("objects").display())),
         segment_bytes: SEGMENT_BYTES,
         disk_reserve_bytes: 0,
-        log_bytes: LOG_BYTES,
+        log_bytes: Some(LOG_BYTES),
         pack_bytes: 1 << 20,
         pack_interval_ms: 20,
         checkpoint_bytes: 1 << 20,
@@ -129,6 +129,48 @@ fn rot(dir: &Path, bytes: &[u8]) -> usize {
     rotten.count()
 }
 
+/// Bytes that the files of a directory take.
+fn disk_bytes(dir: &Path) -> u64 {
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => disk_bytes(&entry.path()),
+        // One may go while they are counted.
+        data => data.map_or(0, |data| data.len()),
+    };
+    fs::read_dir(dir).map_or(0, |entries| entries.flatten().map(bytes).sum())
+}
+
+/// As `ursula dev` has it: the history is a folder of the data directory, and what is in there leaves the log.
+#[tokio::test]
+async fn history_goes_to_a_folder_of_the_same_directory() {
+    let dir = TempDir::new().expect("a directory");
+    // A directory that had none before.
+    let before = NodeConfig { store: None, log_bytes: None, ring_bytes: 512 << 20, ..config(dir.path()) };
+    let config = NodeConfig { store: Some("local".to_owned()), store_grace_ms: Some(100), ..before.clone() };
+    assert_eq!(config.log_bytes(), 4 * SEGMENT_BYTES);
+    let keys: Vec<StreamKey> = (0..3).map(|i| key(&format!("stream-{i}"))).collect();
+    let mut contents = vec![Vec::new(); keys.len()];
+    let mut world = start(before).await;
+    for key in &keys {
+        world.create(key, BINARY).await;
+    }
+    fill(&mut world, &keys, &mut contents, 20, 1 << 20).await;
+    within(world.node.stop()).await.expect("a stop");
+    let mut world = start(config.clone()).await;
+    check(&world, &keys, &contents).await;
+    fill(&mut world, &keys, &mut contents, 40, 1 << 20).await;
+    packed(&world).await;
+    // Those that are kept, one that is written, and three that are kept ready.
+    let log_bytes = (4 + 1 + 3) * SEGMENT_BYTES;
+    let most = contents.iter().map(|content| content.len() as u64).sum::<u64>() + log_bytes + (16 << 20);
+    eventually("little that is there twice", async || disk_bytes(dir.path()) <= most).await;
+    within(world.node.stop()).await.expect("a stop");
+
+    let world = start(config).await;
+    check(&world, &keys, &contents).await;
+    assert!(world.metric("ursula_node_pack_gets_total") > 0.0, "read from the folder");
+    assert!(dir.path().join("data/store/cluster").exists());
+}
+
 /// Writes, and waits until a pack was stored that was not there before.
 async fn another_pack(world: &mut World, keys: &[StreamKey], contents: &mut [Vec<u8>], count: usize, len: usize) {
     packed(world).await;
@@ -149,7 +191,7 @@ fn objects(dir: &Path) -> Vec<u64> {
 #[tokio::test]
 async fn objects_become_few_and_what_nobody_needs_leaves_them() {
     let dir = TempDir::new().expect("a directory");
-    let config = NodeConfig { store_grace_ms: 100, store_clean_ms: 300, ..config(dir.path()) };
+    let config = NodeConfig { store_grace_ms: Some(100), store_clean_ms: 300, ..config(dir.path()) };
     let mut world = start(config.clone()).await;
     let keys: Vec<StreamKey> = (0..4).map(|stream| key(&format!("s{stream}"))).collect();
     let mut contents = vec![Vec::new(); keys.len()];
@@ -179,7 +221,7 @@ async fn objects_become_few_and_what_nobody_needs_leaves_them() {
 #[tokio::test]
 async fn objects_of_nobody_go_unless_the_place_is_not_ours() {
     let dir = TempDir::new().expect("a directory");
-    let config = NodeConfig { store_grace_ms: 100, store_clean_ms: 300, ..config(dir.path()) };
+    let config = NodeConfig { store_grace_ms: Some(100), store_clean_ms: 300, ..config(dir.path()) };
     let mut world = start(config.clone()).await;
     let keys = [key("stream")];
     let mut contents = [Vec::new()];

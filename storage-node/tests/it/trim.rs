@@ -103,7 +103,7 @@ async fn what_is_trimmed_gets_into_no_pack_and_holds_no_log() {
         store: Some(format!("file://{}", dir.path().join("objects").display())),
         segment_bytes: SEGMENT_BYTES,
         disk_reserve_bytes: 0,
-        log_bytes: 2 * SEGMENT_BYTES,
+        log_bytes: Some(2 * SEGMENT_BYTES),
         pack_bytes: 1 << 20,
         pack_interval_ms: 20,
         checkpoint_bytes: 1 << 20,

@@ -50,9 +50,10 @@ impl Machine {
             config.pack_bytes = packs.bytes;
             config.pack_interval_ms = packs.interval.as_millis() as u64;
             config.store_object_bytes = 1 << 20;
-            config.store_grace_ms = 20 * config.pack_interval_ms;
-            config.store_clean_ms = 2 * config.store_grace_ms;
-            config.log_bytes = packs.log_segments * plan.segment_bytes;
+            let grace_ms = 20 * config.pack_interval_ms;
+            config.store_grace_ms = Some(grace_ms);
+            config.store_clean_ms = 2 * grace_ms;
+            config.log_bytes = Some(packs.log_segments * plan.segment_bytes);
             config.cache_bytes = packs.cache_bytes;
         }
         let sizes = Sizes {

@@ -4,17 +4,19 @@
 //! Objects never change, so nothing in here is ever stale; what nobody asks for any more makes room.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quick_cache::sync::{Cache as Weighed, DefaultLifecycle, GuardResult, PlaceholderGuard};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::sync::{Cache as Weighed, GuardResult, PlaceholderGuard};
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use ursula_common::packs::PackRef;
-use ursula_common::{GroupId, StreamId};
+use ursula_common::{GroupId, Offset, StreamId};
 
+use super::gate::Pass;
 use super::trail::Step;
-use super::{Counters, Inner};
+use super::{Counters, Inner, Wanted};
 use crate::pack::{Block, Pack, PackId, Row};
 use crate::store::StoreError;
 
@@ -47,8 +49,35 @@ pub(super) enum Item {
     Pack(Pack),
     Rows(Arc<[Row]>),
     Places(Arc<[Block]>),
-    Block(Bytes),
+    /// For somebody in particular if it was read ahead for him.
+    Block(Bytes, Option<Hold>),
     Trail(Arc<[Step]>),
+}
+
+/// Keeps what was read ahead for somebody until he has come by. Nobody else could tell that it will be asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Hold {
+    /// Where he is, as long as he may come back.
+    pub(super) reader: Weak<AtomicU64>,
+    /// Where the block begins.
+    pub(super) start: Offset,
+}
+
+impl Hold {
+    fn is_on(&self) -> bool {
+        self.reader.upgrade().is_some_and(|at| at.load(Ordering::Relaxed) <= self.start.0)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Holding;
+
+impl Lifecycle<Key, Item> for Holding {
+    type RequestState = ();
+
+    fn is_pinned(&self, _key: &Key, item: &Item) -> bool {
+        matches!(item, Item::Block(_, Some(hold)) if hold.is_on())
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -60,19 +89,24 @@ impl Weighter<Key, Item> for Weights {
             Item::Pack(pack) => pack.weight(),
             Item::Rows(rows) => size_of_val(&**rows),
             Item::Places(places) => size_of_val(&**places),
-            Item::Block(bytes) => bytes.len(),
+            Item::Block(bytes, _) => taken(bytes.len()),
             Item::Trail(steps) => size_of_val(&**steps),
         };
         bytes as u64 + ENTRY_BYTES
     }
 }
 
+/// What an allocator takes for so many bytes: there are four sizes between a power of two and the next.
+fn taken(bytes: usize) -> usize {
+    bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(1))
+}
+
 /// Keys come from packs, not from clients, and the simulator wants every run of a seed to be the same: a fixed hash.
 type Hasher = BuildHasherDefault<DefaultHasher>;
 /// The right, and the duty, to fetch a part for all who wait for it.
-pub(super) type Turn<'a> = PlaceholderGuard<'a, Key, Item, Weights, Hasher, DefaultLifecycle<Key, Item>>;
+pub(super) type Turn<'a> = PlaceholderGuard<'a, Key, Item, Weights, Hasher, Holding>;
 
-pub(super) struct Cache(Weighed<Key, Item, Weights, Hasher>);
+pub(super) struct Cache(Weighed<Key, Item, Weights, Hasher, Holding>);
 
 impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,7 +123,7 @@ impl Cache {
             .hot_allocation(HOT_SHARE)
             .build()
             .expect("invariant: both sizes are set");
-        Cache(Weighed::with_options(options, Weights, Hasher::default(), DefaultLifecycle::default()))
+        Cache(Weighed::with_options(options, Weights, Hasher::default(), Holding))
     }
 
     /// Bytes in it, and how many there may be.
@@ -128,68 +162,95 @@ impl Cache {
 
 fn block(item: Item) -> Bytes {
     match item {
-        Item::Block(bytes) => bytes,
+        Item::Block(bytes, _) => bytes,
         _ => unreachable!("invariant: the key of a block has a block"),
     }
 }
 
 impl Inner {
     /// A pack that counts.
-    pub(super) async fn pack(&self, group: GroupId, object: &PackRef) -> Result<Pack, StoreError> {
-        let id = PackId { group, first: object.first, last: object.last, maker: object.maker };
-        let open = || async {
-            let pack = Pack::open_sized(&self.store, id, object.bytes).await?;
+    pub(super) async fn pack(&self, wanted: &Wanted, object: &PackRef) -> Result<Pack, StoreError> {
+        let id = PackId::of(wanted.group, object);
+        let open = |store: Pass| async move {
+            let pack = Pack::open_sized(&store, id, object.bytes).await?;
             let cluster = pack.head().cluster;
             match cluster == self.cluster {
                 true => Ok(Item::Pack(pack)),
                 false => Err(pack.damaged(&format!("it says that it belongs to cluster {cluster}"))),
             }
         };
-        match self.part(Key::Pack(id), open).await? {
+        match self.part(wanted, Key::Pack(id), open).await? {
             Item::Pack(pack) => Ok(pack),
             _ => unreachable!("invariant: the key of a pack has a pack"),
         }
     }
 
-    /// The row of a stream in a pack.
-    pub(super) async fn row(&self, pack: &Pack, stream: StreamId) -> Result<Option<Row>, StoreError> {
-        let Some(page) = pack.page_of(stream) else { return Ok(None) };
-        let fetch = || async { Ok(Item::Rows(pack.rows(&self.store, page).await?.into())) };
-        match self.part(Key::Rows(pack.head().id, page), fetch).await? {
-            Item::Rows(rows) => Ok(Row::of(&rows, stream)),
+    /// The row of the stream in a pack.
+    pub(super) async fn row(&self, wanted: &Wanted, pack: &Pack) -> Result<Option<Row>, StoreError> {
+        let Some(page) = pack.page_of(wanted.stream) else { return Ok(None) };
+        let fetch = |store: Pass| async move { Ok(Item::Rows(pack.rows(&store, page).await?.into())) };
+        match self.part(wanted, Key::Rows(pack.head().id, page), fetch).await? {
+            Item::Rows(rows) => Ok(Row::of(&rows, wanted.stream)),
             _ => unreachable!("invariant: the key of rows has rows"),
         }
     }
 
     /// A page of places of blocks.
-    pub(super) async fn places(&self, pack: &Pack, page: usize) -> Result<Arc<[Block]>, StoreError> {
-        let fetch = || async { Ok(Item::Places(pack.places(&self.store, page).await?.into())) };
-        match self.part(Key::Places(pack.head().id, page), fetch).await? {
+    pub(super) async fn places(&self, wanted: &Wanted, pack: &Pack, page: usize) -> Result<Arc<[Block]>, StoreError> {
+        let fetch = |store: Pass| async move { Ok(Item::Places(pack.places(&store, page).await?.into())) };
+        match self.part(wanted, Key::Places(pack.head().id, page), fetch).await? {
             Item::Places(places) => Ok(places),
             _ => unreachable!("invariant: the key of places has places"),
         }
     }
 
     /// What the cache has, or gets with `fetch`. What was damaged is fetched once more: it may have been so on its way only.
-    async fn part<F>(&self, key: Key, fetch: impl Fn() -> F) -> Result<Item, StoreError>
+    ///
+    /// Streams of many buckets share such parts. So nobody has others wait for a fetch before it is his turn to ask the store: they
+    /// would wait in the queue of another bucket.
+    async fn part<F>(&self, wanted: &Wanted, key: Key, fetch: impl Fn(Pass) -> F) -> Result<Item, StoreError>
     where
         F: Future<Output = Result<Item, StoreError>>,
     {
-        let mut is_hit = true;
-        let fetched = async {
-            is_hit = false;
-            Counters::add(&self.counters().misses, 1);
-            match fetch().await {
-                Err(StoreError::Damaged { .. }) => {
-                    Counters::add(&self.counters().damaged, 1);
-                    fetch().await
+        let mut store = None;
+        let item = loop {
+            match self.cache.0.get_value_or_guard(&key, Some(Duration::ZERO)) {
+                GuardResult::Value(item) => break item,
+                GuardResult::Timeout => {
+                    store = None;
+                    if let Ok(item) = self.cache.0.get_value_or_guard_async(&key).await {
+                        break item;
+                    }
                 }
-                answer => answer,
+                GuardResult::Guard(turn) => match &store {
+                    Some(store) => {
+                        let item = self.twice(store, fetch).await?;
+                        drop(turn.insert(item.clone()));
+                        return Ok(item);
+                    }
+                    None => {
+                        drop(turn);
+                        store = Some(self.store.enter(&wanted.bucket).await);
+                    }
+                },
             }
         };
-        let item = self.cache.0.get_or_insert_async(&key, fetched).await?;
-        Counters::add(&self.counters().hits, u64::from(is_hit));
+        Counters::add(&self.counters().hits, 1);
         Ok(item)
+    }
+
+    async fn twice<F>(&self, store: &Pass, fetch: impl Fn(Pass) -> F) -> Result<Item, StoreError>
+    where
+        F: Future<Output = Result<Item, StoreError>>,
+    {
+        Counters::add(&self.counters().misses, 1);
+        match fetch(store.clone()).await {
+            Err(StoreError::Damaged { .. }) => {
+                Counters::add(&self.counters().damaged, 1);
+                fetch(store.clone()).await
+            }
+            answer => answer,
+        }
     }
 
     pub(super) fn counters(&self) -> &Counters {

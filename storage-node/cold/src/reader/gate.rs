@@ -1,4 +1,4 @@
-//! The store as a reader asks it: so many GETs at a time and no more, and each of them counted. Must not repeat any.
+//! The store as a reader asks it: when it is his turn (`share.rs`), and each GET counted. Must not repeat any.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use ursula_common::BucketName;
 
-use crate::store::{Answer, Body, Listed, Name, Put, Store, StoreError};
+use super::share::{Shares, Turn};
+use crate::store::{Answer, Body, Listed, Name, Put, Store};
 
 /// What readers have done since the process began.
 #[derive(Debug, Default)]
@@ -34,26 +35,32 @@ impl Counters {
 #[derive(Debug)]
 pub(super) struct Gate {
     inner: Arc<dyn Store>,
-    permits: Semaphore,
-    gets_max: usize,
-    counters: Counters,
+    shares: Shares,
+    counters: Arc<Counters>,
+}
+
+/// The store for one who has a turn: one GET at a time, as often as need be. All clones have the same turn.
+#[derive(Debug, Clone)]
+pub(super) struct Pass {
+    inner: Arc<dyn Store>,
+    counters: Arc<Counters>,
+    _turn: Arc<Turn>,
 }
 
 impl Gate {
     pub(super) fn new(inner: Arc<dyn Store>, gets_max: usize) -> Gate {
-        let gets_max = gets_max.clamp(1, Semaphore::MAX_PERMITS);
-        Gate { inner, permits: Semaphore::new(gets_max), gets_max, counters: Counters::default() }
+        Gate { inner, shares: Shares::new(gets_max), counters: Arc::default() }
     }
 
-    pub(super) fn under_way(&self) -> usize {
-        self.gets_max - self.permits.available_permits()
+    /// How many have a turn, and how many wait for one.
+    pub(super) fn count(&self) -> (usize, usize) {
+        self.shares.count()
     }
 
-    /// The permit for a GET, which is counted.
-    async fn enter(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        let permit = self.permits.acquire().await.map_err(|closed| StoreError::Unavailable(closed.to_string()))?;
-        Counters::add(&self.counters.gets, 1);
-        Ok(permit)
+    /// Waits for a turn, for bytes that somebody wants of a bucket.
+    pub(super) async fn enter(&self, bucket: &BucketName) -> Pass {
+        let turn = Arc::new(self.shares.turn(bucket).await);
+        Pass { inner: self.inner.clone(), counters: self.counters.clone(), _turn: turn }
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -61,24 +68,24 @@ impl Gate {
     }
 }
 
-impl Store for Gate {
+impl Store for Pass {
     fn get<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Bytes> {
+        let Pass { inner, counters, .. } = self;
         Box::pin(async move {
-            let _permit = self.enter().await?;
-            let body = self.inner.get(name, range).await?;
-            Counters::add(&self.counters.bytes, body.len() as u64);
+            Counters::add(&counters.gets, 1);
+            let body = inner.get(name, range).await?;
+            Counters::add(&counters.bytes, body.len() as u64);
             Ok(body)
         })
     }
 
     fn stream<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Body<'a>> {
+        let Pass { inner, counters, .. } = self;
         Box::pin(async move {
-            let permit = self.enter().await?;
-            let body = self.inner.stream(name, range).await?;
+            Counters::add(&counters.gets, 1);
+            let body = inner.stream(name, range).await?;
             let counted = body.inspect(move |piece| {
-                // It is given back when nothing more is to come.
-                let _ = &permit;
-                Counters::add(&self.counters.bytes, piece.as_ref().map_or(0, Bytes::len) as u64);
+                Counters::add(&counters.bytes, piece.as_ref().map_or(0, Bytes::len) as u64);
             });
             Ok(counted.boxed())
         })

@@ -167,8 +167,8 @@ impl Inner {
 
     /// What an object has of the stream.
     async fn look(&self, wanted: &Wanted, object: &PackRef) -> Result<Option<Step>, StoreError> {
-        let pack = self.pack(wanted.group, object).await?;
-        let row = self.row(&pack, wanted.stream).await?;
+        let pack = self.pack(wanted, object).await?;
+        let row = self.row(wanted, &pack).await?;
         Ok(row.map(|row| Step { object: *object, row }))
     }
 }

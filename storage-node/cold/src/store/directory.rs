@@ -4,21 +4,26 @@
 //! A file is written under a name of its own, synced, and then linked to the name of the object, which
 //! fails if there is one: an object is there whole or not at all.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 
 use super::memory::ends_early;
-use super::{Answer, LISTED_MAX, Listed, Name, Put, Store, StoreError};
+use super::{Answer, Body, LISTED_MAX, Listed, Name, Put, Store, StoreError};
 
 /// Below the directory: files that are being written.
 const UNFINISHED: &str = ".unfinished";
+
+/// What is read at a time of a range that need not be in memory as a whole.
+const PIECE_BYTES: u64 = 256 << 10;
 
 /// A store in a directory. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -28,6 +33,8 @@ pub struct DirectoryStore(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     unfinished: AtomicU64,
+    /// Below the directory: those that are known to be on disk. There are a few for each group.
+    folders: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl DirectoryStore {
@@ -37,14 +44,14 @@ impl DirectoryStore {
     /// If the directory cannot be used.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<DirectoryStore> {
         let root = root.into();
+        make_synced(&root)?;
         let unfinished = root.join(UNFINISHED);
         match fs::remove_dir_all(&unfinished) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        fs::create_dir_all(&unfinished)?;
-        sync_dir(&root)?;
-        Ok(DirectoryStore(Arc::new(Inner { root, unfinished: AtomicU64::new(0) })))
+        fs::create_dir(&unfinished)?;
+        Ok(DirectoryStore::at(root))
     }
 
     /// The store in a directory that another process may have: nothing in it is changed by this.
@@ -54,7 +61,11 @@ impl DirectoryStore {
     pub fn beside(root: impl Into<PathBuf>) -> io::Result<DirectoryStore> {
         let root = root.into();
         fs::read_dir(&root)?;
-        Ok(DirectoryStore(Arc::new(Inner { root, unfinished: AtomicU64::new(0) })))
+        Ok(DirectoryStore::at(root))
+    }
+
+    fn at(root: PathBuf) -> DirectoryStore {
+        DirectoryStore(Arc::new(Inner { root, unfinished: AtomicU64::new(0), folders: Mutex::default() }))
     }
 
     fn path(&self, name: &Name) -> PathBuf {
@@ -88,24 +99,26 @@ impl DirectoryStore {
     fn link(&self, unfinished: &Path, path: &Path) -> io::Result<Put> {
         let folder = path.parent().unwrap_or(&self.0.root);
         self.make_folder(folder)?;
-        match fs::hard_link(unfinished, path) {
-            Ok(()) => sync_dir(folder).map(|()| Put::Stored),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Put::Exists),
-            Err(error) => Err(error),
-        }
+        let put = match fs::hard_link(unfinished, path) {
+            Ok(()) => Put::Stored,
+            // Whoever put it there may not have come as far as to sync its name.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Put::Exists,
+            Err(error) => return Err(error),
+        };
+        sync_dir(folder).map(|()| put)
     }
 
     /// Makes a folder and those above it, so that none of them is lost with the power.
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        if folder.is_dir() {
+        let is_known = |folder| self.0.folders.lock().unwrap_or_else(PoisonError::into_inner).contains(folder);
+        if folder == self.0.root || is_known(folder) {
             return Ok(());
         }
-        let above = folder.parent().unwrap_or(&self.0.root);
-        self.make_folder(above)?;
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => sync_dir(above),
-        }
+        self.make_folder(folder.parent().unwrap_or(&self.0.root))?;
+        // That it is there does not mean that it was synced.
+        make_synced(folder)?;
+        self.0.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
+        Ok(())
     }
 
     fn list_below(&self, folder: &Name, after: Option<&Name>) -> io::Result<Vec<Listed>> {
@@ -138,6 +151,23 @@ impl Store for DirectoryStore {
         Box::pin(async move { read.await?.map_err(|bytes| ends_early(name, bytes, &range)) })
     }
 
+    fn stream<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Body<'a>> {
+        Box::pin(async move {
+            let bytes = self.size(name).await?;
+            if range.end > bytes {
+                return Err(ends_early(name, bytes, &range));
+            }
+            let pieces = stream::try_unfold(range.start, move |at| async move {
+                let end = range.end.min(at + PIECE_BYTES);
+                if at == end {
+                    return Ok(None);
+                }
+                Ok(Some((self.get(name, at..end).await?, end)))
+            });
+            Ok(pieces.boxed())
+        })
+    }
+
     fn size<'a>(&'a self, name: &'a Name) -> Answer<'a, u64> {
         self.blocking(name, |store, name| Ok(fs::metadata(store.path(name))?.len()))
     }
@@ -163,6 +193,27 @@ fn write_synced(path: &Path, body: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(body)?;
     file.sync_all()
+}
+
+/// Makes a directory and those above it, as far as they are not there.
+fn make_synced(dir: &Path) -> io::Result<()> {
+    let Some(above) = dir.parent() else { return Ok(()) };
+    let mut made = fs::create_dir(dir);
+    if made.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        make_synced(above)?;
+        made = fs::create_dir(dir);
+    }
+    if let Err(error) = made.as_ref()
+        && error.kind() != ErrorKind::AlreadyExists
+    {
+        return made;
+    }
+    // A name without a folder before it lies in the one where the process is.
+    match sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
+        // Whoever made it for us did not let us see what lies beside it.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && made.is_err() => Ok(()),
+        synced => synced,
+    }
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

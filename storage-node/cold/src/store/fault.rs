@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt as _};
 
-use super::{Answer, Listed, Name, Put, Store, StoreError};
+use super::{Answer, Body, Listed, Name, Put, Store, StoreError};
 
 /// What happens to one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Fault {
     NoPlace,
     /// What is read has one bit wrong; other calls work.
     Flipped,
+    /// What is read breaks off in its midst; other calls work.
+    BreaksOff,
     /// What is listed is as if the newest object were not there; other calls work.
     Stale,
     /// An object is put over the one that is there: the store knows no conditions. Other calls work.
@@ -54,6 +57,17 @@ impl FaultStore {
         self.planned.lock().unwrap_or_else(PoisonError::into_inner).pop_front().flatten()
     }
 
+    /// Takes a fault if it is the next one.
+    fn is_next(&self, fault: Fault) -> bool {
+        let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_next = planned.front() == Some(&Some(fault));
+        if is_next {
+            // The call behind it works.
+            planned[0] = None;
+        }
+        is_next
+    }
+
     async fn call<T>(&self, fault: Option<Fault>, work: Answer<'_, T>) -> Result<T, StoreError> {
         match fault {
             Some(Fault::Refused) => Err(StoreError::Unavailable("busy, said the fault".into())),
@@ -66,6 +80,10 @@ impl FaultStore {
             _ => work.await,
         }
     }
+}
+
+fn broken_off() -> StoreError {
+    StoreError::Unavailable("the answer broke off, said the fault".into())
 }
 
 impl Store for FaultStore {
@@ -83,13 +101,27 @@ impl Store for FaultStore {
         Box::pin(async move {
             let fault = self.next();
             let body = self.call(fault, self.inner.get(name, range)).await?;
-            if fault != Some(Fault::Flipped) {
-                return Ok(body);
+            match fault {
+                Some(Fault::Flipped) => {}
+                Some(Fault::BreaksOff) => return Err(broken_off()),
+                _ => return Ok(body),
             }
             let mut body = BytesMut::from(&body[..]);
             let middle = body.len() / 2;
             body[middle] ^= 1;
             Ok(body.freeze())
+        })
+    }
+
+    fn stream<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Body<'a>> {
+        Box::pin(async move {
+            let breaks_off = self.is_next(Fault::BreaksOff);
+            let mut body = self.get(name, range).await?;
+            if !breaks_off {
+                return Ok(stream::iter([Ok(body)]).boxed());
+            }
+            body.truncate(body.len() / 2);
+            Ok(stream::iter([Ok(body), Err(broken_off())]).boxed())
         })
     }
 

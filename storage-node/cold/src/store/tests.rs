@@ -134,6 +134,18 @@ async fn a_directory_keeps_its_objects_and_no_halves() {
 }
 
 #[tokio::test]
+async fn a_directory_is_made_with_those_above_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for _ in 0..2 {
+        let store = DirectoryStore::open(dir.path().join("of/a/store")).expect("a store");
+        store.put(&name("object"), Bytes::from_static(b"kept")).await.expect("stored, or there");
+    }
+    // A folder that leads nowhere.
+    std::os::unix::fs::symlink("/no/such/folder", dir.path().join("link")).expect("a link");
+    assert!(DirectoryStore::open(dir.path().join("link/store")).is_err());
+}
+
+#[tokio::test]
 async fn a_directory_that_is_a_file_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("file");

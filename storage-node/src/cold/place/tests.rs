@@ -38,6 +38,9 @@ fn a_bucket_and_a_prefix_are_taken_apart() {
     assert_eq!(s3(&key("sse-kms:mine")).encryption, Encryption::Kms(Some("mine".into())));
     let directory = Place::of(&config("file:///objects"));
     assert!(matches!(directory, Ok(Some(Place::Directory(path))) if path == Path::new("/objects")));
+    let local = Place::of(&config("local"));
+    assert!(matches!(local, Ok(Some(Place::Directory(path))) if path == Path::new("/data/store")));
+    assert!(matches!(Place::of(&config("none")), Ok(None)));
     assert!(matches!(Place::of(&NodeConfig::default()), Ok(None)));
 }
 
@@ -58,11 +61,25 @@ fn what_is_no_place_is_refused_with_what_would_be_one() {
     let nowhere = NodeConfig { data_dir: None, ..config("s3://bucket") };
     assert_eq!(nowhere.check(), Err("store needs data_dir".to_owned()));
     assert_eq!(config("s3://bucket").check(), Ok(()));
+    let nowhere = NodeConfig { data_dir: None, ..config("local") };
+    assert_eq!(nowhere.check(), Err("store needs data_dir".to_owned()));
+    assert_eq!(NodeConfig { data_dir: None, ..config("none") }.check(), Ok(()));
+}
+
+#[test]
+fn a_local_store_keeps_little_twice() {
+    let local = config("local");
+    assert_eq!((local.log_bytes(), local.store_grace_ms()), (4 * local.segment_bytes, 60_000));
+    let remote = config("s3://bucket");
+    assert_eq!((remote.log_bytes(), remote.store_grace_ms()), (4 << 30, 3_600_000));
+    let said = NodeConfig { log_bytes: Some(1 << 30), store_grace_ms: Some(5), ..local };
+    assert_eq!((said.log_bytes(), said.store_grace_ms()), (1 << 30, 5));
 }
 
 #[tokio::test]
 async fn several_nodes_do_not_share_a_directory() {
-    let refused =
-        Place::open(&config("file:///objects"), Formation::Member).await.expect_err("a directory of one node");
-    assert!(refused.contains("which the other nodes of a cluster do not have"), "{refused}");
+    for store in ["file:///objects", "local"] {
+        let refused = Place::open(&config(store), Formation::Member).await.expect_err("a directory of one node");
+        assert!(refused.contains("which the other nodes of a cluster do not have"), "{refused}");
+    }
 }

@@ -10,12 +10,12 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::Semaphore;
 use ursula_common::packs::{Catalogue, PackRef};
-use ursula_common::{ClusterId, GroupId, Millis, Offset, StreamId};
+use ursula_common::{BucketName, ClusterId, GroupId, Millis, Offset, StreamId};
 
 use super::super::{Found, PACKS_MAX, Reader, ReaderOptions, Wanted};
 use crate::pack::{Builder, Head, Pack, PackId, Packed};
 use crate::store::fault::FaultStore;
-use crate::store::{Answer, Listed, MemoryStore, Name, Put, Store};
+use crate::store::{Answer, Body, Listed, MemoryStore, Name, Put, Store, StoreError};
 
 pub(super) const GROUP: GroupId = GroupId(3);
 pub(super) const CLUSTER: ClusterId = ClusterId(0xc1);
@@ -51,16 +51,23 @@ pub(super) struct Counting {
     pub(super) permits: Semaphore,
 }
 
+impl Counting {
+    async fn count<T>(&self, answer: Answer<'_, T>) -> Result<T, StoreError> {
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.most.fetch_max(self.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.permits.acquire().await.expect("never closed").forget();
+        let answer = answer.await;
+        self.now.fetch_sub(1, Ordering::Relaxed);
+        answer
+    }
+}
+
 impl Store for Counting {
     fn get<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Bytes> {
-        Box::pin(async move {
-            self.gets.fetch_add(1, Ordering::Relaxed);
-            self.most.fetch_max(self.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-            self.permits.acquire().await.expect("never closed").forget();
-            let answer = self.inner.get(name, range).await;
-            self.now.fetch_sub(1, Ordering::Relaxed);
-            answer
-        })
+        Box::pin(self.count(self.inner.get(name, range)))
+    }
+    fn stream<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Body<'a>> {
+        Box::pin(self.count(self.inner.stream(name, range)))
     }
     fn put<'a>(&'a self, name: &'a Name, body: Bytes) -> Answer<'a, Put> {
         self.inner.put(name, body)
@@ -241,7 +248,8 @@ impl World {
     pub(super) fn wanted(&self, stream: u64, from: Offset, until: Offset, bytes_max: usize) -> Wanted {
         let newest = self.streams[&stream].newest.expect("a pack");
         let packs = Arc::new(self.catalogue());
-        Wanted { group: GROUP, packs, stream: StreamId(stream), newest, from, until, bytes_max }
+        let bucket = BucketName::parse("default").expect("a name");
+        Wanted { bucket, group: GROUP, packs, stream: StreamId(stream), newest, from, until, bytes_max }
     }
 
     /// What was found is what the model says.
