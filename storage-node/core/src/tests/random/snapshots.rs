@@ -89,7 +89,9 @@ impl Walk {
             |key: &StreamKey, bytes| streams.iter().any(|((known, _), upload)| *known == key && upload.is_whole(bytes));
         for ((key, id), stream) in &streams {
             let (Some(kept), Some(model)) = (stream.kept(), self.model.streams.get(key)) else { continue };
-            let is_there = self.world.state(home(key)).stream(key).is_some_and(|known| known.id == *id);
+            // What was deleted has not come into packs yet.
+            let known = self.world.state(home(key)).stream(key);
+            let is_there = known.is_some_and(|known| known.id == *id && known.presence == Presence::Live);
             if !is_there || stream.presence != Presence::Live || kept.has_limits() {
                 continue;
             }
