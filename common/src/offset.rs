@@ -37,6 +37,11 @@ impl Offset {
         Offset(self.0 - self.bytes())
     }
 
+    /// The number of the stream that this is an offset of.
+    pub fn number(self) -> u64 {
+        self.0 / POSITIONS
+    }
+
     /// The stored bytes before it.
     pub fn bytes(self) -> u64 {
         self.0 % POSITIONS
@@ -56,7 +61,7 @@ impl Offset {
 
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016}_{:016}", self.0 / POSITIONS, self.bytes())
+        write!(f, "{:016}_{:016}", self.number(), self.bytes())
     }
 }
 

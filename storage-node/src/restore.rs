@@ -1,7 +1,8 @@
 //! What a cluster has left in an object store, for those who verify it or restore it elsewhere. Only reads the place of the
-//! old cluster. Talks to no node: the commands do.
+//! old cluster.
 
 mod copy;
+mod drive;
 mod plan;
 mod scan;
 
@@ -22,6 +23,7 @@ use crate::config::NodeConfig;
 use crate::runtime;
 
 pub use copy::Copier;
+pub use drive::{Guide, Progress, Restore, mebibytes};
 pub use plan::{LeftOut, Plan};
 pub(crate) use scan::Whole;
 pub use scan::{Lost, Objects, Piece, Scan, Tracker};

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use ursula_test_s3::S3;
-use ursula_tests::{Cluster, Http, Member, Metrics, Options, eventually, run};
+use ursula_test_s3::{Fault, S3};
+use ursula_tests::{Cluster, Http, Member, Metrics, Options, Process, eventually, run};
 
 const STREAMS: usize = 10_000;
+/// Where few are enough.
+const FEW: usize = 100;
 /// Streams that are written until the end.
 const BUSY: usize = 40;
 const WRITERS: usize = 4;
@@ -191,14 +193,20 @@ fn sum(cluster: &Cluster, metric: &str) -> f64 {
     nodes.map(|node| Metrics::fetch(cluster.metrics_url(node).expect("it runs")).value(metric)).sum()
 }
 
-/// Runs a command, and returns whether it succeeded and the object that it printed.
-fn command(s3: &S3, args: &[&str], more: &[String]) -> (bool, Value) {
+/// The arguments of a command that reads the old place.
+fn arguments(s3: &S3, args: &[&str], more: &[String]) -> Vec<String> {
     let store = s3.flags(OLD);
     let (place, store) = (store[1].clone(), &store[2..]);
     let mut all: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     all.extend(["--from".to_owned(), place, "--output".to_owned(), "json".to_owned()]);
     all.extend(store.iter().cloned());
     all.extend(more.iter().cloned());
+    all
+}
+
+/// Runs a command, and returns whether it succeeded and the object that it printed.
+fn command(s3: &S3, args: &[&str], more: &[String]) -> (bool, Value) {
+    let all = arguments(s3, args, more);
     let env = S3::env();
     let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let output = run("ursula", &all, &env);
@@ -235,21 +243,29 @@ fn check(http: &mut Http, number: usize) {
     assert_eq!(head.header("stream-ttl").is_some(), Kind::of(number) == Kind::Mortal, "{number}");
 }
 
-#[test]
-fn a_new_cluster_has_what_the_object_store_has() {
-    let s3 = S3::start();
-    let mut old = start(&s3, OLD, 3, "5");
-    assert_eq!(connect(&old, 0).request("PUT", "/extra", &[], "").status, 201);
-    // Forks come after their sources.
+/// Forks come after their sources.
+fn create_all(cluster: &Cluster, numbers: std::ops::Range<usize>) {
+    assert_eq!(connect(cluster, 0).request("PUT", "/extra", &[], "").status, 201);
     for fork in [false, true] {
-        shared(&old, 0..STREAMS, |http, number| {
+        shared(cluster, numbers.clone(), |http, number| {
             if (Kind::of(number) == Kind::Fork) == fork {
                 create(http, number);
             }
         });
     }
+}
+
+fn wait_for_packs(cluster: &Cluster) {
+    eventually("packs with everything", || (sum(cluster, "ursula_node_unpacked_streams") == 0.0).then_some(()));
+}
+
+#[test]
+fn a_new_cluster_has_what_the_object_store_has() {
+    let s3 = S3::start();
+    let mut old = start(&s3, OLD, 3, "5");
+    create_all(&old, 0..STREAMS);
     shared(&old, 0..BUSY, |http, number| assert_eq!(http.request("PUT", &busy(number), &[TEXT], "").status, 201));
-    eventually("packs with everything", || (sum(&old, "ursula_node_unpacked_streams") == 0.0).then_some(()));
+    wait_for_packs(&old);
     let before_load = now_ms();
     let acknowledged = load(&mut old);
     drop(old);
@@ -320,4 +336,33 @@ fn a_new_cluster_has_what_the_object_store_has() {
     let count = |what: &str| found[what].as_array().map_or(0, Vec::len);
     assert!(!whole && count("damages") > 0, "{found}");
     assert!((1..100).contains(&count("lost")), "only the streams in that block: {found}");
+}
+
+#[test]
+fn one_that_was_killed_is_begun_again() {
+    let s3 = S3::start();
+    let old = start(&s3, OLD, 2, "2");
+    create_all(&old, 0..FEW);
+    wait_for_packs(&old);
+    drop(old);
+    let new = start(&s3, NEW, 2, "3");
+    let target = ["--store".to_owned(), s3.flags(NEW)[1].clone(), "--address".to_owned(), new.node_address(1)];
+    eventually("a place of the new cluster", || s3.folder(NEW).join("cluster").exists().then_some(()));
+    // It reads everything, and cannot store it.
+    s3.faults().plan(&[Fault::Conflict], 1);
+    let env = S3::env();
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let first = Process::start("ursula", &arguments(&s3, &["restore"], &target), &env);
+    first.line_with("copied");
+    first.kill();
+    s3.faults().plan(&[], 1);
+    let mut http = connect(&new, 0);
+    let served = http.request("HEAD", &path(0), &[], "").status;
+    assert_eq!(served, 503, "nobody is served by half of it");
+    let (restored, report) = command(&s3, &["restore"], &target);
+    assert!(restored && report["streams"] == FEW, "{report}");
+    shared(&new, 0..FEW, check);
+    let produced = (0..FEW).find(|number| Kind::of(*number) == Kind::Produced).expect("one");
+    assert_eq!(produce(&mut http, produced, 2), 204, "it was there before");
+    assert_eq!(produce(&mut http, produced, 3), 200);
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use ursula_common::{GroupId, Millis, StreamId};
-use ursula_storage_node::restore::{self, Backup, Damage, Lost, PlaceOptions, Scan, Tracker};
+use ursula_storage_node::restore::{self, Backup, Damage, Lost, PlaceOptions, Progress, Scan, Tracker, mebibytes};
 
 use crate::cluster::failure::Failure;
 use crate::cluster::output::Output;
@@ -118,32 +118,9 @@ impl Found {
             for damage in more.into_iter().filter(|damage| !self.backup.damages.contains(damage)) {
                 damages.push(damage);
             }
-            progress.add(bytes, output);
+            progress.add(bytes, |line| output.progress(line));
         }
         Ok((damages, tracker.finish(&self.backup)))
-    }
-}
-
-/// How far something has come, told at each tenth.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    verb: &'static str,
-    all: u64,
-    done: u64,
-}
-
-impl Progress {
-    pub(crate) fn new(verb: &'static str, all: u64) -> Progress {
-        Progress { verb, all, done: 0 }
-    }
-
-    pub(crate) fn add(&mut self, bytes: u64, output: &Output) {
-        let tenth = |bytes: u64| bytes * 10 / self.all.max(1);
-        let before = tenth(self.done);
-        self.done += bytes;
-        if tenth(self.done) > before {
-            output.progress(&format!("{} {} of {}", self.verb, mebibytes(self.done), mebibytes(self.all)));
-        }
     }
 }
 
@@ -252,10 +229,6 @@ pub(crate) fn lost_json(lost: &Lost) -> Value {
         |range: &std::ops::Range<ursula_common::Offset>| json!([range.start.to_string(), range.end.to_string()]);
     let ranges: Vec<Value> = lost.ranges.iter().map(range).collect();
     json!({ "group": lost.group.0, "stream": lost.key.to_string(), "ranges": ranges })
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 fn time_of(text: &str) -> Result<Millis, String> {

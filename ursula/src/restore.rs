@@ -1,25 +1,21 @@
 //! `ursula restore`: takes the streams that a cluster has left in an object store into a new cluster, which has a place of
 //! its own. The old place is only read. Every step may be done twice, so a run that was interrupted is run again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use ursula_common::packs::PackRef;
-use ursula_common::verb::{EndImport, Import, ImportRun, Op, Reply};
-use ursula_common::{BucketName, Clock as _, Error, GroupId, clock::SystemClock};
-use ursula_storage_node::restore::{self, Copier, Damage, LeftOut, Plan, Scan, Tracker};
+use ursula_common::clock::SystemClock;
+use ursula_storage_node::restore::{Damage, Guide, LeftOut, Plan, Restore};
 
-use crate::backup::{
-    Found, From, Progress, Store, damage_json, damages_text, failed, groups_json, groups_text, lost_places, on_runtime,
-};
+use crate::backup::{Found, From, Store, damage_json, damages_text, groups_json, groups_text, lost_places, on_runtime};
 use crate::cluster::change::Worker;
 use crate::cluster::failure::Failure;
 use crate::cluster::output::Output;
-use crate::cluster::view::{View, client};
+use crate::cluster::view::client;
 use crate::format::Format;
 
 /// How long the nodes may take to make a new place their own.
@@ -55,15 +51,6 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     on_runtime(flags.output, async |output| restore(flags, output).await)
 }
 
-/// What all steps need.
-struct Run<'a> {
-    worker: Worker<'a>,
-    address: &'a str,
-    found: Found,
-    plan: Plan,
-    run: ImportRun,
-}
-
 async fn restore(flags: &Flags, output: &Output) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
     let found = flags.from.read(output).await?;
@@ -88,7 +75,6 @@ async fn restore(flags: &Flags, output: &Output) -> Result<ExitCode, Failure> {
         ));
     }
     let plan = Plan::new(&found.backup, &damaged, &view.cluster);
-    let run = ImportRun { import: plan.import(&found.backup), attempt: rand::random() };
     let mut text = groups_text(&found.backup) + &damages_text(&damages, &[]) + &left_out_text(&plan.left_out);
     let (streams, groups) = (plan.streams(), plan.groups.len());
     if flags.dry_run {
@@ -98,10 +84,11 @@ async fn restore(flags: &Flags, output: &Output) -> Result<ExitCode, Failure> {
     }
     output.progress(text.trim_end());
     let target = flags.from.options.open(&flags.store).await?;
-    is_its_place(&worker, &target, &view, &flags.store).await?;
-    let run = Run { worker, address: &flags.address, found, plan, run };
-    let done = run.work(target).await?;
-    let value = report(&run.found, &run.plan, &damages, begun);
+    let node = client(&flags.address).map_err(Failure::refused)?;
+    let restore = Restore { guide: &worker, node, from: &found.store, backup: &found.backup, plan: &plan };
+    is_its_place(&restore, &target, &flags.store).await?;
+    let done = restore.work(target, &SystemClock).await?;
+    let value = report(&found, &plan, &damages, begun);
     let seconds = begun.elapsed().as_secs_f64();
     let verb = if done { "restored" } else { "had been restored before:" };
     output.result(&format!("{verb} {streams} streams in {groups} groups, {seconds:.1} s in all"), &value);
@@ -122,124 +109,33 @@ fn report(found: &Found, plan: &Plan, damages: &[Damage], begun: Instant) -> Val
 }
 
 /// Waits until the new cluster has made the place its own: then its nodes use it.
-async fn is_its_place(worker: &Worker<'_>, target: &Store, view: &View, url: &str) -> Result<(), Failure> {
+async fn is_its_place(restore: &Restore<'_, Worker<'_>>, target: &Store, url: &str) -> Result<(), Failure> {
     let late = Instant::now() + CLAIM_TIMEOUT;
-    loop {
-        match restore::owner(&**target).await.map_err(failed)? {
-            Some(owner) if owner == view.cluster.id => return Ok(()),
-            Some(owner) => {
-                return Err(Failure::refused(format!(
-                    "{url} belongs to cluster {owner}, not to {}: name the `store` of the new nodes with --store",
-                    view.cluster.id
-                )));
-            }
-            None if Instant::now() >= late => {
-                return Err(Failure::refused(format!(
-                    "the nodes of cluster {} store nothing in {url}: start them with this setting `store`",
-                    view.cluster.id
-                )));
-            }
-            None => worker.pause("the nodes do not use their store").await?,
+    while !restore.owns(&**target).await? {
+        if Instant::now() >= late {
+            return Err(Failure::refused(format!(
+                "the nodes of cluster {} store nothing in {url}: start them with this setting `store`",
+                restore.plan.cluster
+            )));
         }
+        restore.guide.pause("the nodes do not use their store").await?;
     }
+    Ok(())
 }
 
-impl Run<'_> {
-    /// Restores; false if an earlier run had done everything.
-    async fn work(&self, target: Store) -> Result<bool, Failure> {
-        let output = self.worker.output;
-        self.create_buckets().await?;
-        let mut begun: BTreeMap<GroupId, Option<PackRef>> = BTreeMap::new();
-        for group in self.plan.groups.keys() {
-            match self.step(*group, Op::BeginImport(self.run)).await? {
-                Reply::ImportBegun(newest) => drop(begun.insert(*group, newest)),
-                // An earlier run has ended it.
-                _ => output.progress(&format!("group {group} had been restored before")),
-            }
-        }
-        if begun.is_empty() {
-            return Ok(false);
-        }
-        let mut copier = Copier::new(target, &self.plan, begun.clone(), SystemClock.now());
-        copier.clear().await.map_err(failed)?;
-        self.copy(&mut copier).await?;
-        let steps = copier.finish().await.map_err(failed)?;
-        for (group, steps) in steps {
-            for (packs, records) in steps {
-                let import = Import { run: self.run, packs, records };
-                self.step(group, Op::Import(Box::new(import))).await?;
-            }
-            output.progress(&format!("group {group} has its streams"));
-        }
-        for group in begun.keys() {
-            let streams = self.plan.groups.get(group).map_or(0, Vec::len) as u64;
-            let end = EndImport { run: self.run, streams, next_stream: self.plan.next_stream };
-            self.step(*group, Op::EndImport(end)).await?;
-        }
-        Ok(true)
+impl Guide for Worker<'_> {
+    type Failure = Failure;
+
+    fn progress(&self, line: &str) {
+        self.output.progress(line);
     }
 
-    async fn create_buckets(&self) -> Result<(), Failure> {
-        let streams = self.plan.groups.values().flatten().map(|image| &image.key().bucket);
-        let mut buckets: BTreeSet<&BucketName> = streams.chain(&self.found.backup.buckets).collect();
-        buckets.remove(&BucketName::default_bucket());
-        for bucket in buckets {
-            self.step(GroupId::META, Op::CreateBucket(bucket.clone())).await?;
-        }
-        Ok(())
+    fn pause(&self, waits_for: &str) -> impl Future<Output = Result<(), Failure>> {
+        Worker::pause(self, waits_for)
     }
 
-    /// Copies the bytes. What turns out to be damaged ends it: nobody has seen anything yet.
-    async fn copy(&self, copier: &mut Copier) -> Result<(), Failure> {
-        let (store, backup) = (&self.found.store, &self.found.backup);
-        let mut objects = Scan::all(store, backup);
-        let mut tracker = Tracker::default();
-        let mut progress = Progress::new("copied", backup.bytes());
-        while let Some(scan) = objects.next().await {
-            let Scan { group, bytes, pieces, .. } = scan.map_err(failed)?;
-            for piece in pieces {
-                if let Some(piece) = tracker.take(backup, group, piece) {
-                    copier.take(group, piece);
-                }
-            }
-            copier.after_object(bytes).await.map_err(failed)?;
-            progress.add(bytes, self.worker.output);
-        }
-        let lost = tracker.finish(backup);
-        let lost: Vec<_> = lost.into_iter().filter(|lost| self.plan.restores(lost.group, lost.id)).collect();
-        match lost.first() {
-            None => Ok(()),
-            Some(first) => Err(Failure::refused(format!(
-                "the place is damaged: bytes of {} streams are missing, such as of {}. Nobody is served by the new cluster \
-                 until it is restored: see what is damaged with `ursula backup verify`, and restore the other streams with \
-                 --without-damaged",
-                lost.len(),
-                first.key
-            ))),
-        }
-    }
-
-    /// Does a step, again and again while nodes do not answer or elect leaders.
-    async fn step(&self, group: GroupId, op: Op) -> Result<Reply, Failure> {
-        let mut client = client(self.address).map_err(Failure::refused)?;
-        loop {
-            match ursula_proto::import(&mut client, group, &op).await {
-                Ok(reply) => return Ok(reply),
-                Err(
-                    error @ (Error::NotLeader { .. }
-                    | Error::Unavailable
-                    | Error::OutcomeUnknown
-                    | Error::Overloaded
-                    | Error::BucketBusy
-                    | Error::MemoryFull
-                    | Error::DiskFull),
-                ) => {
-                    self.worker.output.progress(&format!("group {group}: {error}"));
-                    self.worker.pause(&format!("group {group} does not answer")).await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+    fn refused(&self, why: String) -> Failure {
+        Failure::refused(why)
     }
 }
 

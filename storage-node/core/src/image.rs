@@ -159,7 +159,8 @@ impl StreamImage {
     pub fn set_forks<'a>(&mut self, forks: impl Iterator<Item = (StreamId, &'a StreamImage)>) {
         let start = |(id, fork): (StreamId, &StreamImage)| {
             let ForkLink { anchor, at, .. } = *fork.fork()?;
-            Some(((fork.key.clone(), id), ForkStart { anchor, at, from: fork.earliest() }))
+            // A fork may have been trimmed since, but its source keeps what it has.
+            Some(((fork.key.clone(), id), ForkStart { anchor, at, from: fork.earliest().min(anchor) }))
         };
         let forks: BTreeMap<_, _> = forks.filter_map(start).collect();
         if !forks.is_empty() || self.stream.has_forks() {

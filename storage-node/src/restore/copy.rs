@@ -186,7 +186,7 @@ impl Chain {
         let ids: BTreeSet<StreamId> = rows.iter().map(|(id, ..)| *id).collect();
         let rows: Vec<_> =
             rows.into_iter().map(|(id, start, parts)| (id, start, self.newest.get(&id).copied(), parts)).collect();
-        let built = tokio::task::spawn_blocking(move || {
+        let built = tokio::spawn(async move {
             let mut builder = Builder::new(head);
             for (id, start, prev, parts) in &rows {
                 builder.add(*id, *start, *prev, parts);

@@ -6,13 +6,16 @@ use ursula_cold::pack::hash;
 use ursula_common::cluster::Cluster;
 use ursula_common::placement::SlotTable;
 use ursula_common::verb::ForkLink;
-use ursula_common::{ClusterId, GroupId, StreamId, StreamKey};
+use ursula_common::{ClusterId, GroupId, Offset, StreamId, StreamKey};
 use ursula_stream_core::StreamImage;
 
 use super::Backup;
 
 /// Ids that are left free for streams that were made after the newest pack, and are lost: somebody may remember them.
 const LOST_IDS: u64 = 1 << 20;
+
+/// Offsets have one of so many numbers, by the ids of their streams.
+const ROUND: u64 = Offset::NUMBERS - 1;
 
 /// A stream of the old cluster.
 pub(super) type Place = (GroupId, StreamId);
@@ -150,7 +153,11 @@ impl Plan {
             self.places.insert(*place, (group, StreamId(*next)));
             *next += 1;
         }
-        self.next_stream = StreamId(next.values().copied().max().unwrap_or(first));
+        // Half a round from where the old cluster was: neither the streams that it had last nor those that are lost had a number
+        // that the first new ones get.
+        let next = next.values().copied().max().unwrap_or(first);
+        let half = first - LOST_IDS + ROUND / 2;
+        self.next_stream = StreamId(next + (half + ROUND - next % ROUND) % ROUND);
     }
 
     /// Gives the streams their new ids, and lets forks and their sources know of each other under these. Each has the snapshot

@@ -246,6 +246,8 @@ async fn what_was_restored_can_be_restored() {
     let fork = group.info(&key("fork-a"), NOW).expect("it is there").fork.expect("a fork");
     assert_eq!((fork.source_id, fork.at), (source.id, source.tail));
     assert!(source.id >= backup.next_stream, "nobody remembers its id");
+    let apart = (plan.next_stream.0 - backup.next_stream.0) % (Offset::NUMBERS - 1);
+    assert_eq!(apart, (Offset::NUMBERS - 1) / 2, "new streams have numbers far from those that anybody remembers");
 
     let again = Backup::read(&store, NEW, None).await.expect("it is whole");
     assert!(again.damages.is_empty() && again.streams() == 6, "{again:?}");

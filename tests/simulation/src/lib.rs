@@ -7,6 +7,7 @@ mod clock;
 mod damage;
 mod determinism;
 mod gateway;
+mod loss;
 mod machine;
 mod nemesis;
 mod network;

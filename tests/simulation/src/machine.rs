@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::sleep;
 use ursula_cold::store::Store;
 use ursula_storage_node::{Formation, Node, NodeConfig, Platform, Runtime, Sizes, Work, serve_on};
 use ursula_wal::io::FaultIo;
@@ -17,6 +18,9 @@ use crate::plan::Plan;
 
 /// Its log has records of 240 KiB at most.
 const SECTION_BYTES: usize = 64 << 10;
+/// How often metrics are looked at, and one of them.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
+const UNPACKED: &str = "ursula_node_unpacked_streams{";
 /// Room on its disk.
 const DISK_BYTES: u64 = 256 << 20;
 
@@ -31,11 +35,13 @@ pub(crate) struct Machine {
     sizes: Sizes,
     /// Where the history of its groups goes, if it leaves the nodes.
     objects: Option<Arc<Objects>>,
+    /// Streams of groups that this node leads which no pack has as they are.
+    unpacked: AtomicU64,
     ended: Mutex<Option<io::Result<()>>>,
 }
 
 impl Machine {
-    pub(crate) fn new(plan: &Plan, id: u64, objects: Arc<Objects>) -> Arc<Machine> {
+    pub(crate) fn new(plan: &Plan, host: String, id: u64, objects: Arc<Objects>) -> Arc<Machine> {
         let mut config = NodeConfig {
             node_id: id,
             data_dir: Some(PathBuf::from("/data")),
@@ -63,7 +69,7 @@ impl Machine {
             section_bytes: SECTION_BYTES,
         };
         let machine = Machine {
-            host: format!("node-{id}"),
+            host,
             disk: FaultIo::new(DISK_BYTES),
             clock: Arc::default(),
             disk_max_us: Arc::default(),
@@ -71,6 +77,7 @@ impl Machine {
             config,
             sizes,
             objects: plan.packs.map(|_| objects),
+            unpacked: AtomicU64::new(0),
             ended: Mutex::default(),
         };
         machine.set_disk_max(plan.disk_max);
@@ -96,6 +103,11 @@ impl Machine {
     /// How the node ended, if it did by itself. Told once.
     pub(crate) fn take_end(&self) -> Option<io::Result<()>> {
         self.end().take()
+    }
+
+    /// How many streams wait for a pack, as its leader told last.
+    pub(crate) fn unpacked(&self) -> u64 {
+        self.unpacked.load(Ordering::Relaxed)
     }
 
     fn end(&self) -> MutexGuard<'_, Option<io::Result<()>>> {
@@ -125,6 +137,20 @@ impl Machine {
         };
         let node = Node::start_on(&self.config, Formation::Member, platform).await?;
         let listener = network::listen().await?;
-        serve_on(node, network::incoming(listener), std::future::pending()).await
+        tokio::select! {
+            ended = serve_on(node.clone(), network::incoming(listener), std::future::pending()) => ended,
+            never = self.look_at(&node), if self.objects.is_some() => never,
+        }
+    }
+
+    /// Notes what the node tells of itself.
+    async fn look_at(&self, node: &Node) -> io::Result<()> {
+        loop {
+            sleep(LOOK_EVERY).await;
+            let metrics = node.render_metrics();
+            let of_cores = metrics.lines().filter(|line| line.starts_with(UNPACKED));
+            let streams = of_cores.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>();
+            self.unpacked.store(streams as u64, Ordering::Relaxed);
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! The object store of a simulated cluster: one for all nodes, which takes its time, fails as stores do, and can be away.
 
+use std::mem;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +24,19 @@ pub(crate) struct Objects {
     away: AtomicBool,
     /// So many percent of the calls meet a fault.
     faults: AtomicU32,
+    /// What a PUT takes besides, at most.
+    put_ms: AtomicU64,
+    /// What nobody waits for any more who has sent it.
+    late: Mutex<Vec<(Name, Bytes)>>,
+}
+
+/// An object on its way, until somebody hears that it is there.
+struct OnItsWay<'a>(&'a Objects, Option<(Name, Bytes)>);
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.0.late.lock().unwrap_or_else(PoisonError::into_inner).extend(self.1.take());
+    }
 }
 
 /// What happens to a call.
@@ -48,6 +63,20 @@ impl Objects {
         self.away.store(false, Ordering::Relaxed);
     }
 
+    /// A PUT takes up to so much longer.
+    pub(crate) fn take_longer(&self, ms: u64) {
+        self.put_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// What was sent by nodes that ended meanwhile arrives.
+    pub(crate) async fn late_puts_arrive(&self) {
+        let late = mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
+        for (name, body) in late {
+            tracing::info!(%name, "a late put arrives");
+            drop(self.inner.put(&name, body).await);
+        }
+    }
+
     async fn call<T>(&self, work: Answer<'_, T>, flip: impl FnOnce(T) -> T) -> Result<T, StoreError> {
         sleep(Duration::from_millis(rand::random_range(CALL_MS))).await;
         let unavailable = |why: &str| Err(StoreError::Unavailable(why.to_owned()));
@@ -70,7 +99,16 @@ impl Objects {
 
 impl Store for Objects {
     fn put<'a>(&'a self, name: &'a Name, body: Bytes) -> Answer<'a, Put> {
-        Box::pin(self.call(self.inner.put(name, body), |put| put))
+        Box::pin(async move {
+            let mut sent = OnItsWay(self, Some((name.clone(), body.clone())));
+            match self.put_ms.load(Ordering::Relaxed) {
+                0 => {}
+                max => sleep(Duration::from_millis(rand::random_range(0..max))).await,
+            }
+            let put = self.call(self.inner.put(name, body), |put| put).await;
+            sent.1 = None;
+            put
+        })
     }
 
     fn get<'a>(&'a self, name: &'a Name, range: Range<u64>) -> Answer<'a, Bytes> {

@@ -46,6 +46,25 @@ pub struct Plan {
     pub load: LoadOptions,
     /// How bytes leave the nodes, if they do.
     pub packs: Option<Packs>,
+    /// Whether everything but the store is lost at last.
+    pub loss: Option<Loss>,
+}
+
+/// All nodes are lost with their disks, and what they had comes back from the store, into another cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Loss {
+    /// Whether that happens under load; otherwise packs have everything by then.
+    pub under_load: bool,
+    /// Nodes of the other cluster.
+    pub nodes: u64,
+    /// Its groups that hold streams.
+    pub groups: u32,
+    /// How often the restore is killed, and begun again.
+    pub kills: u32,
+    /// What is sent to the store when the old nodes are lost arrives there afterwards.
+    pub late_puts: bool,
+    /// Whether nodes and the store have faults meanwhile.
+    pub faults: bool,
 }
 
 /// How bytes leave the nodes.
@@ -105,6 +124,7 @@ impl Plan {
             time: Duration::from_secs(choose(&[3, 3, 4, 4, 5, 6, 6, 10])),
             load,
             packs: None,
+            loss: None,
         };
         plan.packs = (choose(&[0, 1]) > 0).then(|| Packs {
             bytes: choose(&[1 << 10, 8 << 10, 64 << 10]),
@@ -114,7 +134,23 @@ impl Plan {
             faults_percent: choose(&[0, 5, 15]) as u32,
             away: Duration::from_millis(choose(&[0, 500, 3000])),
         });
+        if plan.packs.is_some() && choose(&[0, 0, 1]) > 0 {
+            let faults = choose(&[0, 1]) > 0;
+            plan.loss = Some(Loss {
+                under_load: choose(&[0, 1]) > 0,
+                nodes: if faults { 3 } else { choose(&[1, 2, 3]) },
+                groups: choose(&[1, 2, 3, 4]) as u32,
+                kills: choose(&[0, 1, 3]) as u32,
+                late_puts: choose(&[0, 1]) > 0,
+                faults,
+            });
+        }
         plan
+    }
+
+    /// The plan of the cluster after a loss.
+    pub(crate) fn after(&self, loss: Loss) -> Plan {
+        Plan { seed: self.seed | 1 << 63, nodes: loss.nodes, groups: loss.groups, loss: None, ..self.clone() }
     }
 
     /// All nodes, also those that may join.

@@ -17,12 +17,14 @@ use crate::operator::PATIENCE;
 /// A whole stream may lie in hundreds of packs, which are fetched one after the other.
 const READ_PATIENCE: Duration = Duration::from_secs(30);
 
-/// One stream, as the leader tells of it.
-struct Listed {
-    key: StreamKey,
+/// One stream, as a replica tells of it.
+pub(crate) struct Listed {
+    pub(crate) key: StreamKey,
     id: StreamId,
     start: Offset,
-    tail: Offset,
+    pub(crate) tail: Offset,
+    /// Packs have it up to here.
+    pub(crate) packed: Option<Offset>,
 }
 
 /// What is missing or different; `addresses` are those of all replicas of `group`. Where files were changed, that node may
@@ -63,7 +65,8 @@ pub(crate) async fn difference(
     None
 }
 
-async fn list(mut client: NodeClient, group: GroupId) -> Result<Vec<Listed>, Status> {
+/// The streams of a group, as a replica of it knows them.
+pub(crate) async fn list(mut client: NodeClient, group: GroupId) -> Result<Vec<Listed>, Status> {
     let bucket = BucketName::default_bucket();
     let request = v1::ListRequest {
         group: group.0,
@@ -76,7 +79,8 @@ async fn list(mut client: NodeClient, group: GroupId) -> Result<Vec<Listed>, Sta
         let name = StreamName::parse(&item.name).map_err(|_| Error::Malformed)?;
         let info: StreamInfo = item.info.ok_or(Error::Malformed)?.try_into()?;
         let start = info.fork.map_or(info.earliest, |fork| fork.at);
-        Ok(Listed { key: StreamKey { bucket: bucket.clone(), name }, id: info.id, start, tail: info.tail })
+        let (key, packed) = (StreamKey { bucket: bucket.clone(), name }, info.cold.map(|cold| cold.end));
+        Ok(Listed { key, id: info.id, start, tail: info.tail, packed })
     };
     let items = client.list(request).await?.into_inner().items;
     items.into_iter().map(listed).collect::<Result<_, Error>>().map_err(ursula_proto::to_status)
@@ -84,7 +88,7 @@ async fn list(mut client: NodeClient, group: GroupId) -> Result<Vec<Listed>, Sta
 
 /// What this replica has of a stream; all of it, or an error.
 async fn bytes(mut client: NodeClient, group: GroupId, listed: &Listed) -> Result<Vec<u8>, Status> {
-    let Listed { key, id, start, tail } = listed;
+    let Listed { key, id, start, tail, .. } = listed;
     let (mut bytes, mut at) = (Vec::new(), *start);
     while at < *tail {
         let target = TargetRef { group, key: key.clone(), inherited: Some(*id) };

@@ -6,6 +6,7 @@
 //! the streams of a moment, not what passed through the server. Does no I/O and knows no clock: what must have
 //! been visible to a request is what was claimed before it began.
 
+mod back;
 mod read;
 
 use std::collections::{BTreeMap, BTreeSet};

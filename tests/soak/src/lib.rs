@@ -13,7 +13,7 @@ mod violation;
 
 pub use client::{Connect, Gateways, Socket};
 pub use ledger::{Ledger, Page, Since};
-pub use load::{Found, LoadOptions, Tasks};
+pub use load::{Ended, Found, LoadOptions, Packed, Tasks};
 pub use nemesis::Kind;
 pub use record::{Format, Record, Tag};
 pub use report::{Report, percentile};

@@ -7,9 +7,12 @@
 mod finale;
 mod follow;
 mod life;
+mod loss;
 mod probe;
 mod read;
 mod write;
+
+pub use loss::{Ended, Packed};
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,8 +24,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::acks::Acks;
 use crate::client::{Client, Gateways, Request};
-use crate::ledger::Ledger;
-use crate::record::{Format, Tag, offset};
+use crate::ledger::{Ledger, Since};
+use crate::record::{Format, Record, Tag, offset};
 use crate::violation::{Findings, Lie, Violation};
 use crate::{answer::Answer, answer::Done};
 
@@ -158,6 +161,7 @@ pub(crate) struct Shared {
     pub(crate) acks: Acks,
     pub(crate) counters: Counters,
     slots: Vec<Slot>,
+    census: Mutex<loss::Census>,
     /// Streams that had their end, and are read again at the end of the run.
     kept: Mutex<Vec<Arc<Stream>>>,
     retiring: Mutex<JoinSet<()>>,
@@ -205,7 +209,30 @@ impl Shared {
         (answer, clean)
     }
 
-    async fn create(&self, client: &mut Client, stream: &Stream) -> bool {
+    /// Appends as a producer, so that it is applied once at last. Also returns whether no copy of it may have come before.
+    async fn produce(
+        &self,
+        client: &mut Client,
+        stream: &Stream,
+        id: &str,
+        writer: u16,
+        seq: u32,
+    ) -> (Answer, bool, Since) {
+        let body = Record { tag: stream.tag, writer, seq }.body(stream.format);
+        let number = seq.to_string();
+        let headers = [
+            ("Content-Type", stream.format.content_type()),
+            ("Producer-Id", id),
+            ("Producer-Epoch", "0"),
+            ("Producer-Seq", number.as_str()),
+        ];
+        let request = Request { headers: &headers, body: &body, ..Request::new("POST", &stream.path) };
+        let since = stream.ledger().sent(writer, seq);
+        let (answer, clean) = self.settle(client, &request).await;
+        (answer, clean, since)
+    }
+
+    async fn create(&self, client: &mut Client, stream: &Arc<Stream>) -> bool {
         let headers = [("Content-Type", stream.format.content_type())];
         let request = Request { headers: &headers, ..Request::new("PUT", &stream.path) };
         let (answer, clean) = self.settle(client, &request).await;
@@ -214,6 +241,7 @@ impl Shared {
             // 200: a copy that was sent before has created it.
             Answer::Done(Done { status, tail: Some(0), number }) if status == 201 || (status == 200 && !clean) => {
                 stream.number.store(number, Ordering::SeqCst);
+                self.born(stream);
                 true
             }
             answer => {
@@ -249,6 +277,7 @@ impl Shared {
 
     /// Deletes a stream, after which nobody finds it. True if that was done by the only copy of the request.
     async fn delete(&self, client: &mut Client, path: &str) -> bool {
+        let stream = self.dying(path);
         let (answer, clean) = self.settle(client, &Request::new("DELETE", path)).await;
         count(&self.counters.lifecycle, 1);
         let done = matches!(answer, Answer::Done(Done { status: 204, .. }));
@@ -260,6 +289,7 @@ impl Shared {
             Answer::Missing => {}
             answer => self.findings.add(answer.unexpected(Lie::Vanished).seen(format!("{path} after its delete"))),
         }
+        stream.into_iter().for_each(|stream| self.deleted(stream));
         done && clean
     }
 }
@@ -281,7 +311,7 @@ impl Load {
 
     /// Ends all tasks, then reads every stream whole by way of every gateway.
     pub(crate) fn finish(self) {
-        self.runtime.block_on(self.tasks.finish());
+        drop(self.runtime.block_on(self.tasks.finish()));
         self.runtime.shutdown_background();
     }
 }
@@ -332,6 +362,7 @@ impl Tasks {
             gateways,
             findings: Findings::default(),
             counters: Counters::default(),
+            census: Mutex::default(),
             kept: Mutex::default(),
             retiring: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -345,8 +376,17 @@ impl Tasks {
         Found(self.shared.clone())
     }
 
+    /// Ends all tasks where they are: nobody waits for an answer any more.
+    pub async fn halt(mut self) -> Ended {
+        self.writers.shutdown().await;
+        self.readers.shutdown().await;
+        let mut retiring = std::mem::take(&mut *self.shared.retiring.lock().unwrap_or_else(PoisonError::into_inner));
+        retiring.shutdown().await;
+        Ended(self.shared)
+    }
+
     /// Ends all tasks, then reads every stream whole by way of every gateway.
-    pub async fn finish(mut self) {
+    pub async fn finish(mut self) -> Ended {
         let shared = self.shared;
         shared.stop.store(true, Ordering::SeqCst);
         let ended = async { while self.writers.join_next().await.is_some() {} };
@@ -359,6 +399,7 @@ impl Tasks {
         let mut retiring = std::mem::take(&mut *shared.retiring.lock().unwrap_or_else(PoisonError::into_inner));
         while retiring.join_next().await.is_some() {}
         shared.read_all_whole().await;
+        Ended(shared)
     }
 }
 

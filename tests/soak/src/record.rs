@@ -14,6 +14,13 @@ pub struct Tag {
     pub incarnation: u32,
 }
 
+impl Tag {
+    /// Its number, without how large its records are.
+    pub(crate) fn number(self) -> u32 {
+        self.stream & ((1 << DOUBLINGS_SHIFT) - 1)
+    }
+}
+
 /// From this bit on the number of a stream says how often the usual size of records is doubled in it.
 const DOUBLINGS_SHIFT: u32 = 28;
 

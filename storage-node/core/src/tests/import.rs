@@ -204,3 +204,26 @@ fn packs_follow_those_that_the_group_has() {
     assert_eq!(apply(&mut world, end(images().len() as u64)), DONE);
     assert_eq!(world.state(GROUP).packing().map(|packing| packing.next), Some(3));
 }
+
+#[test]
+fn the_source_of_a_fork_that_was_trimmed_is_taken_in() {
+    let mut world = World::new();
+    world.apply(GROUP, Op::BeginPacks, None);
+    world.run(create("a")).expect("created");
+    world.run(append("a", "inherited")).expect("appended");
+    world.run(fork("a-fork", "a")).expect("forked");
+    world.run(append("a-fork", "own")).expect("appended");
+    world.run(trim("a-fork", 11)).expect("trimmed");
+    let plan = world.state(GROUP).plan_pack(1 << 20, 100).expect("something waits");
+    let old = Images::decode(plan.records.into()).expect("records").streams;
+    let mut new = old.clone();
+    for (number, image) in new.iter_mut().enumerate() {
+        image.place(StreamId(100 + number as u64), 1);
+    }
+    new[0].set_forks([(StreamId(101), &old[1])].into_iter());
+    new[1].set_source(StreamId(100));
+    let mut world = World::new();
+    assert!(matches!(apply(&mut world, Op::BeginImport(RUN)), Answer::Done(Ok(Reply::ImportBegun(None)))));
+    assert_eq!(apply(&mut world, more(&new, vec![object(1)], RUN)), DONE);
+    assert_eq!(apply(&mut world, end(2)), DONE);
+}

@@ -2,6 +2,7 @@
 //! messages that are lost, late, doubled and out of order, snapshots in between. Every answer is
 //! compared, every invariant is checked after every command, and in the end nothing may be left over.
 
+mod import;
 mod packs;
 mod snapshots;
 
@@ -443,6 +444,7 @@ impl Walk {
         }
         assert!(self.followed.is_empty(), "a saga that does not end");
         self.compare_all();
+        self.import();
         let keys: Vec<_> = self.model.streams.keys().cloned().collect();
         for round in 0..keys.len() {
             for key in &keys {

@@ -404,3 +404,29 @@ fn a_close_before_the_tail_or_by_nobody() {
     let (since, tail) = (world.ledger.since(), world.tail());
     assert_lie(world.ledger.known_tail(since, tail, true), Lie::Invented);
 }
+
+#[test]
+fn what_was_restored_is_a_beginning_of_what_was_there() {
+    let mut world = World::read();
+    let packed = world.ledger.boundary(2);
+    world.log.truncate(3);
+    world.ledger.roll_back(packed, world.tail(), false).expect("honest");
+    assert_eq!((world.ledger.last_of(A), world.ledger.last_of(B)), (Some(1), Some(0)));
+    assert_lie(world.finish(), Lie::Lost);
+    world.page().expect("honest");
+    world.finish().expect("all of it was shown again");
+    world.append(A, 2).expect("it was lost, and comes again");
+    world.append(A, 2).expect_err("it is there now");
+}
+
+#[test]
+fn a_restore_that_lies_is_found() {
+    let mut world = World::read();
+    let boundary = world.ledger.boundary(3);
+    assert_lie(world.ledger.roll_back(world.tail(), boundary, false), Lie::Lost);
+    assert_lie(world.ledger.roll_back(0, boundary - 1, false), Lie::Gap);
+    assert_lie(world.ledger.roll_back(0, boundary, true), Lie::AfterClose);
+    world.ledger.roll_back(0, boundary, false).expect("honest");
+    world.log.remove(1);
+    assert_lie(world.page(), Lie::Reordered);
+}

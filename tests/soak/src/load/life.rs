@@ -22,11 +22,13 @@ const LIFE_PAUSE: Duration = Duration::from_millis(20);
 const INCARNATIONS: u32 = 4;
 const RECORDS_MAX: u32 = 12;
 /// Streams of the slots have smaller numbers.
-const FIRST_STREAM: u32 = 1 << 24;
+pub(super) const FIRST_STREAM: u32 = 1 << 24;
 /// Numbers of each task, more than it can use in weeks.
 const STREAMS: u32 = 1 << 24;
 /// Who appends in such a stream.
 const WRITER: u16 = 0;
+/// As whom.
+pub(super) const PRODUCER: &str = "life";
 
 /// One task with its names.
 struct Life {
@@ -108,19 +110,9 @@ impl Life {
         Ok(())
     }
 
-    /// Appends as a producer, so that it is applied once at last.
     async fn append(&mut self, stream: &Stream, seq: u32) -> Result<(), Violation> {
         let record = Record { tag: stream.tag, writer: WRITER, seq };
-        let since = stream.ledger().sent(WRITER, seq);
-        let (body, number) = (record.body(stream.format), seq.to_string());
-        let headers = [
-            ("Content-Type", stream.format.content_type()),
-            ("Producer-Id", "life"),
-            ("Producer-Epoch", "0"),
-            ("Producer-Seq", number.as_str()),
-        ];
-        let request = Request { headers: &headers, body: &body, ..Request::new("POST", &stream.path) };
-        let (answer, clean) = self.shared.settle(&mut self.client, &request).await;
+        let (answer, clean, since) = self.shared.produce(&mut self.client, stream, PRODUCER, WRITER, seq).await;
         self.clean &= clean;
         match answer {
             Answer::Done(Done { status: 200, tail: Some(tail), number }) => {
@@ -178,6 +170,7 @@ impl Life {
         match answer {
             Answer::Done(Done { status, tail, number }) if tail == Some(at) && (status == 201 || !clean) => {
                 fork.number.store(number, Ordering::SeqCst);
+                self.shared.born(&fork);
             }
             answer => return Err(answer.unexpected(Lie::Unexpected).seen(format!("fork {} at {at}", fork.path))),
         }

@@ -1,5 +1,6 @@
 //! Writers: each appends to some streams in turn, with one append in flight, by the rules of three kinds of client.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError};
 
 use tokio::time::{Duration, Instant, sleep, sleep_until};
@@ -48,13 +49,30 @@ struct Pen {
     expected: u64,
 }
 
-impl Pen {
-    fn new(shared: &Shared, slot: usize, writer: usize) -> Pen {
-        let mode = match (slot / WRITERS_MAX + writer) % 4 {
+impl Mode {
+    /// That of a writer of the stream in a slot.
+    fn of(slot: usize, writer: usize) -> Mode {
+        match (slot / WRITERS_MAX + writer) % 4 {
             0 | 1 => Mode::Plain,
             2 => Mode::Producer,
             _ => Mode::Guarded { if_match: slot.is_multiple_of(2) },
-        };
+        }
+    }
+}
+
+/// The writers of the stream in a slot.
+fn writers_of(slot: usize) -> RangeInclusive<usize> {
+    0..=slot % WRITERS_MAX
+}
+
+/// Those that the server knows by the sequence of what they send; each calls itself by its number.
+pub(super) fn producers_of(slot: usize) -> impl Iterator<Item = u16> {
+    writers_of(slot).filter(move |writer| Mode::of(slot, *writer) == Mode::Producer).map(|writer| writer as u16)
+}
+
+impl Pen {
+    fn new(shared: &Shared, slot: usize, writer: usize) -> Pen {
+        let mode = Mode::of(slot, writer);
         let stream = shared.slots[slot].current();
         Pen { slot, stream, writer: writer as u16, mode, seq: 0, pending: false, expected: 0 }
     }
@@ -196,7 +214,7 @@ impl Shared {
     /// The streams of a writer: a stream has one to three writers, each on another connection.
     fn pens(&self, index: usize) -> Vec<Pen> {
         let writers = self.options.writers;
-        let places = (0..self.slots.len()).flat_map(|slot| (0..=slot % WRITERS_MAX).map(move |writer| (slot, writer)));
+        let places = (0..self.slots.len()).flat_map(|slot| writers_of(slot).map(move |writer| (slot, writer)));
         let own = places.filter(|(slot, writer)| (slot + writer * (writers / WRITERS_MAX).max(1)) % writers == index);
         own.map(|(slot, writer)| Pen::new(self, slot, writer)).collect()
     }

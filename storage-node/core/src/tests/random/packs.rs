@@ -7,9 +7,9 @@ use ursula_common::BucketName;
 use ursula_common::packs::PackRef;
 
 use super::*;
-use crate::PackPlan;
 use crate::packing::Waiting;
 use crate::stream::{Rare, Stream};
+use crate::{PackPlan, StreamImage};
 
 /// Records of the walk have at most so many bytes.
 const RECORD_BYTES_MAX: u64 = 5;
@@ -143,16 +143,7 @@ impl Walk {
         if state.packing().is_some_and(|packing| packing.due) {
             return;
         }
-        let plain = |(key, stream): &(StreamKey, Arc<Stream>)| {
-            // A restore begins lifetimes anew, and does not miss what is empty.
-            let mut rare = stream.rare.clone();
-            if let Some(kept) = rare.as_mut().and_then(|rare| rare.kept.as_mut()) {
-                kept.told = Offset::ZERO;
-            }
-            let rare = rare.filter(|rare| **rare != Rare::default());
-            let stream = Stream { touched: START, indexed: START, rare, ..Stream::clone(stream) };
-            (key.clone(), stream)
-        };
+        let plain = |(key, stream): &(StreamKey, Arc<Stream>)| (key.clone(), plain(stream));
         let in_packs: BTreeMap<_, _> = committed.streams.iter().map(|(id, known)| (*id, plain(known))).collect();
         assert_eq!(in_packs, known.iter().map(|(id, known)| (*id, plain(known))).collect());
         for id in known.keys() {
@@ -195,6 +186,24 @@ impl Committed {
         }
         self.last = Some(state);
     }
+}
+
+impl Store {
+    /// The streams of a group, as the packs know them that count.
+    pub(super) fn images(&self, group: GroupId) -> Vec<StreamImage> {
+        let streams = self.committed.get(&group).into_iter().flat_map(|committed| committed.streams.values());
+        streams.map(|(key, stream)| StreamImage { key: key.clone(), stream: stream.clone() }).collect()
+    }
+}
+
+/// A stream without what no restore brings back: it begins lifetimes anew, and does not miss what is empty.
+pub(super) fn plain(stream: &Stream) -> Stream {
+    let mut rare = stream.rare.clone();
+    if let Some(kept) = rare.as_mut().and_then(|rare| rare.kept.as_mut()) {
+        kept.told = Offset::ZERO;
+    }
+    let rare = rare.filter(|rare| **rare != Rare::default());
+    Stream { touched: START, indexed: START, rare, ..stream.clone() }
 }
 
 fn by_id(state: &State) -> impl Iterator<Item = (StreamId, (StreamKey, Arc<Stream>))> {
