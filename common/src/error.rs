@@ -39,6 +39,14 @@ pub enum Error {
     /// The bucket is being created or removed at this moment.
     #[error("the bucket is being created or removed by another request: try again")]
     BucketBusy,
+    /// A bucket of this name exists with another configuration.
+    #[error("a bucket with another Bucket-Ack exists under this name: use that, or another name")]
+    BucketExists,
+    /// A bucket that wants its ops in packs, where there are none.
+    #[error(
+        "Bucket-Ack: offloaded needs an object store: give every node the setting `store`, or leave the header out"
+    )]
+    StoreMissing,
     /// The default bucket, which always exists.
     #[error("the default bucket cannot be deleted")]
     BucketProtected,
@@ -173,6 +181,11 @@ pub enum Error {
     /// The disk of the log is nearly full; reads go on.
     #[error("the server's disk is nearly full: delete streams, or give it more room")]
     DiskFull,
+    /// Ops in the bucket wait for the object store, which does not do what it is asked.
+    #[error(
+        "the object store does not answer, and ops in this bucket wait for it: nothing was applied, try again later"
+    )]
+    StoreAway,
     /// The streams of the group are being restored.
     #[error("the streams are being restored from a backup: try again when `ursula restore` has ended")]
     Restoring,
@@ -223,6 +236,8 @@ impl Error {
             Error::BucketNotEmpty => "bucket_not_empty",
             Error::BucketBusy => "bucket_busy",
             Error::BucketProtected => "bucket_protected",
+            Error::BucketExists => "bucket_exists",
+            Error::StoreMissing => "store_missing",
             Error::StreamNotFound => "stream_not_found",
             Error::StreamGone => "stream_gone",
             Error::StreamExists { .. } => "stream_exists",
@@ -251,6 +266,7 @@ impl Error {
             Error::ClusterRefused { .. } => "cluster_refused",
             Error::MemoryFull => "memory_full",
             Error::DiskFull => "disk_full",
+            Error::StoreAway => "store_away",
             Error::Restoring => "restoring",
             Error::HistoryDamaged { .. } => "history_damaged",
             Error::Overloaded => "overloaded",
@@ -276,6 +292,7 @@ impl Error {
             Error::BucketBusy
             | Error::MemoryFull
             | Error::DiskFull
+            | Error::StoreAway
             | Error::Restoring
             | Error::Overloaded
             | Error::Unavailable

@@ -19,7 +19,7 @@ pub use snapshot::{PublishSnapshot, RemoveSnapshot, SnapshotCondition, SnapshotI
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Creates a bucket (meta group).
-    CreateBucket(BucketName),
+    CreateBucket(BucketName, Ack),
     /// Removes an empty bucket (meta group).
     DeleteBucket(BucketName),
     /// Creates a stream, or a fork of one.
@@ -142,6 +142,26 @@ pub struct MergePacks {
     pub object: PackRef,
 }
 
+/// When an op on a stream of a bucket is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ack {
+    /// When a majority of the replicas has it.
+    #[default]
+    Quorum,
+    /// When a pack has it that counts: then the loss of every machine loses nothing that was acknowledged.
+    Offloaded,
+}
+
+impl Ack {
+    /// Its name, as clients write and read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ack::Quorum => "quorum",
+            Ack::Offloaded => "offloaded",
+        }
+    }
+}
+
 /// One step of creating or removing a bucket, from the meta group to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketStep {
@@ -150,6 +170,8 @@ pub struct BucketStep {
     /// Grows from step to step: one that is older than the last one seen for its bucket was held up
     /// on its way and changes nothing.
     pub order: u64,
+    /// Of a bucket that is made known: when ops in it are acknowledged.
+    pub ack: Ack,
 }
 
 impl Op {

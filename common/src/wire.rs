@@ -17,6 +17,7 @@ use prost::{Message, Oneof};
 
 use crate::Error;
 use crate::verb;
+pub use convert::{decode_ack, encode_ack};
 
 /// Encodes an op.
 pub fn encode_op(op: &verb::Op) -> Vec<u8> {
@@ -51,7 +52,7 @@ pub struct Op {
     /// What to do; never absent in a valid op.
     #[prost(
         oneof = "op::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 13, 14, 32, 33, 34, 35, 64, 65, 66, 67, 68, 71, 72, 75, 76, 77"
+        tags = "1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 32, 33, 34, 35, 64, 65, 66, 67, 68, 71, 72, 75, 76, 77"
     )]
     pub kind: Option<op::Kind>,
 }
@@ -81,6 +82,8 @@ pub mod op {
         CreateBucket(String),
         #[prost(string, tag = "14")]
         DeleteBucket(String),
+        #[prost(message, tag = "15")]
+        CreateBucketWith(BucketConfig),
         #[prost(message, tag = "32")]
         InstallBucket(BucketStep),
         #[prost(message, tag = "33")]
@@ -125,6 +128,20 @@ pub struct BucketStep {
     /// Order of the step.
     #[prost(uint64, tag = "2")]
     pub order: u64,
+    /// When ops in it are acknowledged; see [`encode_ack`].
+    #[prost(uint32, tag = "3")]
+    pub ack: u32,
+}
+
+/// A bucket that is not as buckets are unless somebody asks.
+#[derive(Clone, PartialEq, Message)]
+pub struct BucketConfig {
+    /// Bucket name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// When ops in it are acknowledged; see [`encode_ack`].
+    #[prost(uint32, tag = "2")]
+    pub ack: u32,
 }
 
 /// The full name of a stream.

@@ -3,27 +3,29 @@
 mod ask;
 mod follow;
 mod view;
+mod waiting;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use ursula_common::verb::{Op, OpResult, StreamInfo};
+use ursula_common::verb::{Ack, Op, OpResult, StreamInfo};
 use ursula_common::{BucketName, Error, GroupId, NodeId, Offset, StreamId, StreamKey, StreamName};
 use ursula_proto::{NodeChannel, TargetRef, v1};
 
 use crate::jitter::Jitter;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Pace};
 use crate::link::{Link, RangeRequest, ReadRange};
 use crate::metrics::Metrics;
 use ask::{Asked, Question};
 use follow::Follower;
 pub use view::Connect;
 pub(crate) use view::{Placement, View, Views};
+use waiting::Acks;
 
 /// A node that is asked for the topology.
 pub struct Seed {
@@ -40,6 +42,7 @@ pub(crate) struct Cluster(Arc<Inner>);
 struct Inner {
     views: Views,
     lanes: Lanes,
+    acks: Mutex<Acks>,
     followed: Arc<AtomicBool>,
     follower: JoinHandle<()>,
     op_timeout: Duration,
@@ -87,7 +90,8 @@ impl Cluster {
         let follower = Follower { seeds, views: views.clone(), followed: followed.clone(), lost: lost.clone() };
         let follower = tokio::spawn(follower.run());
         let lanes = Lanes::start(views.clone(), op_bytes_max, lost, jitter.clone(), metrics.clone());
-        Cluster(Arc::new(Inner { views, lanes, followed, follower, op_timeout, jitter, metrics }))
+        let acks = Mutex::new(Acks::new());
+        Cluster(Arc::new(Inner { views, lanes, acks, followed, follower, op_timeout, jitter, metrics }))
     }
 
     /// Whether a topology is known, and a node there that would tell of a change.
@@ -101,19 +105,21 @@ impl Cluster {
     /// What the group answered, or why it could not be asked within the time for an op.
     pub(crate) async fn submit(&self, op: &Op) -> OpResult {
         let deadline = self.deadline();
+        let key = match op {
+            Op::Create(create) => Some(&create.key),
+            Op::Append(append) => Some(&append.key),
+            Op::Delete(key) => Some(key),
+            Op::Trim(trim) => Some(&trim.key),
+            Op::PublishSnapshot(publish) => Some(&publish.key),
+            Op::RemoveSnapshot(remove) => Some(&remove.key),
+            _ => None,
+        };
+        let pace = if key.is_some_and(|key| self.waits(&key.bucket)) { Pace::Slow } else { Pace::of(op) };
         loop {
             let view = self.view(deadline).await?;
-            let group = match op {
-                Op::Create(create) => view.group_of(&create.key),
-                Op::Append(append) => view.group_of(&append.key),
-                Op::Delete(key) => view.group_of(key),
-                Op::Trim(trim) => view.group_of(&trim.key),
-                Op::PublishSnapshot(publish) => view.group_of(&publish.key),
-                Op::RemoveSnapshot(remove) => view.group_of(&remove.key),
-                _ => Some(GroupId::META),
-            };
+            let group = key.map_or(Some(GroupId::META), |key| view.group_of(key));
             let group = group.filter(|group| view.placement(*group).is_some()).ok_or(Error::Unavailable)?;
-            match self.0.lanes.submit(group, op, deadline).await {
+            match self.0.lanes.submit((group, pace), op, deadline).await {
                 // The topology has changed.
                 Err(Error::NotLeader { .. }) if Instant::now() < deadline => {}
                 result => return result,
@@ -223,7 +229,7 @@ impl Cluster {
         Ok((names, more))
     }
 
-    pub(crate) async fn describe_bucket(&self, bucket: &BucketName) -> Result<(), Error> {
+    pub(crate) async fn describe_bucket(&self, bucket: &BucketName) -> Result<Ack, Error> {
         self.view(self.deadline()).await?;
         self.ask(GroupId::META, |asked| async move { asked.link.describe_bucket(bucket).await }).await
     }

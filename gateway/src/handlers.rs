@@ -67,7 +67,7 @@ async fn small(gateway: &App, request: Request, head: &http::request::Parts) -> 
         Request::Health => Ok(respond::health()),
         Request::Ready => Ok(respond::ready(gateway.cluster.is_ready() && !gateway.is_draining())),
         Request::Preflight => Ok(respond::preflight()),
-        Request::CreateBucket(bucket) => buckets::create(gateway, bucket, head).await,
+        Request::CreateBucket(bucket, ack) => buckets::create(gateway, bucket, ack, head).await,
         Request::DescribeBucket(bucket) => buckets::describe(gateway, bucket).await,
         Request::DeleteBucket(bucket) => buckets::delete(gateway, bucket).await,
         Request::List(list) => buckets::list(gateway, list).await,

@@ -47,23 +47,24 @@ pub(crate) struct Lanes {
     budget: Budget,
 }
 
-/// Ops that wait for other groups have a session of their own: they must not hold up those that do not, which
+/// Ops that wait for others than their group have a session of their own: they must not hold up those that do not, which
 /// are answered in the order of the log.
 type SessionKey = (GroupId, Pace);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Pace {
+pub(crate) enum Pace {
     /// Decided by the group alone.
     Prompt,
-    /// May wait for other groups.
+    /// May wait for other groups, or for the object store.
     Slow,
 }
 
 impl Pace {
-    fn of(op: &Op) -> Pace {
+    /// The pace of an op in a bucket that does not wait for the object store.
+    pub(crate) fn of(op: &Op) -> Pace {
         match op {
             Op::Create(create) if create.fork.is_some() => Pace::Slow,
-            Op::CreateBucket(_) | Op::DeleteBucket(_) => Pace::Slow,
+            Op::CreateBucket(..) | Op::DeleteBucket(_) => Pace::Slow,
             _ => Pace::Prompt,
         }
     }
@@ -90,13 +91,13 @@ impl Lanes {
     /// # Errors
     /// What the group answered; [`Error::NotLeader`] if it is not there any more, [`Error::Overloaded`] if too much is under way, [`Error::Unavailable`] if no node
     /// can have done it by then, [`Error::OutcomeUnknown`] if one may have.
-    pub(crate) async fn submit(&self, group: GroupId, op: &Op, deadline: Instant) -> OpResult {
+    pub(crate) async fn submit(&self, to: (GroupId, Pace), op: &Op, deadline: Instant) -> OpResult {
         let (reply, answer) = oneshot::channel();
         let encoded = wire::encode_op(op);
         let held = self.budget.take(encoded.len())?;
-        let (op, pace, since) = (encoded.into(), Pace::of(op), Instant::now());
+        let (op, since) = (encoded.into(), Instant::now());
         let pending = Pending { op, since, deadline, reply, _held: held, open: 0, flight: None };
-        self.queue.send(((group, pace), pending)).map_err(|_| Error::Unavailable)?;
+        self.queue.send((to, pending)).map_err(|_| Error::Unavailable)?;
         answer.await.unwrap_or(Err(Error::OutcomeUnknown))
     }
 }

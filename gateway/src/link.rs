@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tonic::Streaming;
-use ursula_common::verb::{ReadFrom, StreamInfo};
-use ursula_common::{BucketName, ClusterId, Error, GroupId, Offset, StreamId, StreamName};
+use ursula_common::verb::{Ack, ReadFrom, StreamInfo};
+use ursula_common::{BucketName, ClusterId, Error, GroupId, Offset, StreamId, StreamName, wire};
 use ursula_proto::{NodeChannel, NodeClient, TargetRef, from_status, node_client, v1};
 
 /// The way to one node. Cheap to clone; the connection is closed with the last clone.
@@ -132,9 +132,10 @@ impl Link {
         listed.items.iter().map(|item| StreamName::parse(&item.name).map_err(|_| Error::Malformed)).collect()
     }
 
-    pub(crate) async fn describe_bucket(&self, bucket: &BucketName) -> Result<(), Error> {
+    pub(crate) async fn describe_bucket(&self, bucket: &BucketName) -> Result<Ack, Error> {
         let request = v1::DescribeBucketRequest { bucket: bucket.to_string() };
-        self.client().describe_bucket(request).await.map(drop).map_err(|status| from_status(&status))
+        let described = self.client().describe_bucket(request).await.map_err(|status| from_status(&status))?;
+        wire::decode_ack(described.into_inner().ack)
     }
 
     pub(crate) async fn watch_topology(&self, have_version: u64) -> Result<Streaming<v1::Topology>, Error> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-pub(crate) use fake::{FakeLane, FakeNode, Mode, Role, SentOp, address, nodes, topology, topology_of};
+pub(crate) use fake::{FakeLane, FakeNode, Mode, OFFLOADED, Role, SentOp, address, nodes, topology, topology_of};
 pub(crate) use stored::Stored;
 
 /// The output of `future`, which must come in a while of paused time.

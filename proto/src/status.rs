@@ -10,6 +10,7 @@ pub fn to_status(error: Error) -> Status {
     let code = match &error {
         Error::Malformed => Code::InvalidArgument,
         Error::Unavailable | Error::Restoring | Error::NotLeader { .. } | Error::BucketBusy => Code::Unavailable,
+        Error::StoreAway => Code::Unavailable,
         Error::Overloaded | Error::MemoryFull | Error::DiskFull | Error::TooManyProducers | Error::TooManyForks => {
             Code::ResourceExhausted
         }
@@ -24,7 +25,9 @@ pub fn to_status(error: Error) -> Status {
         Error::SnapshotIncomplete => Code::Unavailable,
         Error::OffsetGone { .. } | Error::OffsetInvalid => Code::OutOfRange,
         Error::ForkOffsetInvalid { .. } | Error::ForkSubOffsetInvalid => Code::OutOfRange,
-        Error::BucketNotEmpty | Error::BucketProtected => Code::FailedPrecondition,
+        Error::BucketNotEmpty | Error::BucketProtected | Error::BucketExists | Error::StoreMissing => {
+            Code::FailedPrecondition
+        }
         Error::StreamExists { .. } | Error::StreamClosed { .. } => Code::FailedPrecondition,
         Error::ContentTypeMismatch { .. } | Error::ForkContentTypeMismatch { .. } => Code::FailedPrecondition,
         Error::StaleEpoch { .. } | Error::EpochStart | Error::ProducerGap { .. } => Code::FailedPrecondition,

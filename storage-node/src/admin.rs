@@ -66,7 +66,7 @@ impl v1::admin_server::Admin for AdminService {
     async fn import(&self, request: Request<v1::ImportRequest>) -> Result<Response<v1::ImportReply>, Status> {
         let v1::ImportRequest { group, op } = request.into_inner();
         let op = match wire::decode_op(op).map_err(to_status)? {
-            op @ (Op::BeginImport(_) | Op::Import(_) | Op::EndImport(_) | Op::CreateBucket(_)) => op,
+            op @ (Op::BeginImport(_) | Op::Import(_) | Op::EndImport(_) | Op::CreateBucket(..)) => op,
             _ => return Err(to_status(Error::Malformed)),
         };
         let outcome = self.0.hosting().import(GroupId(group), op).await;

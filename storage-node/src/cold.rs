@@ -13,7 +13,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, SemaphorePermit, wa
 use tracing::{info, warn};
 use ursula_cold::pack::PackId;
 use ursula_cold::reader::{Found, ReadError, Reader, ReaderOptions, Wanted};
-use ursula_cold::steady::{Steady, SteadyOptions};
+use ursula_cold::steady::{Health, Steady, SteadyOptions};
 use ursula_cold::store::{Name, Put, Store, StoreError};
 use ursula_common::ClusterId;
 use ursula_common::cluster::Cluster;
@@ -203,6 +203,11 @@ impl Cold {
             (Some(_), Some(_)) | (None, None) => {}
         }
         failed.is_none()
+    }
+
+    /// Whether the store is left alone, or refuses what it is asked.
+    pub(crate) fn is_away(&self) -> bool {
+        *self.0.store.health().borrow() != Health::Healthy
     }
 
     fn failing(&self) -> MutexGuard<'_, Option<String>> {

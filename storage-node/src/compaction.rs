@@ -101,6 +101,7 @@ impl Merge<'_> {
             cluster: self.cluster,
             id: self.id,
             made: last.made,
+            as_of: last.as_of,
             prev: first.prev,
             merged: Some(last.merged.unwrap_or(own)),
         };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, spawn_local};
-use ursula_common::verb::{Op, PublishSnapshot, ReadFrom, StreamInfo, Trim};
+use ursula_common::verb::{Ack, Op, PublishSnapshot, ReadFrom, StreamInfo, Trim};
 use ursula_common::{BucketName, Clock, Error, GroupId, Offset, StreamId, StreamKey, StreamName};
 use ursula_proto::peer::v1::refused::Reason;
 use ursula_wal::RecoveredGroup;
@@ -73,7 +73,7 @@ pub(crate) enum RequestKind {
     /// A snapshot that another node sends.
     Install(InboundSnapshot),
     /// Whether a bucket exists.
-    DescribeBucket { bucket: BucketName, reply: oneshot::Sender<Result<(), Error>> },
+    DescribeBucket { bucket: BucketName, reply: oneshot::Sender<Result<Ack, Error>> },
 }
 
 /// The start and the bytes of a record, if it is stored.

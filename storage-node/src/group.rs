@@ -6,6 +6,7 @@
 pub(crate) mod compactor;
 pub(crate) mod courier;
 mod cut;
+mod held;
 pub(crate) mod packer;
 pub(crate) mod state;
 mod stored;
@@ -25,6 +26,7 @@ use crate::cold::Cold;
 use crate::data_dir::DataDir;
 use crate::metrics::Metrics;
 use crate::raft::Replica;
+use held::{Held, Subject};
 use state::GroupState;
 
 /// Ops of one group that may wait for their proposal.
@@ -76,6 +78,15 @@ impl ReplyTo {
             ReplyTo::Nobody => {}
         }
     }
+
+    /// Whether nobody waits any more.
+    fn is_abandoned(&self) -> bool {
+        match self {
+            ReplyTo::Lane(lane, _) => lane.is_closed(),
+            ReplyTo::Task(task) => task.is_closed(),
+            ReplyTo::Nobody => true,
+        }
+    }
 }
 
 /// One group on its core.
@@ -88,7 +99,13 @@ pub(crate) struct Group {
     closed: Cell<bool>,
     expiring: Cell<bool>,
     /// Ops whose answer comes when their saga is finished.
-    waiting: RefCell<BTreeMap<SagaId, Vec<ReplyTo>>>,
+    waiting: RefCell<BTreeMap<SagaId, Vec<(ReplyTo, Option<Subject>)>>>,
+    /// Answers that wait for packs.
+    held: RefCell<Vec<Held>>,
+    /// There is one more of them.
+    pack_wanted: Notify,
+    /// The term in which the last pack was planned. It is committed in no other: see `packer.rs`.
+    pack_term: Cell<Option<u64>>,
     /// Where its log lies, if it does.
     dir: Option<DataDir>,
     /// Where its history lies, if it leaves the node.
@@ -122,6 +139,9 @@ impl Group {
             closed: Cell::new(false),
             expiring: Cell::new(false),
             waiting: RefCell::default(),
+            held: RefCell::default(),
+            pack_wanted: Notify::new(),
+            pack_term: Cell::new(None),
             dir,
             cold,
             clock,
@@ -144,6 +164,10 @@ impl Group {
     fn admit(&self, proposal: Proposal) -> Result<(), (ReplyTo, Error)> {
         if self.closed.get() {
             return Err((proposal.reply, Error::NOT_HERE));
+        }
+        if let Some(error) = self.refused_for_store(&proposal) {
+            self.metrics.refused_store.increment(1);
+            return Err((proposal.reply, error));
         }
         let bytes = proposal.op.body_bytes();
         let mut queue = self.queue.borrow_mut();
@@ -204,7 +228,8 @@ impl Group {
         drop(self.state.borrow_mut().take_outgoing());
         drop(self.state.borrow_mut().take_finished());
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        waiting.into_values().flatten().for_each(|reply| reply.send(Err(Error::OutcomeUnknown)));
+        waiting.into_values().flatten().for_each(|(reply, _)| reply.send(Err(Error::OutcomeUnknown)));
+        self.forget_held(None);
     }
 
     /// Takes no more ops, and answers those that wait.
@@ -261,26 +286,37 @@ impl Group {
             if op == Op::Expire {
                 self.expiring.set(false);
             }
+            if matches!(op, Op::CommitPack(_)) && self.pack_term.get() != self.replica.led_term() {
+                reply.send(Err(Error::NOT_HERE));
+                continue;
+            }
+            replies.push((reply, self.subject(&op)));
             commands.push(Proposed { command: Command { at, origin, op }, encoded });
-            replies.push(reply);
+        }
+        if commands.is_empty() {
+            return;
         }
         self.metrics.batch_ops.record(commands.len() as f64);
         match self.replica.commit(commands).await {
-            Ok(answers) => replies.into_iter().zip(answers).for_each(|(reply, answer)| self.answer(reply, answer)),
-            Err(error) => replies.into_iter().for_each(|reply| reply.send(Err(error.clone()))),
+            Ok(answers) => {
+                let answered = replies.into_iter().zip(answers);
+                answered.for_each(|((reply, subject), answer)| self.answer(reply, subject, answer));
+            }
+            Err(error) => replies.into_iter().for_each(|(reply, _)| reply.send(Err(error.clone()))),
         }
         self.state.borrow().release(reserved);
         let finished = self.state.borrow_mut().take_finished();
         for (saga, result) in finished {
             let waiting = self.waiting.borrow_mut().remove(&saga);
-            waiting.into_iter().flatten().for_each(|reply| reply.send(result.clone()));
+            let waiting = waiting.into_iter().flatten();
+            waiting.for_each(|(reply, subject)| self.tell(reply, result.clone(), subject));
         }
     }
 
-    fn answer(&self, reply: ReplyTo, answer: Answer) {
+    fn answer(&self, reply: ReplyTo, subject: Option<Subject>, answer: Answer) {
         match answer {
-            Answer::Done(result) => reply.send(result),
-            Answer::Pending(saga) => self.waiting.borrow_mut().entry(saga).or_default().push(reply),
+            Answer::Done(result) => self.tell(reply, result, subject),
+            Answer::Pending(saga) => self.waiting.borrow_mut().entry(saga).or_default().push((reply, subject)),
         }
     }
 }

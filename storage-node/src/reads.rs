@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use tokio::sync::oneshot;
-use ursula_common::verb::{ReadFrom, StreamInfo};
+use ursula_common::verb::{Ack, ReadFrom, StreamInfo};
 use ursula_common::{BucketName, Error, Millis, Offset, StreamId, StreamKey, StreamName};
 
 use crate::core::{List, Read, ReadDone};
@@ -47,7 +47,7 @@ pub(crate) async fn list(group: Rc<Group>, list: List, now: Millis, reply: Reply
     drop(reply.send(confirmed.and_then(|()| group.state.borrow().list(&bucket, &prefix, &after, limit, now))));
 }
 
-pub(crate) async fn describe_bucket(group: Rc<Group>, bucket: BucketName, reply: Reply<()>) {
+pub(crate) async fn describe_bucket(group: Rc<Group>, bucket: BucketName, reply: Reply<Ack>) {
     let confirmed = group.replica.confirm_leadership().await;
     drop(reply.send(confirmed.and_then(|()| group.state.borrow().bucket(&bucket))));
 }

@@ -15,6 +15,7 @@ use ursula_cold::history::{self, Object};
 use ursula_cold::pack::{Pack, PackId};
 use ursula_cold::steady::{Steady, SteadyOptions};
 use ursula_cold::store::{DirectoryStore, S3Store, StoreError};
+use ursula_common::verb::Ack;
 use ursula_common::{BucketName, ClusterId, GroupId, Millis, StreamId, StreamKey};
 use ursula_stream_core::{Images, StreamImage};
 
@@ -108,6 +109,8 @@ pub struct Backup {
     pub groups: BTreeMap<GroupId, GroupCut>,
     /// Its buckets.
     pub buckets: BTreeSet<BucketName>,
+    /// Those in which ops are acknowledged once they are offloaded, as far as the newest pack of any group knows.
+    pub offloaded: BTreeSet<BucketName>,
     /// No stream of it had this id, or a greater one, as far as packs know.
     pub next_stream: StreamId,
     /// Packs that are missing, or whose records cannot be read: what they alone knew of streams is lost.
@@ -124,6 +127,7 @@ impl Backup {
             cluster,
             groups: BTreeMap::new(),
             buckets: BTreeSet::new(),
+            offloaded: BTreeSet::new(),
             next_stream: StreamId(1),
             damages: Vec::new(),
         };
@@ -154,7 +158,11 @@ impl Backup {
         self.next_stream = self.next_stream.max(images.next_stream);
         // Those of the newest pack are the buckets at that time.
         if group == GroupId::META && !gathered.begun {
-            self.buckets.extend(images.buckets.iter().cloned());
+            self.buckets.extend(images.buckets.keys().cloned());
+        }
+        if !gathered.begun {
+            let offloaded = images.buckets.iter().filter(|(_, ack)| **ack == Ack::Offloaded);
+            self.offloaded.extend(offloaded.map(|(bucket, _)| bucket.clone()));
         }
         gathered.add(images);
     }

@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use ursula_common::limits::{LIST_ITEMS_MAX, PAGE_BYTES_MAX};
+use ursula_common::wire::encode_ack;
 use ursula_common::{BucketName, Error, GroupId, Offset, StreamId, pieces};
 use ursula_proto::{TargetRef, read_from, to_status, v1};
 
@@ -116,8 +117,8 @@ impl v1::node_server::Node for NodeService {
         request: Request<v1::DescribeBucketRequest>,
     ) -> Result<Response<v1::DescribeBucketReply>, Status> {
         let bucket = BucketName::parse(&request.into_inner().bucket).map_err(|_| to_status(Error::Malformed))?;
-        self.ask(GroupId::META, |reply| RequestKind::DescribeBucket { bucket, reply }).await?;
-        Ok(Response::new(v1::DescribeBucketReply {}))
+        let ack = self.ask(GroupId::META, |reply| RequestKind::DescribeBucket { bucket, reply }).await?;
+        Ok(Response::new(v1::DescribeBucketReply { ack: encode_ack(ack) }))
     }
 
     async fn watch_topology(

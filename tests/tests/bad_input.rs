@@ -43,10 +43,11 @@ const ROWS_MIN: usize = 600;
 /// Short, for the rows in which a client stops; long enough for the largest body on a busy machine.
 const TIMEOUTS: &str = "header_timeout_ms = 2000\nbody_timeout_ms = 2000\n";
 
-/// Codes that no row can bring about: they need 10 PB in a stream, retention, a fault between the tiers,
+/// Codes that no row can bring about: they need 10 PB in a stream, retention, an object store, a fault between the tiers,
 /// another request at the same moment, or an operator.
-const OUT_OF_REACH: [&str; 15] = [
+const OUT_OF_REACH: [&str; 17] = [
     "bucket_busy",
+    "bucket_exists",
     "cluster_refused",
     "disk_full",
     "malformed_message",
@@ -59,6 +60,7 @@ const OUT_OF_REACH: [&str; 15] = [
     "restoring",
     "result_forgotten",
     "snapshot_incomplete",
+    "store_away",
     "stream_full",
     "unavailable",
 ];

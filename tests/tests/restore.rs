@@ -15,6 +15,8 @@ const FEW: usize = 100;
 /// Streams that are written until the end.
 const BUSY: usize = 40;
 const WRITERS: usize = 4;
+/// Streams of which nothing is acknowledged before it is in the store.
+const SAFE: usize = 8;
 const OLD: &str = "old/cluster";
 const NEW: &str = "new/cluster";
 const TEXT: (&str, &str) = ("Content-Type", "text/plain");
@@ -55,6 +57,10 @@ fn path(number: usize) -> String {
 
 fn busy(number: usize) -> String {
     format!("/v1/stream/busy-{number}")
+}
+
+fn safe(number: usize) -> String {
+    format!("/safe/s{number}")
 }
 
 fn content(number: usize) -> String {
@@ -152,8 +158,8 @@ fn shared(cluster: &Cluster, numbers: std::ops::Range<usize>, work: impl Fn(&mut
 /// Records that were acknowledged: each with its stream, its place, and when that was.
 type Acknowledged = Vec<(usize, usize, u64)>;
 
-/// Appends to the busy streams until everybody is killed.
-fn load(cluster: &mut Cluster) -> Acknowledged {
+/// Appends to so many streams until everybody is killed.
+fn load(cluster: &mut Cluster, streams: usize, path: fn(usize) -> String, packs_min: f64) -> Acknowledged {
     let gateways: Vec<String> = cluster.gateways().into_iter().flatten().collect();
     let stopped = AtomicBool::new(false);
     std::thread::scope(|threads| {
@@ -163,8 +169,8 @@ fn load(cluster: &mut Cluster) -> Acknowledged {
                 let mut acknowledged = Vec::new();
                 let mut http = Http::connect(&format!("http://{}", gateways[writer % gateways.len()]));
                 for number in 0.. {
-                    for stream in (writer..BUSY).step_by(WRITERS) {
-                        http.send_request("POST", &busy(stream), &[TEXT], format!("{stream}:{number};"));
+                    for stream in (writer..streams).step_by(WRITERS) {
+                        http.send_request("POST", &path(stream), &[TEXT], format!("{stream}:{number};"));
                         let answered = http.try_response(false).is_ok_and(|response| response.status == 204);
                         if !answered || stopped.load(Ordering::Relaxed) {
                             return acknowledged;
@@ -178,7 +184,7 @@ fn load(cluster: &mut Cluster) -> Acknowledged {
         let writers: Vec<_> = (0..WRITERS).map(|writer| threads.spawn(write(writer))).collect();
         // So long that every group stores packs meanwhile.
         let packs = |cluster: &Cluster| sum(cluster, "ursula_node_packs_total");
-        let enough = packs(cluster) + 40.0;
+        let enough = packs(cluster) + packs_min;
         eventually("packs under load", || (packs(cluster) >= enough).then_some(()));
         let members = cluster.members();
         cluster.kill_all(&members);
@@ -214,6 +220,23 @@ fn command(s3: &S3, args: &[&str], more: &[String]) -> (bool, Value) {
     let value = serde_json::from_str(&text);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.success(), value.unwrap_or_else(|_| panic!("{} says {text:?} {errors}", all.join(" "))))
+}
+
+/// Flags of a restore into a cluster.
+fn target(s3: &S3, new: &Cluster, more: &[&str]) -> Vec<String> {
+    let mut flags = vec!["--store".to_owned(), s3.flags(NEW)[1].clone()];
+    flags.extend(["--address".to_owned(), new.node_address(2)]);
+    flags.extend(more.iter().map(|flag| (*flag).to_owned()));
+    flags
+}
+
+/// How many records of the load a stream has: each once, and in order.
+fn in_order(http: &mut Http, path: &str, stream: usize) -> usize {
+    let text = read(http, path);
+    let records: Vec<&str> = text.split_terminator(';').collect();
+    let in_order = records.iter().enumerate().all(|(number, record)| *record == format!("{stream}:{number}"));
+    assert!(in_order, "each once and in order: {text}");
+    records.len()
 }
 
 /// Flips a bit at the beginning of the largest file.
@@ -267,7 +290,7 @@ fn a_new_cluster_has_what_the_object_store_has() {
     shared(&old, 0..BUSY, |http, number| assert_eq!(http.request("PUT", &busy(number), &[TEXT], "").status, 201));
     wait_for_packs(&old);
     let before_load = now_ms();
-    let acknowledged = load(&mut old);
+    let acknowledged = load(&mut old, BUSY, busy, 40.0);
     drop(old);
 
     let (whole, verified) = command(&s3, &["backup", "verify"], &[]);
@@ -279,12 +302,7 @@ fn a_new_cluster_has_what_the_object_store_has() {
     assert!(cut > before_load, "packs were stored under load");
 
     let new = start(&s3, NEW, 2, "3");
-    let target = |at: &[&str]| {
-        let mut flags = vec!["--store".to_owned(), s3.flags(NEW)[1].clone()];
-        flags.extend(["--address".to_owned(), new.node_address(2)]);
-        flags.extend(at.iter().map(|flag| (*flag).to_owned()));
-        flags
-    };
+    let target = |at: &[&str]| target(&s3, &new, at);
     let (planned, plan) = command(&s3, &["restore"], &target(&["--dry-run"]));
     assert!(planned && plan["streams"] == STREAMS + BUSY, "{plan}");
     assert_eq!(connect(&new, 0).request("HEAD", &path(0), &[], "").status, 404, "nothing was restored yet");
@@ -299,13 +317,10 @@ fn a_new_cluster_has_what_the_object_store_has() {
     let mut http = connect(&new, 0);
     let mut kept = 0;
     for stream in 0..BUSY {
-        let text = read(&mut http, &busy(stream));
-        let records: Vec<&str> = text.split_terminator(';').collect();
-        let in_order = records.iter().enumerate().all(|(number, record)| *record == format!("{stream}:{number}"));
-        assert!(in_order, "each once and in order: {text}");
+        let records = in_order(&mut http, &busy(stream), stream);
         let due = acknowledged.iter().filter(|(of, _, at)| *of == stream && *at < cut);
-        assert!(due.map(|(_, number, _)| number + 1).max().unwrap_or(0) <= records.len(), "all before the cut");
-        kept += records.len();
+        assert!(due.map(|(_, number, _)| number + 1).max().unwrap_or(0) <= records, "all before the cut");
+        kept += records;
     }
     assert!(kept > 0, "some of the load is there");
     // Producers go on where they were.
@@ -336,6 +351,51 @@ fn a_new_cluster_has_what_the_object_store_has() {
     let count = |what: &str| found[what].as_array().map_or(0, Vec::len);
     assert!(!whole && count("damages") > 0, "{found}");
     assert!((1..100).contains(&count("lost")), "only the streams in that block: {found}");
+}
+
+/// In a bucket whose ops are acknowledged once they are in the store, all of them are there, up to the last moment.
+#[test]
+fn what_is_acknowledged_as_offloaded_outlives_every_machine() {
+    let s3 = S3::start();
+    let mut old = start(&s3, OLD, 3, "3");
+    let mut http = connect(&old, 0);
+    let offloaded = [("Bucket-Ack", "offloaded")];
+    // Packs have to begin first.
+    eventually("a bucket", || (http.request("PUT", "/safe", &offloaded, "").status == 201).then_some(()));
+    assert_eq!(http.request("PUT", "/safe", &offloaded, "").status, 200);
+    assert_eq!(http.request("PUT", "/safe", &[], "").status, 409);
+    (0..SAFE).for_each(|number| assert_eq!(http.request("PUT", &safe(number), &[TEXT], "").status, 201));
+    for (name, method, headers, status) in [
+        ("gone", "PUT", vec![TEXT], 201),
+        ("gone", "DELETE", vec![], 204),
+        ("closed", "PUT", vec![TEXT], 201),
+        ("closed", "POST", vec![("Stream-Closed", "true")], 204),
+        ("fork", "PUT", vec![("Stream-Forked-From", "/safe/closed")], 201),
+    ] {
+        assert_eq!(http.request(method, &format!("/safe/{name}"), &headers, "").status, status, "{method} {name}");
+    }
+    let acknowledged = load(&mut old, SAFE, safe, 15.0);
+    drop(old);
+
+    let new = start(&s3, NEW, 2, "2");
+    let (restored, report) = command(&s3, &["restore"], &target(&s3, &new, &[]));
+    assert!(restored && report["streams"] == SAFE + 2, "{report}");
+    let mut http = connect(&new, 0);
+    let described = http.request("GET", "/safe", &[], "");
+    assert_eq!(
+        (described.header("bucket-ack"), described.text()),
+        (Some("offloaded"), "{\"bucket\":\"safe\",\"ack\":\"offloaded\"}".into())
+    );
+    for stream in 0..SAFE {
+        let last = acknowledged.iter().filter(|(of, ..)| *of == stream).map(|(_, number, _)| number + 1).max();
+        let kept = in_order(&mut http, &safe(stream), stream);
+        assert!(last.unwrap_or(0) <= kept, "stream {stream} has {kept} records, and {last:?} were acknowledged");
+    }
+    assert!(acknowledged.len() > SAFE, "there was some load");
+    assert_eq!(http.request("HEAD", "/safe/gone", &[], "").status, 404);
+    let closed = http.request("HEAD", "/safe/closed", &[], "").head;
+    assert!(closed.header("stream-closed").is_some());
+    assert_eq!(http.request("POST", &safe(0), &[TEXT], "more").status, 204);
 }
 
 #[test]

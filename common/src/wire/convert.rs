@@ -5,15 +5,18 @@ use std::sync::Arc;
 use super::op::Kind;
 use super::reply;
 use super::{
-    AcquireFork, Append, BucketStep, Create, Empty, ForkCut, ForkFrom, ForkRef, Key, Lifetime, Op, Producer, Retention,
-    SagaStep, Trim,
+    AcquireFork, Append, BucketConfig, BucketStep, Create, Empty, ForkCut, ForkFrom, ForkRef, Key, Lifetime, Op,
+    Producer, Retention, SagaStep, Trim,
 };
 use crate::{BucketName, ContentType, Error, Millis, Offset, SagaId, StreamId, StreamKey, limits, verb};
 
 impl From<verb::Op> for Op {
     fn from(op: verb::Op) -> Op {
         let kind = match op {
-            verb::Op::CreateBucket(name) => Kind::CreateBucket(name.to_string()),
+            verb::Op::CreateBucket(name, verb::Ack::Quorum) => Kind::CreateBucket(name.to_string()),
+            verb::Op::CreateBucket(name, ack) => {
+                Kind::CreateBucketWith(BucketConfig { bucket: name.to_string(), ack: encode_ack(ack) })
+            }
             verb::Op::DeleteBucket(name) => Kind::DeleteBucket(name.to_string()),
             verb::Op::Create(create) => Kind::Create(create.into()),
             verb::Op::Append(append) => Kind::Append(append.into()),
@@ -50,7 +53,10 @@ impl TryFrom<Op> for verb::Op {
 
     fn try_from(op: Op) -> Result<verb::Op, Error> {
         Ok(match op.kind.ok_or(Error::Malformed)? {
-            Kind::CreateBucket(name) => verb::Op::CreateBucket(bucket(&name)?),
+            Kind::CreateBucket(name) => verb::Op::CreateBucket(bucket(&name)?, verb::Ack::Quorum),
+            Kind::CreateBucketWith(BucketConfig { bucket: name, ack }) => {
+                verb::Op::CreateBucket(bucket(&name)?, decode_ack(ack)?)
+            }
             Kind::DeleteBucket(name) => verb::Op::DeleteBucket(bucket(&name)?),
             Kind::Create(create) => verb::Op::Create(create.try_into()?),
             Kind::Append(append) => verb::Op::Append(append.try_into()?),
@@ -163,7 +169,7 @@ impl TryFrom<reply::Outcome> for Result<verb::Reply, Error> {
 
 impl From<verb::BucketStep> for BucketStep {
     fn from(step: verb::BucketStep) -> BucketStep {
-        BucketStep { bucket: step.bucket.to_string(), order: step.order }
+        BucketStep { bucket: step.bucket.to_string(), order: step.order, ack: encode_ack(step.ack) }
     }
 }
 
@@ -171,7 +177,27 @@ impl TryFrom<BucketStep> for verb::BucketStep {
     type Error = Error;
 
     fn try_from(step: BucketStep) -> Result<verb::BucketStep, Error> {
-        Ok(verb::BucketStep { bucket: bucket(&step.bucket)?, order: step.order })
+        Ok(verb::BucketStep { bucket: bucket(&step.bucket)?, order: step.order, ack: decode_ack(step.ack)? })
+    }
+}
+
+/// The number of an [`verb::Ack`]. Persisted and sent: a number is never reused or changed.
+pub fn encode_ack(ack: verb::Ack) -> u32 {
+    match ack {
+        verb::Ack::Quorum => 0,
+        verb::Ack::Offloaded => 1,
+    }
+}
+
+/// The [`verb::Ack`] with this number.
+///
+/// # Errors
+/// [`Error::Malformed`] if this version knows none: it would promise less.
+pub fn decode_ack(number: u32) -> Result<verb::Ack, Error> {
+    match number {
+        0 => Ok(verb::Ack::Quorum),
+        1 => Ok(verb::Ack::Offloaded),
+        _ => Err(Error::Malformed),
     }
 }
 

@@ -9,9 +9,9 @@ use crate::limits::MERGED_OBJECTS_MAX;
 use crate::packs::PackRef;
 use crate::placement::SlotTable;
 use crate::verb::{
-    AcquireFork, Append, Appended, BucketStep, CommitPack, Create, Created, EndImport, ForkCut, ForkFrom, ForkPoint,
-    ForkRef, Import, ImportRun, Lifetime, MergePacks, Op, PackedStream, Producer, PublishSnapshot, RemoveSnapshot,
-    Reply, Retention, SagaStep, SnapshotCondition, Trim,
+    Ack, AcquireFork, Append, Appended, BucketStep, CommitPack, Create, Created, EndImport, ForkCut, ForkFrom,
+    ForkPoint, ForkRef, Import, ImportRun, Lifetime, MergePacks, Op, PackedStream, Producer, PublishSnapshot,
+    RemoveSnapshot, Reply, Retention, SagaStep, SnapshotCondition, Trim,
 };
 use crate::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SagaId, StreamId, StreamKey};
 
@@ -92,10 +92,10 @@ fn ops() -> Vec<Op> {
         Op::Touch(key("a")),
         Op::Trim(Trim { key: key("a"), to: Offset(300), cut: None }),
         Op::Trim(Trim { key: key("a"), to: Offset(300), cut }),
-        Op::CreateBucket(bucket()),
+        Op::CreateBucket(bucket(), Ack::Quorum),
         Op::DeleteBucket(bucket()),
-        Op::InstallBucket(BucketStep { bucket: bucket(), order: 4 }),
-        Op::DropBucket(BucketStep { bucket: bucket(), order: 5 }),
+        Op::InstallBucket(BucketStep { bucket: bucket(), order: 4, ack: Ack::Quorum }),
+        Op::DropBucket(BucketStep { bucket: bucket(), order: 5, ack: Ack::Quorum }),
         Op::AcquireFork(acquire),
         Op::ReleaseFork(fork_ref()),
         Op::Expire,
@@ -108,6 +108,10 @@ fn ops() -> Vec<Op> {
     .chain([Op::CommitPack(Box::new(telling)), Op::MergePacks(Box::new(merge())), Op::SweepPacks(vec![pack()])])
     .chain(snapshots())
     .chain([Op::CommitPack(Box::new(naming))])
+    .chain([
+        Op::CreateBucket(bucket(), Ack::Offloaded),
+        Op::InstallBucket(BucketStep { bucket: bucket(), order: 4, ack: Ack::Offloaded }),
+    ])
     .collect()
 }
 
@@ -222,6 +226,9 @@ fn errors() -> Vec<Error> {
         Error::BucketNotEmpty,
         Error::BucketBusy,
         Error::BucketProtected,
+        Error::BucketExists,
+        Error::StoreMissing,
+        Error::StoreAway,
         Error::StreamNotFound,
         Error::StreamGone,
         Error::StreamExists { tail, closed: false },
@@ -380,6 +387,8 @@ fn what_breaks_a_promise_of_the_vocabulary_is_refused() {
         op::Kind::Delete(wire_key("bk", "")),
         op::Kind::Delete(wire_key("bk", &long)),
         op::Kind::CreateBucket("health".into()),
+        op::Kind::CreateBucketWith(super::BucketConfig { bucket: "bk".into(), ack: 2 }),
+        op::Kind::InstallBucket(super::BucketStep { bucket: "bk".into(), order: 1, ack: 2 }),
         append(|a| (a.body, a.close) = (Bytes::new(), false)),
         append(|a| a.body = vec![0; crate::limits::APPEND_BYTES_MAX + 1].into()),
         append(|a| a.expected_offset = Some(u64::MAX)),

@@ -12,6 +12,7 @@ macro_rules! names {
 
 names! {
     CONTENT_DIGEST = "content-digest";
+    BUCKET_ACK = "bucket-ack";
     CROSS_ORIGIN_RESOURCE_POLICY = "cross-origin-resource-policy";
     LAST_EVENT_ID = "last-event-id";
     PRODUCER_EPOCH = "producer-epoch";

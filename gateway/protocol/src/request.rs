@@ -3,7 +3,7 @@
 use http::header::{CONTENT_LENGTH, HOST, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Uri};
 use ursula_common::limits::{APPEND_BYTES_MAX, LIST_ITEMS_MAX};
-use ursula_common::verb::{RemoveSnapshot, Trim};
+use ursula_common::verb::{Ack, RemoveSnapshot, Trim};
 use ursula_common::{BucketName, StreamKey};
 
 use crate::{AppendParts, CreateParts, PublishParts, ReadParts, Rejection, Route, SnapshotParts};
@@ -19,7 +19,7 @@ pub enum Request {
     /// What browsers ask before they send a request to another origin.
     Preflight,
     /// Create a bucket.
-    CreateBucket(BucketName),
+    CreateBucket(BucketName, Ack),
     /// Does the bucket exist?
     DescribeBucket(BucketName),
     /// Remove an empty bucket.
@@ -91,7 +91,7 @@ pub fn parse(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Request,
         Route::Health => probe(method, Request::Health),
         Route::Ready => probe(method, Request::Ready),
         Route::Bucket(bucket) => match *method {
-            Method::PUT => Ok(Request::CreateBucket(bucket)),
+            Method::PUT => Ok(Request::CreateBucket(bucket, ack(headers)?)),
             Method::GET => describe_or_list(bucket, uri.query()),
             Method::HEAD => Ok(Request::DescribeBucket(bucket)),
             Method::DELETE => Ok(Request::DeleteBucket(bucket)),
@@ -124,6 +124,13 @@ pub fn parse(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Request,
             _ => Err(Rejection::Method { allow: ALLOW_NEWEST }),
         },
     }
+}
+
+/// When ops in a bucket are to be acknowledged.
+fn ack(headers: &HeaderMap) -> Result<Ack, Rejection> {
+    let Some(text) = headers::single(headers, headers::BUCKET_ACK)? else { return Ok(Ack::default()) };
+    let named = [Ack::Quorum, Ack::Offloaded].into_iter().find(|ack| ack.as_str() == text);
+    named.ok_or_else(|| headers::invalid(headers::BUCKET_ACK, "must be quorum or offloaded"))
 }
 
 fn probe(method: &Method, request: Request) -> Result<Request, Rejection> {

@@ -10,13 +10,13 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use serde::Serialize;
-use ursula_common::verb::{Appended, Created, Lifetime, ReadFrom, StreamInfo};
+use ursula_common::verb::{Ack, Appended, Created, Lifetime, ReadFrom, StreamInfo};
 use ursula_common::{BucketName, ContentType, GroupId, Offset, StreamId, StreamName};
 
 use crate::headers::{
-    CROSS_ORIGIN_RESOURCE_POLICY, PRODUCER_EPOCH, PRODUCER_SEQ, STREAM_CLOSED, STREAM_CURSOR, STREAM_EARLIEST_OFFSET,
-    STREAM_EXPIRES_AT, STREAM_NEXT_OFFSET, STREAM_RETENTION_MAX_AGE, STREAM_RETENTION_MAX_BYTES,
-    STREAM_RETENTION_SNAPSHOT, STREAM_SNAPSHOT_OFFSET, STREAM_TTL, STREAM_UP_TO_DATE,
+    BUCKET_ACK, CROSS_ORIGIN_RESOURCE_POLICY, PRODUCER_EPOCH, PRODUCER_SEQ, STREAM_CLOSED, STREAM_CURSOR,
+    STREAM_EARLIEST_OFFSET, STREAM_EXPIRES_AT, STREAM_NEXT_OFFSET, STREAM_RETENTION_MAX_AGE,
+    STREAM_RETENTION_MAX_BYTES, STREAM_RETENTION_SNAPSHOT, STREAM_SNAPSHOT_OFFSET, STREAM_TTL, STREAM_UP_TO_DATE,
 };
 use crate::{Context, IfNoneMatch, body, etag, status};
 
@@ -33,14 +33,14 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
      stream-expires-at, stream-retention-max-age, stream-retention-max-bytes, stream-retention-snapshot, \
      stream-snapshot-offset, stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, \
      producer-received-seq, etag, repr-digest, content-type, content-encoding, content-location, vary, location, \
-     retry-after",
+     retry-after, bucket-ack",
 );
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE, HEAD, OPTIONS");
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "content-type, authorization, if-none-match, if-match, last-event-id, stream-seq, stream-ttl, stream-expires-at, \
      stream-retention-max-age, stream-retention-max-bytes, stream-retention-snapshot, stream-closed, \
      stream-expected-offset, stream-forked-from, stream-fork-offset, stream-fork-sub-offset, producer-id, \
-     producer-epoch, producer-seq, content-digest, repr-digest",
+     producer-epoch, producer-seq, content-digest, repr-digest, bucket-ack",
 );
 const PREFLIGHT_MAX_AGE_SECONDS: u32 = 86_400;
 
@@ -260,6 +260,7 @@ struct State {
 #[derive(Serialize)]
 struct Bucket<'a> {
     bucket: &'a str,
+    ack: &'static str,
 }
 
 #[derive(Serialize)]
@@ -276,8 +277,8 @@ struct Name<'a> {
 }
 
 /// The bucket is there; `location` is sent if it is `new`.
-pub fn bucket_created(bucket: &BucketName, new: bool, location: Option<HeaderValue>) -> Response<Bytes> {
-    let mut response = json(status::created(new), &Bucket { bucket: bucket.as_str() });
+pub fn bucket_created(bucket: &BucketName, ack: Ack, new: bool, location: Option<HeaderValue>) -> Response<Bytes> {
+    let mut response = configured(status::created(new), bucket, ack);
     if let Some(location) = location.filter(|_| new) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -285,8 +286,14 @@ pub fn bucket_created(bucket: &BucketName, new: bool, location: Option<HeaderVal
 }
 
 /// The bucket exists.
-pub fn bucket(bucket: &BucketName) -> Response<Bytes> {
-    json(status::OK, &Bucket { bucket: bucket.as_str() })
+pub fn bucket(bucket: &BucketName, ack: Ack) -> Response<Bytes> {
+    configured(status::OK, bucket, ack)
+}
+
+fn configured(status: StatusCode, bucket: &BucketName, ack: Ack) -> Response<Bytes> {
+    let mut response = json(status, &Bucket { bucket: bucket.as_str(), ack: ack.as_str() });
+    response.headers_mut().insert(BUCKET_ACK, HeaderValue::from_static(ack.as_str()));
+    response
 }
 
 /// Names of streams in a bucket; `more` if others follow, which `after` the last one will bring.

@@ -40,6 +40,8 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         Error::OffsetMismatch { .. } if context.if_match => StatusCode::PRECONDITION_FAILED,
         Error::SnapshotMismatch { .. } => StatusCode::PRECONDITION_FAILED,
         Error::BucketNotEmpty
+        | Error::BucketExists
+        | Error::StoreMissing
         | Error::StreamExists { .. }
         | Error::StreamClosed { .. }
         | Error::ContentTypeMismatch { .. }
@@ -62,6 +64,7 @@ pub(crate) fn error(error: &Error, context: Context) -> StatusCode {
         Error::BucketBusy
         | Error::MemoryFull
         | Error::DiskFull
+        | Error::StoreAway
         | Error::Restoring
         | Error::SnapshotIncomplete
         | Error::Overloaded

@@ -7,7 +7,7 @@ use ursula_common::verb::{Append, Create, Lifetime, ReadFrom, Reply, Retention};
 use ursula_common::wire;
 
 use super::*;
-use crate::tests::{FakeLane, FakeNode, SentOp, quiet, topology};
+use crate::tests::{FakeLane, FakeNode, OFFLOADED, SentOp, quiet, topology};
 
 mod replicas;
 
@@ -78,7 +78,7 @@ async fn ops_go_to_the_group_of_their_stream_and_buckets_to_the_meta_group() {
         stream_seq: None,
         expected_offset: None,
     });
-    let (make, remove) = (Op::CreateBucket(bucket()), Op::DeleteBucket(bucket()));
+    let (make, remove) = (Op::CreateBucket(bucket(), Ack::Quorum), Op::DeleteBucket(bucket()));
     for (wanted, group) in [(create, 1), (append, 1), (delete(), 1), (make, 0), (remove, 0)] {
         let answer = world.submit(wanted.clone());
         let sent = op(&mut lane).await;
@@ -86,6 +86,24 @@ async fn ops_go_to_the_group_of_their_stream_and_buckets_to_the_meta_group() {
         lane.answer(sent.seq, Ok(Reply::Done));
         assert_eq!(answer.await.expect("no panic"), Ok(Reply::Done));
     }
+}
+
+/// As soon as that is known: it is asked for beside the first of them.
+#[tokio::test(start_paused = true)]
+async fn ops_that_wait_for_the_object_store_hold_up_no_others() {
+    let mut world = World::new(FakeNode::new());
+    let mut lane = world.node.lane(10).await;
+    let mut sessions = Vec::new();
+    for bucket in [OFFLOADED, OFFLOADED, "default", OFFLOADED] {
+        let answer = world.submit(Op::Delete(StreamKey::parse(bucket, "stream").expect("a name")));
+        let sent = op(&mut lane).await;
+        lane.answer_op(&sent, Ok(Reply::Done));
+        assert_eq!(answer.await.expect("no panic"), Ok(Reply::Done));
+        sessions.push(sent.session);
+        quiet().await;
+    }
+    assert_eq!((sessions[0], sessions[1]), (sessions[2], sessions[3]));
+    assert_ne!(sessions[1], sessions[2]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,25 +1,25 @@
 //! Buckets: create, describe, delete, and list their streams.
 
-use ursula_common::verb::{Op, Reply};
+use ursula_common::verb::{Ack, Op, Reply};
 use ursula_common::{BucketName, Error};
 use ursula_protocol::{ListParts, respond};
 
 use super::{Answer, failed};
 use crate::app::App;
 
-pub(super) async fn create(gateway: &App, bucket: BucketName, head: &http::request::Parts) -> Answer {
-    let reply = gateway.cluster.submit(&Op::CreateBucket(bucket.clone())).await;
+pub(super) async fn create(gateway: &App, bucket: BucketName, ack: Ack, head: &http::request::Parts) -> Answer {
+    let reply = gateway.cluster.submit(&Op::CreateBucket(bucket.clone(), ack)).await;
     let location = respond::location(gateway.config.public_url.as_deref(), &head.uri, &head.headers);
     match reply {
-        Ok(Reply::Bucket(new)) => Ok(respond::bucket_created(&bucket, new, location)),
+        Ok(Reply::Bucket(new)) => Ok(respond::bucket_created(&bucket, ack, new, location)),
         Ok(_) => Err(failed(&Error::OutcomeUnknown)),
         Err(error) => Err(failed(&error)),
     }
 }
 
 pub(super) async fn describe(gateway: &App, bucket: BucketName) -> Answer {
-    gateway.cluster.describe_bucket(&bucket).await.map_err(|error| failed(&error))?;
-    Ok(respond::bucket(&bucket))
+    let ack = gateway.cluster.describe_bucket(&bucket).await.map_err(|error| failed(&error))?;
+    Ok(respond::bucket(&bucket, ack))
 }
 
 pub(super) async fn delete(gateway: &App, bucket: BucketName) -> Answer {

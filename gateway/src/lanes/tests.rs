@@ -37,7 +37,7 @@ impl World {
 
     fn submit_until(&self, bytes: usize, deadline: Instant) -> JoinHandle<OpResult> {
         let lanes = self.lanes.clone();
-        tokio::spawn(async move { lanes.submit(GROUP, &append(bytes), deadline).await })
+        tokio::spawn(async move { lanes.submit((GROUP, Pace::Prompt), &append(bytes), deadline).await })
     }
 }
 
@@ -386,7 +386,8 @@ async fn the_lane_ends_with_its_last_handle() {
     let other = lanes.clone();
     drop(lanes);
     quiet().await;
-    let op = tokio::spawn(async move { other.submit(GROUP, &append(1), Instant::now() + PATIENCE).await });
+    let op =
+        tokio::spawn(async move { other.submit((GROUP, Pace::Prompt), &append(1), Instant::now() + PATIENCE).await });
     assert_eq!(sent(&mut open).await, [1]);
     open.answer(1, answer(1));
     assert_eq!(op.await.expect("no panic"), answer(1));

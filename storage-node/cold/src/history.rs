@@ -4,7 +4,8 @@
 //! Not every object that lies there counts. A leader that was deposed may have stored a pack that nobody committed, and
 //! what compaction has replaced goes later. The way back is certain: every pack names the object before it, by a name
 //! that nobody else draws. Where it begins is not: of several objects with the newest number each was made by a leader that
-//! had all before it, so any is a true history; the one that was made last is taken whose way back is whole.
+//! had all before it, so any is a true history. Of those whose way back is whole the one is taken that was planned last: if
+//! one of them was committed, it is this one (`group/packer.rs`), and ops may have been acknowledged because of it.
 //! Then objects that were replaced are taken rather than the one in their place, as long as they are there: that one may
 //! lack what only the newest pack says that nobody needs.
 
@@ -123,7 +124,10 @@ impl History {
             }
         }
         let mut tips: Vec<&Way> = by_last[&newest].iter().filter_map(|object| ways.get(&object.id)).collect();
-        tips.sort_unstable_by_key(|way| (way.missing, Reverse(way.object.head.made), way.object.head.id));
+        tips.sort_unstable_by_key(|way| {
+            let Head { as_of, made, id, .. } = way.object.head;
+            (way.missing, Reverse((as_of, made)), id)
+        });
         let mut history = tips.first().map_or_else(History::default, |tip| tip.history(&ways));
         let beyond: Vec<Missing> = by_last.range(newest + 1..).filter_map(|(_, objects)| unreadable(objects)).collect();
         history.missing.extend(beyond);

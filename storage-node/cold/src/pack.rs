@@ -111,6 +111,8 @@ pub struct Head {
     pub id: PackId,
     /// When it was made.
     pub made: Millis,
+    /// How far the group had come when it was planned, as the group counts its changes; 0 if it was not planned by one.
+    pub as_of: u64,
     /// The pack before the first, unless that is the first of all.
     pub prev: Option<Link>,
     /// Of an object that compaction made: the last pack for which it stands, as that was. The pack after it names that one.

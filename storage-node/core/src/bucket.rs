@@ -4,24 +4,33 @@
 
 use std::collections::BTreeSet;
 
-use ursula_common::verb::{BucketStep, Reply};
+use ursula_common::verb::{Ack, BucketStep, Reply};
 use ursula_common::{BucketName, Error, GroupId, SagaId, StreamKey};
 
 use crate::expire::EXPIRE_STREAMS_MAX;
 use crate::saga::{BucketSaga, Phase, Saga};
 use crate::state::Caller;
 use crate::stream::Presence;
-use crate::{Answer, Effect, State};
+use crate::{Answer, Effect, State, packing};
 
 /// Removed buckets that a group remembers.
 pub(crate) const DROPPED_MAX: usize = 1024;
 
 /// Creates a bucket (meta group).
-pub(crate) fn create(state: &mut State, name: BucketName, caller: Caller, effects: &mut Vec<Effect>) -> Answer {
+pub(crate) fn create(
+    state: &mut State,
+    name: BucketName,
+    ack: Ack,
+    caller: Caller,
+    effects: &mut Vec<Effect>,
+) -> Answer {
     match state.buckets.get(&name) {
         Some(bucket) if bucket.busy => Answer::Done(Err(Error::BucketBusy)),
+        Some(bucket) if bucket.ack != ack => Answer::Done(Err(Error::BucketExists)),
         Some(_) => Answer::Done(Ok(Reply::Bucket(false))),
-        None => start(state, name, Phase::Create, caller, effects),
+        // They begin once the store has answered. That there is one the leader has seen to.
+        None if ack == Ack::Offloaded && state.packs.is_none() => Answer::Done(Err(Error::StoreAway)),
+        None => start(state, name, ack, Phase::Create, caller, effects),
     }
 }
 
@@ -31,17 +40,25 @@ pub(crate) fn delete(state: &mut State, name: BucketName, caller: Caller, effect
         _ if name == BucketName::default_bucket() => Answer::Done(Err(Error::BucketProtected)),
         None => Answer::Done(Err(Error::BucketNotFound)),
         Some(bucket) if bucket.busy => Answer::Done(Err(Error::BucketBusy)),
-        Some(_) => start(state, name, Phase::Remove, caller, effects),
+        Some(bucket) => start(state, name, bucket.ack, Phase::Remove, caller, effects),
     }
 }
 
-fn start(state: &mut State, bucket: BucketName, phase: Phase, caller: Caller, effects: &mut Vec<Effect>) -> Answer {
+fn start(
+    state: &mut State,
+    bucket: BucketName,
+    ack: Ack,
+    phase: Phase,
+    caller: Caller,
+    effects: &mut Vec<Effect>,
+) -> Answer {
     if !state.sagas.has_room(0) {
         return Answer::Done(Err(Error::Overloaded));
     }
-    state.buckets.entry(bucket.clone()).or_default().busy = true;
+    let known = state.buckets.entry(bucket.clone()).or_default();
+    (known.busy, known.ack) = (true, ack);
     let waiting = all_groups(state);
-    let saga = BucketSaga { bucket, phase, order: state.sagas.new_number(), waiting, refused: false, caller };
+    let saga = BucketSaga { bucket, ack, phase, order: state.sagas.new_number(), waiting, refused: false, caller };
     Answer::Pending(state.send(Saga::Bucket(saga), effects))
 }
 
@@ -92,20 +109,23 @@ fn restore(state: &mut State, id: SagaId, saga: BucketSaga, effects: &mut Vec<Ef
     effects.extend(state.sagas.messages(id).map(Effect::Send));
 }
 
-/// Makes a bucket known in this group.
+/// Makes a bucket known in this group. One whose ops wait for packs lets these begin.
 pub(crate) fn install(state: &mut State, step: BucketStep) -> Result<Reply, Error> {
     let late = state.dropped.range(step.order..).any(|(_, bucket)| *bucket == step.bucket);
-    if !late {
-        let bucket = state.buckets.entry(step.bucket).or_default();
-        bucket.order = bucket.order.max(step.order);
-        state.mark_group();
+    if late {
+        return Ok(Reply::Done);
     }
-    Ok(Reply::Done)
+    let bucket = state.buckets.entry(step.bucket).or_default();
+    if bucket.order < step.order {
+        (bucket.order, bucket.ack) = (step.order, step.ack);
+    }
+    state.mark_group();
+    if step.ack == Ack::Offloaded { packing::begin(state) } else { Ok(Reply::Done) }
 }
 
 /// Removes a bucket from this group unless it holds streams.
 pub(crate) fn drop(state: &mut State, step: BucketStep, effects: &mut Vec<Effect>) -> Result<Reply, Error> {
-    let BucketStep { bucket: name, order } = step;
+    let BucketStep { bucket: name, order, ack: _ } = step;
     if name == BucketName::default_bucket() {
         return Err(Error::BucketProtected);
     }

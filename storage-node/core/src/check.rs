@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ursula_common::limits::{FORKS_MAX, PRODUCERS_MAX, SESSION_RESULTS_MAX, SESSIONS_MAX};
+use ursula_common::verb::Ack;
 use ursula_common::{GroupId, Offset, StreamKey, StreamName};
 
 use crate::bucket::DROPPED_MAX;
@@ -13,6 +14,7 @@ use crate::kept::{Kept, MARKS_MAX};
 use crate::packing::Waiting;
 use crate::published::BEFORE_MAX;
 use crate::saga::{Phase, Saga};
+use crate::state::Bucket;
 use crate::stream::{ForkStart, Life, Presence, Rare, Stream};
 use crate::{Answer, State};
 
@@ -47,7 +49,10 @@ impl State {
             assert!(self.group != GroupId::META, "the meta group holds no streams");
             assert!(ids.insert(stream.id) && stream.id.0 < self.next_stream, "the id of {key} is its own");
             check_stream(stream);
-            self.check_snapshots(&key, stream);
+            // A stream and its uploads come in any order.
+            if !self.is_importing() {
+                self.check_snapshots(&key, stream);
+            }
             if stream.presence == Presence::Live && stream.due_at().is_some() {
                 indexed.insert((stream.indexed, stream.id), key);
             }
@@ -91,6 +96,8 @@ impl State {
     }
 
     fn check_packs(&self) {
+        let is_prompt = |bucket: &Bucket| bucket.ack == Ack::Quorum;
+        assert!(self.packs.is_some() || self.buckets.values().all(is_prompt), "who waits for packs has some");
         let Some(packs) = &self.packs else {
             assert!(self.all_streams().all(|(_, stream)| stream.cold.is_none()), "packs have not begun");
             return;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ursula_common::cluster::Cluster;
 use ursula_common::packs::ColdEnd;
-use ursula_common::verb::ForkLink;
+use ursula_common::verb::{Ack, ForkLink};
 use ursula_common::{BucketName, GroupId, Millis, Offset, StreamId, StreamKey};
 
 use crate::packing::Cold;
@@ -24,8 +24,8 @@ pub struct Images {
     pub now: Millis,
     /// The id that the group would have given to its next stream.
     pub next_stream: StreamId,
-    /// The buckets of the group.
-    pub buckets: Vec<BucketName>,
+    /// The buckets of the group, and when ops in each are acknowledged.
+    pub buckets: BTreeMap<BucketName, Ack>,
     /// Streams that were removed.
     pub removed: Vec<StreamId>,
     /// Streams that packs have whole.
@@ -54,7 +54,7 @@ impl Images {
 /// See [`Images::decode`].
 pub(crate) fn decode(records: Bytes) -> Result<Images, CodecError> {
     let state = State::decode(records)?;
-    let buckets = state.buckets.keys().cloned().collect();
+    let buckets = state.buckets.iter().map(|(name, bucket)| (name.clone(), bucket.ack)).collect();
     let removed = state.untold().collect();
     let streams = state.buckets.iter().flat_map(|(bucket, known)| {
         known.streams.iter().map(|(name, stream)| StreamImage {

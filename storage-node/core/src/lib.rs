@@ -33,7 +33,7 @@ pub use cluster::change_cluster;
 pub use codec::CodecError;
 pub use command::{Answer, Command, Destination, Effect, Message, Origin};
 pub use image::{Images, StreamImage, encode_images};
-pub use packing::{PackPlan, Packing, PlannedStream, Replaced, merge_records};
+pub use packing::{PackPlan, Packing, PlannedStream, Replaced, Told, Wanted, merge_records};
 pub use query::{Stats, StoredRange};
 pub use state::State;
 

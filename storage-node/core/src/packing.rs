@@ -4,12 +4,13 @@
 
 mod compact;
 mod plan;
+mod wanted;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ursula_common::packs::{Catalogue, ColdEnd};
-use ursula_common::verb::{CommitPack, PackedStream, Reply};
+use ursula_common::verb::{Ack, CommitPack, PackedStream, Reply};
 use ursula_common::{Error, Offset, StreamId, StreamKey};
 
 use crate::stream::Stream;
@@ -18,6 +19,7 @@ use crate::{Effect, State, publish};
 pub use compact::{Replaced, merge_records};
 pub(crate) use compact::{merge, sweep};
 pub use plan::{PackPlan, PlannedStream};
+pub use wanted::{Told, Wanted};
 
 /// The packs of a group, and what is not in them.
 #[derive(Debug, Clone, Default)]
@@ -118,12 +120,13 @@ impl Packs {
         self.mark(key, stream, 0);
     }
 
-    /// A stream was removed.
-    pub(crate) fn remove(&mut self, stream: &Stream) {
+    /// A stream was removed. Where somebody may wait for packs to say so, they do: also if none that counts has the stream,
+    /// for the one that is being made, or one of a leader that was deposed, may have it.
+    pub(crate) fn remove(&mut self, stream: &Stream, ack: Ack) {
         let Some(cold) = &stream.cold else { return };
         self.bytes -= stream.left();
         self.waiting.remove(&cold.turn);
-        if cold.recorded {
+        if cold.recorded || ack == Ack::Offloaded {
             self.wait(Waiting::Removed(stream.id));
         }
     }

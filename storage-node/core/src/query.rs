@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use ursula_common::verb::{Lifetime, StreamInfo};
+use ursula_common::verb::{Ack, Lifetime, StreamInfo};
 use ursula_common::{BucketName, Error, Millis, Offset, StreamId, StreamKey, StreamName};
 
 use crate::State;
@@ -81,16 +81,16 @@ impl State {
         stream.presence == Presence::Live && !stream.due(self.now.max(now)) && age >= step
     }
 
-    /// Whether a bucket is there.
+    /// When ops in a bucket are acknowledged, if it is there.
     ///
     /// # Errors
     /// [`Error::BucketNotFound`]; [`Error::BucketBusy`] while it is being created or removed, which
     /// only the meta group knows.
-    pub fn bucket(&self, name: &BucketName) -> Result<(), Error> {
+    pub fn bucket(&self, name: &BucketName) -> Result<Ack, Error> {
         match self.buckets.get(name) {
             None => Err(Error::BucketNotFound),
             Some(bucket) if bucket.busy => Err(Error::BucketBusy),
-            Some(_) => Ok(()),
+            Some(bucket) => Ok(bucket.ack),
         }
     }
 

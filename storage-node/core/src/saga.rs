@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ursula_common::error::{Outcome, Retry};
-use ursula_common::verb::{AcquireFork, BucketStep, Create, ForkRef, Op, Reply, SagaStep};
+use ursula_common::verb::{Ack, AcquireFork, BucketStep, Create, ForkRef, Op, Reply, SagaStep};
 use ursula_common::{BucketName, Error, GroupId, SagaId, StreamId};
 
 use crate::state::Caller;
@@ -41,6 +41,8 @@ pub(crate) struct ForkSaga {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BucketSaga {
     pub(crate) bucket: BucketName,
+    /// When ops in it are acknowledged.
+    pub(crate) ack: Ack,
     pub(crate) phase: Phase,
     pub(crate) order: u64,
     /// Groups that have not answered yet; never empty.
@@ -151,7 +153,7 @@ impl ForkSaga {
 
 impl BucketSaga {
     fn message(&self, saga: SagaId, group: GroupId) -> Message {
-        let step = BucketStep { bucket: self.bucket.clone(), order: self.order };
+        let step = BucketStep { bucket: self.bucket.clone(), order: self.order, ack: self.ack };
         let (message, op) = match self.phase {
             Phase::Create => (2 * group.0, Op::InstallBucket(step)),
             Phase::Remove => (2 * group.0, Op::DropBucket(step)),

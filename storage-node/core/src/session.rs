@@ -8,7 +8,7 @@ use ursula_common::limits::{SESSION_IDLE, SESSION_RESULTS_MAX, SESSIONS_MAX};
 use ursula_common::verb::Reply;
 use ursula_common::{Error, Millis, SagaId, SessionId};
 
-use crate::{Answer, Origin};
+use crate::{Answer, Origin, State};
 
 /// The time between two commands counts no more than this: clocks that leap forward, however many one after the other, must
 /// not make a session forgotten while ops of it are still sent again. A group that seldom hears anything remembers longer.
@@ -31,6 +31,14 @@ pub(crate) struct Session {
     pub(crate) last: Millis,
     /// Answers to ops from `floor` on. Between two of them there may be ops that did not come yet.
     pub(crate) results: BTreeMap<u64, Answer>,
+}
+
+impl State {
+    /// Whether an op was decided before, and its answer is kept.
+    pub fn remembers(&self, origin: &Origin) -> bool {
+        let session = self.sessions.known.get(&origin.session);
+        session.is_some_and(|session| session.results.contains_key(&origin.seq))
+    }
 }
 
 impl Sessions {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ursula_common::cluster::Cluster;
-use ursula_common::verb::{ForkRef, Op, Reply};
+use ursula_common::verb::{Ack, ForkRef, Op, Reply};
 use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey, StreamName};
 
 use crate::import::Import;
@@ -56,6 +56,8 @@ pub(crate) struct Bucket {
     pub(crate) busy: bool,
     /// The step that made it; only outside the meta group.
     pub(crate) order: u64,
+    /// When ops in it are acknowledged. Otherwise than by a majority only once packs have begun.
+    pub(crate) ack: Ack,
     /// Shared with copies of the state that are being encoded; see [`State::freeze`].
     pub(crate) streams: BTreeMap<StreamName, Arc<Stream>>,
 }
@@ -116,7 +118,7 @@ impl State {
     fn decide(&mut self, op: Op, caller: Caller, effects: &mut Vec<Effect>) -> Answer {
         let meta = self.group == GroupId::META;
         let outcome = match op {
-            Op::CreateBucket(name) if meta => return bucket::create(self, name, caller, effects),
+            Op::CreateBucket(name, ack) if meta => return bucket::create(self, name, ack, caller, effects),
             Op::DeleteBucket(name) if meta => return bucket::delete(self, name, caller, effects),
             Op::Cluster(op) if meta => cluster::apply(self, *op),
             _ if self.is_importing() && !import::may_pass(&op) => Err(Error::Restoring),
@@ -141,7 +143,7 @@ impl State {
             Op::ReleaseFork(fork_ref) => fork::release(self, fork_ref, effects),
             Op::InstallBucket(step) => bucket::install(self, step),
             Op::DropBucket(step) => bucket::drop(self, step, effects),
-            Op::CreateBucket(_) | Op::DeleteBucket(_) | Op::Cluster(_) => Err(Error::Malformed),
+            Op::CreateBucket(..) | Op::DeleteBucket(_) | Op::Cluster(_) => Err(Error::Malformed),
         };
         Answer::Done(outcome)
     }
@@ -224,12 +226,12 @@ impl State {
 
     /// Removes a stream that no fork needs. A fork gives its reference back.
     pub(crate) fn remove(&mut self, key: &StreamKey, effects: &mut Vec<Effect>) {
-        let streams = self.buckets.get_mut(&key.bucket).map(|bucket| &mut bucket.streams);
-        let Some(stream) = streams.and_then(|streams| streams.remove(&key.name)) else { return };
+        let Some(bucket) = self.buckets.get_mut(&key.bucket) else { return };
+        let Some(stream) = bucket.streams.remove(&key.name) else { return };
         self.streams -= 1;
         self.deadlines.remove(&(stream.indexed, stream.id));
         if let Some(packs) = &mut self.packs {
-            packs.remove(&stream);
+            packs.remove(&stream, bucket.ack);
         }
         effects.push(Effect::Removed { stream: stream.id });
         if let Some(link) = stream.fork() {

@@ -37,7 +37,7 @@ impl World {
     async fn add(&mut self, number: u64, given: &[Given<'_>]) {
         let id = PackId { group: GROUP, first: number, last: number, maker: 100 + number };
         let prev = self.packs.last().map(link);
-        let head = Head { cluster: CLUSTER, id, made: Millis(1000 * number), prev, merged: None };
+        let head = Head { cluster: CLUSTER, id, made: Millis(1000 * number), as_of: number, prev, merged: None };
         let mut builder = Builder::new(head);
         for (stream, start, prev, records) in given {
             let records: Vec<Bytes> = records.iter().map(|record| Bytes::copy_from_slice(record.as_bytes())).collect();

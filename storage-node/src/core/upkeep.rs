@@ -67,6 +67,7 @@ impl Core {
             if group.replica.leads() {
                 group.expire_if_due();
                 courier.send_again();
+                group.forget_abandoned_held();
                 group.touch_tailed();
             } else {
                 group.rest();
@@ -83,6 +84,7 @@ impl Core {
         gauges.ring_budget_bytes.set(budget as f64);
         gauges.mailbox_requests.set(mailbox_requests as f64);
         gauges.queued_ops.set(sum(Group::queue_len));
+        gauges.held_answers.set(sum(Group::held_len));
         gauges.waiting_tails.set(sum(|group| group.state.borrow().waiting_tails()));
         gauges.streams.set(sum(|group| group.state.borrow().stats().streams));
         gauges.sessions.set(sum(|group| group.state.borrow().stats().sessions));

@@ -1,5 +1,9 @@
 //! Stores what no pack has yet, for as long as this replica leads. Decides when; what goes into a pack the state says,
 //! and whether one counts is decided at apply.
+//!
+//! A pack is planned once all that was committed in earlier terms is applied, and committed in the term in which it was
+//! planned. So of all objects with its number the one that counts was planned last, which tells it from the others when
+//! nothing is left but the store (`cold/src/history.rs`).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,15 +56,23 @@ impl Packer {
     /// Stores pack after pack, for as long as the replica runs.
     pub(crate) async fn run(self) {
         let mut last = Instant::now();
+        let mut goes_on = false;
         loop {
-            sleep(LOOK_INTERVAL).await;
+            if !std::mem::take(&mut goes_on) {
+                tokio::select! {
+                    biased;
+                    () = sleep(LOOK_INTERVAL) => {}
+                    () = self.group.pack_wanted() => {}
+                }
+            }
             let cluster = self.cluster.borrow().as_ref().map(|cluster| cluster.id);
-            let Some(cluster) = cluster.filter(|_| self.group.replica.leads()) else { continue };
+            let Some(cluster) = cluster.filter(|_| self.group.replica.led_term().is_some()) else { continue };
             if !self.is_due(last) {
                 continue;
             }
             let stored = self.pack(cluster).await;
             last = Instant::now();
+            goes_on = stored && self.group.held_len() > 0;
             if !stored {
                 sleep(FAILED_PAUSE).await;
             }
@@ -72,6 +84,7 @@ impl Packer {
         let sizes = self.cold.pack_sizes();
         match self.group.state.borrow().packing() {
             None => true,
+            Some(_) if self.group.held_len() > 0 => true,
             Some(packing) => packing.bytes >= sizes.bytes || packing.due && last.elapsed() >= sizes.interval,
         }
     }
@@ -91,12 +104,18 @@ impl Packer {
         let streams = (streams as u64).clamp(STREAMS_MIN, bytes_max / 2 / RECORD_BYTES);
         // What goes into the object, and the object that is made of it.
         let memory = self.cold.memory(2 * (bytes + streams * RECORD_BYTES) as usize).await;
+        let Some(term) = self.group.replica.led_term() else { return false };
+        self.group.pack_term.set(Some(term));
+        self.group.forget_held(Some(term));
         let plan = self.group.state.borrow().plan_pack(bytes, streams as usize);
-        let Some(plan) = plan else { return true };
+        let Some(plan) = plan else {
+            self.group.tell_all_held();
+            return true;
+        };
         let Some(parts) = self.read(&plan).await else { return false };
         let id = PackId { group: self.group.id, first: plan.pack, last: plan.pack, maker: runtime::random() };
         let prev = plan.prev.map(|prev| Link { id: PackId::of(self.group.id, &prev), hash: prev.hash });
-        let head = Head { cluster, id, made: self.group.clock.now(), prev, merged: None };
+        let head = Head { cluster, id, made: self.group.clock.now(), as_of: plan.as_of, prev, merged: None };
         let ends: Vec<Offset> = parts.iter().map(|part| part.end).collect();
         let (plan, packed) = match self.cold.build(move || build(head, plan, parts)).await {
             Ok(done) => done,
@@ -115,6 +134,8 @@ impl Packer {
         if committed {
             self.group.metrics.cold.packs.increment(1);
             self.group.metrics.cold.pack_bytes.record(bytes as f64);
+            let told = self.group.state.borrow().told(&plan, &ends);
+            self.group.tell_held(&told);
         }
         committed
     }

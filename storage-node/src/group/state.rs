@@ -15,9 +15,11 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use ursula_common::cluster::Cluster;
 use ursula_common::packs::Catalogue;
-use ursula_common::verb::{Lifetime, OpResult, StreamInfo};
+use ursula_common::verb::{Ack, Lifetime, OpResult, StreamInfo};
 use ursula_common::{BucketName, Error, GroupId, Millis, Offset, SagaId, StreamId, StreamKey, StreamName};
-use ursula_stream_core::{Answer, Command, Effect, Message, PackPlan, Packing, Replaced, State, Stats};
+use ursula_stream_core::{
+    Answer, Command, Effect, Message, Origin, PackPlan, Packing, Replaced, State, Stats, Told, Wanted,
+};
 
 use crate::archive::{Archive, Places, Stored};
 use crate::checkpoint::StateParts;
@@ -110,7 +112,7 @@ impl GroupState {
         }
     }
 
-    pub(crate) fn bucket(&self, name: &BucketName) -> Result<(), Error> {
+    pub(crate) fn bucket(&self, name: &BucketName) -> Result<Ack, Error> {
         self.streams.bucket(name)
     }
 
@@ -173,6 +175,26 @@ impl GroupState {
     /// What the next pack is to have; see [`State::plan_pack`].
     pub(crate) fn plan_pack(&self, bytes_max: u64, streams_max: usize) -> Option<PackPlan> {
         self.streams.plan_pack(bytes_max, streams_max)
+    }
+
+    /// When ops on streams of a bucket are acknowledged; see [`State::ack`].
+    pub(crate) fn ack(&self, bucket: &BucketName) -> Option<Ack> {
+        self.streams.ack(bucket)
+    }
+
+    /// Whether an op was decided before; see [`State::remembers`].
+    pub(crate) fn remembers(&self, origin: &Origin) -> bool {
+        self.streams.remembers(origin)
+    }
+
+    /// What packs do not have yet of a stream; see [`State::wanted`].
+    pub(crate) fn wanted(&self, key: &StreamKey) -> Option<Wanted> {
+        self.streams.wanted(key)
+    }
+
+    /// What the newest pack has told; see [`State::told`].
+    pub(crate) fn told(&self, plan: &PackPlan, ends: &[Offset]) -> Told {
+        self.streams.told(plan, ends)
     }
 
     /// Whether an incarnation of a stream is there.

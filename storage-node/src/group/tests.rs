@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::{LocalSet, spawn_local};
 use ursula_common::clock::ManualClock;
-use ursula_common::verb::{Append, Create, Lifetime, Retention};
+use ursula_common::packs::PackRef;
+use ursula_common::verb::{Append, CommitPack, Create, Lifetime, Reply, Retention};
 use ursula_common::{ContentType, Millis, NodeId};
 
 use super::*;
@@ -85,6 +86,25 @@ fn append(body: Bytes) -> Op {
         stream_seq: None,
         expected_offset: None,
     })
+}
+
+/// Otherwise nobody could tell which of several packs with one number counts, once only the store is left.
+#[tokio::test]
+async fn a_pack_is_committed_in_the_term_of_its_plan_or_not_at_all() {
+    with_group(usize::MAX, async |world| {
+        world.serve();
+        let pack = PackRef { first: 1, last: 1, maker: 1, bytes: 1, hash: [0; 32] };
+        let commit = Op::CommitPack(Box::new(CommitPack { pack, as_of: 1, streams: Vec::new() }));
+        assert_eq!(world.enqueue(Op::BeginPacks).await, Ok(Ok(Reply::Done)));
+        let term = world.group.replica.led_term().expect("it leads");
+        for other in [None, Some(term - 1)] {
+            world.group.pack_term.set(other);
+            assert_eq!(world.enqueue(commit.clone()).await, Ok(Err(Error::NOT_HERE)));
+        }
+        world.group.pack_term.set(Some(term));
+        assert_eq!(world.enqueue(commit).await, Ok(Ok(Reply::Done)));
+    })
+    .await;
 }
 
 #[tokio::test]

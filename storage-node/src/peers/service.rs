@@ -101,7 +101,7 @@ fn from_group(op: Bytes) -> Result<Op, Error> {
     match wire::decode_op(op)? {
         op @ (Op::InstallBucket(_) | Op::DropBucket(_) | Op::AcquireFork(_) | Op::ReleaseFork(_)) => Ok(op),
         // Whoever restores asks any node, which asks the leader.
-        op @ (Op::BeginImport(_) | Op::Import(_) | Op::EndImport(_) | Op::CreateBucket(_)) => Ok(op),
+        op @ (Op::BeginImport(_) | Op::Import(_) | Op::EndImport(_) | Op::CreateBucket(..)) => Ok(op),
         Op::Create(_)
         | Op::Append(_)
         | Op::Delete(_)

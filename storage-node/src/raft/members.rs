@@ -76,6 +76,16 @@ impl<M: StateMachine> Replica<M> {
         self.raft.server_metrics().borrow_watched().state == ServerState::Leader
     }
 
+    /// The term in which this replica leads, once it has applied an entry of that term, and so all that was committed before.
+    pub(crate) fn led_term(&self) -> Option<u64> {
+        let server = self.raft.server_metrics();
+        let server = server.borrow_watched();
+        let applied = self.raft.data_metrics().borrow_watched().last_applied;
+        let term = server.vote.leader_id.term;
+        let is_own = applied.is_some_and(|id| id.committed_leader_id().term == term);
+        (server.state == ServerState::Leader && is_own).then_some(term)
+    }
+
     /// Waits until who leads is no longer `known`, and says who it is.
     ///
     /// # Errors

@@ -182,7 +182,7 @@ impl Chain {
         records: Vec<u8>,
     ) -> Result<(), StoreError> {
         let id = PackId { group: self.group, first: self.next, last: self.next, maker: runtime::random() };
-        let head = Head { cluster, id, made: self.now, prev: self.prev, merged: None };
+        let head = Head { cluster, id, made: self.now, as_of: 0, prev: self.prev, merged: None };
         let ids: BTreeSet<StreamId> = rows.iter().map(|(id, ..)| *id).collect();
         let rows: Vec<_> =
             rows.into_iter().map(|(id, start, parts)| (id, start, self.newest.get(&id).copied(), parts)).collect();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ursula_common::packs::PackRef;
-use ursula_common::verb::{EndImport, Import, ImportRun, Op, Reply};
+use ursula_common::verb::{Ack, EndImport, Import, ImportRun, Op, Reply};
 use ursula_common::{BucketName, Clock, Error, GroupId};
 use ursula_proto::AdminClient;
 
@@ -102,7 +102,8 @@ impl<G: Guide> Restore<'_, G> {
         let mut buckets: BTreeSet<&BucketName> = streams.chain(&self.backup.buckets).collect();
         buckets.remove(&BucketName::default_bucket());
         for bucket in buckets {
-            self.step(GroupId::META, Op::CreateBucket(bucket.clone())).await?;
+            let ack = if self.backup.offloaded.contains(bucket) { Ack::Offloaded } else { Ack::Quorum };
+            self.step(GroupId::META, Op::CreateBucket(bucket.clone(), ack)).await?;
         }
         Ok(())
     }
@@ -148,6 +149,7 @@ impl<G: Guide> Restore<'_, G> {
                     | Error::OutcomeUnknown
                     | Error::Overloaded
                     | Error::BucketBusy
+                    | Error::StoreAway
                     | Error::MemoryFull
                     | Error::DiskFull),
                 ) => {

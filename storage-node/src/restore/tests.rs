@@ -142,7 +142,7 @@ impl Old {
         let id = PackId { group, first: plan.pack, last: plan.pack, maker: plan.pack * 7 };
         let prev = plan.prev.map(|prev| Link { id: PackId::of(group, &prev), hash: prev.hash });
         let made = Millis(1000 * plan.pack);
-        let mut builder = Builder::new(Head { cluster: OLD, id, made, prev, merged: None });
+        let mut builder = Builder::new(Head { cluster: OLD, id, made, as_of: 0, prev, merged: None });
         let mut planned: Vec<_> = plan.streams.iter().filter(|planned| planned.start < planned.end).collect();
         planned.sort_by_key(|planned| planned.id);
         for planned in planned {

@@ -136,7 +136,7 @@ fn sort_by_core(
 fn client_op(bytes: Bytes) -> Result<(Op, Option<Bytes>), Error> {
     let (op, whole) = wire::decode_whole_op(bytes.clone())?;
     match op {
-        Op::CreateBucket(_)
+        Op::CreateBucket(..)
         | Op::DeleteBucket(_)
         | Op::Create(_)
         | Op::Append(_)

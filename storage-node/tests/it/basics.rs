@@ -1,6 +1,6 @@
 //! Every verb once over the wire, and where streams and buckets are.
 
-use ursula_common::verb::{Appended, Created, Lifetime, Op, ReadFrom, Reply};
+use ursula_common::verb::{Ack, Appended, Created, Lifetime, Op, ReadFrom, Reply};
 use ursula_common::{BucketName, ContentType, Error, GroupId, Offset, StreamKey};
 use ursula_proto::{TargetRef, from_status, v1};
 
@@ -94,8 +94,8 @@ async fn a_bucket_is_made_in_every_group_and_removed_when_it_is_empty() {
     assert_eq!(describe(&world).await, Err(Error::BucketNotFound));
     assert_eq!(world.submit(create(&keys[0], BINARY)).await, Err(Error::BucketNotFound));
     assert_eq!(names(&world, "logs", "", "", 10).await, Err(Error::BucketNotFound));
-    assert_eq!(world.submit(Op::CreateBucket(bucket.clone())).await, Ok(Reply::Bucket(true)));
-    assert_eq!(world.submit(Op::CreateBucket(bucket.clone())).await, Ok(Reply::Bucket(false)));
+    assert_eq!(world.submit(Op::CreateBucket(bucket.clone(), Ack::Quorum)).await, Ok(Reply::Bucket(true)));
+    assert_eq!(world.submit(Op::CreateBucket(bucket.clone(), Ack::Quorum)).await, Ok(Reply::Bucket(false)));
     assert_eq!(describe(&world).await, Ok(()));
 
     for key in &keys {
@@ -168,7 +168,7 @@ async fn two_nodes_in_one_process_know_nothing_of_each_other() {
     let bucket = BucketName::parse("mine").expect("a name");
     one.create(&key, BINARY).await;
     one.append(&key, BINARY, "of one").await;
-    assert_eq!(one.submit(Op::CreateBucket(bucket.clone())).await, Ok(Reply::Bucket(true)));
+    assert_eq!(one.submit(Op::CreateBucket(bucket.clone(), Ack::Quorum)).await, Ok(Reply::Bucket(true)));
     assert_eq!(other.describe(&key).await, Err(Error::StreamNotFound));
     assert_eq!(other.submit(Op::DeleteBucket(bucket)).await, Err(Error::BucketNotFound));
 

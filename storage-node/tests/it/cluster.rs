@@ -7,16 +7,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use ursula_cold::store::Store;
 use ursula_common::clock::SystemClock;
 use ursula_common::cluster::{ClusterChange, ClusterOp, Form, NewNode, NodeState, Placement};
 use ursula_common::placement::{SlotTable, plan::plan};
-use ursula_common::verb::{Create, Op, Reply};
+use ursula_common::verb::{Ack, Create, Op, Reply};
 use ursula_common::{BucketName, ClusterId, Error, GroupId, NodeId, Offset, StreamKey};
 use ursula_proto::admin::v1::{DescribeRequest, JoinRequest, NodeStatus, Peer};
 use ursula_proto::{AdminClient, NodeClient, admin_client, cluster_id_bytes, node_client, v1};
-use ursula_storage_node::{Formation, Node, NodeConfig, serve};
+use ursula_storage_node::{Formation, Node, NodeConfig, Platform, serve};
 
-use super::world::{Lane, OpResult, TEXT, append, appended, create, created, eventually, fork, within};
+use super::world::{Lane, OpResult, TEXT, append, appended, create, created, eventually, fork, metric, within};
 
 const GROUPS: u32 = 3;
 const ID: ClusterId = ClusterId(0xc1);
@@ -28,14 +29,14 @@ struct Member {
     _dir: TempDir,
 }
 
-struct Cluster {
+pub(crate) struct Cluster {
     members: BTreeMap<u64, Member>,
     slots: SlotTable,
     calls: u64,
 }
 
 impl Member {
-    async fn start(id: u64) -> Member {
+    async fn start(id: u64, store: Option<Arc<dyn Store>>) -> Member {
         let dir = TempDir::new().expect("a directory");
         let config = NodeConfig {
             node_id: id,
@@ -45,7 +46,8 @@ impl Member {
             groups: GROUPS,
             ..NodeConfig::default()
         };
-        let node = within(Node::start(&config, Formation::Member, Arc::new(SystemClock))).await.expect("a node");
+        let platform = Platform { store, ..Platform::system(Arc::new(SystemClock)) };
+        let node = within(Node::start_on(&config, Formation::Member, platform)).await.expect("a node");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let operations = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -67,11 +69,12 @@ impl Member {
 }
 
 impl Cluster {
-    async fn three() -> Cluster {
+    /// All with the same store, if there is one.
+    pub(crate) async fn three(store: Option<Arc<dyn Store>>) -> Cluster {
         let mut members = BTreeMap::new();
         let (mut voters, mut nodes) = (Vec::new(), Vec::new());
         for id in 1..=3 {
-            let member = Member::start(id).await;
+            let member = Member::start(id, store.clone()).await;
             let incarnation = member.status().await.incarnation;
             voters.push(Peer { node: id, address: member.address.clone(), incarnation });
             nodes.push(NewNode { id: NodeId(id), address: member.address.as_str().into(), incarnation });
@@ -101,7 +104,7 @@ impl Cluster {
     }
 
     /// Changes the cluster at whichever node leads the meta group.
-    async fn change(&self, change: ClusterChange) {
+    pub(crate) async fn change(&self, change: ClusterChange) {
         let op = ClusterOp { version: None, change };
         eventually("a leader of the meta group takes the change", async || {
             for member in self.members.values() {
@@ -127,8 +130,27 @@ impl Cluster {
         None
     }
 
-    async fn leader(&self, group: GroupId) -> Option<u64> {
+    pub(crate) async fn leader(&self, group: GroupId) -> Option<u64> {
         self.topology().await?.groups.into_iter().find(|known| known.id == group.0)?.leader
+    }
+
+    pub(crate) fn client(&self, node: u64) -> NodeClient {
+        self.members[&node].client()
+    }
+
+    pub(crate) fn metric(&self, node: u64, name: &str) -> f64 {
+        metric(&self.members[&node].node, name)
+    }
+
+    /// Who leads a group, once somebody does.
+    pub(crate) async fn led_by(&self, group: GroupId) -> u64 {
+        let mut leader = None;
+        eventually("a leader", async || {
+            leader = self.leader(group).await;
+            leader.is_some()
+        })
+        .await;
+        leader.expect("it was found")
     }
 
     fn group(&self, op: &Op) -> GroupId {
@@ -141,11 +163,11 @@ impl Cluster {
     }
 
     /// Carries out an op once, at the leader of its group.
-    async fn submit(&mut self, op: Op) -> OpResult {
+    pub(crate) async fn submit(&mut self, op: Op) -> OpResult {
         let group = self.group(&op);
         loop {
             self.calls += 1;
-            let leader = self.leader(group).await.expect("a leader");
+            let leader = self.led_by(group).await;
             let Some(member) = self.members.get_mut(&leader) else { continue };
             if member.lane.is_none() {
                 member.lane = Some(Lane::open(&member.client(), 1000 * u64::from(group.0) + leader).await);
@@ -159,12 +181,12 @@ impl Cluster {
     }
 
     /// A name in a bucket that lies in `group`.
-    fn key_in(&self, bucket: &str, group: u32, name: &str) -> StreamKey {
+    pub(crate) fn key_in(&self, bucket: &str, group: u32, name: &str) -> StreamKey {
         let mut names = (0..).map(|i| StreamKey::parse(bucket, &format!("{name}-{i}")).expect("a name"));
         names.find(|key| self.slots.group_of(key) == GroupId(group)).expect("names enough")
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for member in self.members.into_values() {
             within(member.node.stop()).await.expect("it stops");
         }
@@ -177,13 +199,13 @@ fn bucket() -> BucketName {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn work_between_groups_reaches_leaders_on_other_nodes() {
-    let mut cluster = Cluster::three().await;
+    let mut cluster = Cluster::three(None).await;
     let leaders =
         [cluster.leader(GroupId(1)).await, cluster.leader(GroupId(2)).await, cluster.leader(GroupId(3)).await];
     assert!(leaders[0] != leaders[1] && leaders[1] != leaders[2], "the test needs different leaders: {leaders:?}");
 
     // The meta group tells all groups of a bucket.
-    assert_eq!(cluster.submit(Op::CreateBucket(bucket())).await, Ok(Reply::Bucket(true)));
+    assert_eq!(cluster.submit(Op::CreateBucket(bucket(), Ack::Quorum)).await, Ok(Reply::Bucket(true)));
     let [source, middle, last] = [1, 2, 3].map(|group| cluster.key_in("elsewhere", group, "s"));
     created(cluster.submit(create(&source, TEXT)).await);
     appended(cluster.submit(append(&source, TEXT, Bytes::from_static(b"0123456789"))).await);
@@ -216,7 +238,7 @@ async fn work_between_groups_reaches_leaders_on_other_nodes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_leader_carries_on_what_the_old_one_began() {
-    let mut cluster = Cluster::three().await;
+    let mut cluster = Cluster::three(None).await;
     let source = cluster.key_in("default", 1, "s");
     let Op::Create(plain) = create(&source, TEXT) else { unreachable!() };
     let body = Bytes::from_static(b"0123456789");

@@ -7,6 +7,7 @@ mod durable;
 mod forks;
 mod lifetimes;
 mod memory;
+mod offloaded;
 mod pages;
 mod refusals;
 mod sessions;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ursula_common::verb::{
-    AcquireFork, Append, BucketStep, Create, ForkCut, ForkRef, Lifetime, Op, Reply, Retention, SagaStep,
+    Ack, AcquireFork, Append, BucketStep, Create, ForkCut, ForkRef, Lifetime, Op, Reply, Retention, SagaStep,
 };
 use ursula_common::wire::encode_op;
 use ursula_common::{BucketName, Error, GroupId, Offset, SagaId, StreamId};
@@ -21,7 +21,7 @@ async fn ops_of_groups_are_not_a_gateways() {
     created(world.submit(fork(&other, &stream, None, 0)).await);
     let fork_id = world.describe(&other).await.expect("a fork").id;
 
-    let step = || BucketStep { bucket: BucketName::parse("planted").expect("a name"), order: 9 };
+    let step = || BucketStep { bucket: BucketName::parse("planted").expect("a name"), order: 9, ack: Ack::Quorum };
     let fork_ref = ForkRef { source: stream.clone(), fork: other.clone(), fork_id };
     let acquire = AcquireFork {
         fork_ref: ForkRef { fork_id: StreamId(999), ..fork_ref.clone() },
@@ -32,7 +32,7 @@ async fn ops_of_groups_are_not_a_gateways() {
     };
     let forbidden = [
         Op::InstallBucket(step()),
-        Op::DropBucket(BucketStep { bucket: BucketName::default_bucket(), order: u64::MAX }),
+        Op::DropBucket(BucketStep { bucket: BucketName::default_bucket(), order: u64::MAX, ack: Ack::Quorum }),
         Op::AcquireFork(acquire),
         Op::ReleaseFork(fork_ref),
         Op::Touch(stream.clone()),
@@ -124,7 +124,7 @@ async fn an_op_for_a_group_that_cannot_do_it_is_refused_alone() {
     let mut lane = world.lane(SESSION).await;
     let refused = [
         (GroupId::META, create(&stream, BINARY)),
-        (GroupId(1), Op::CreateBucket(bucket.clone())),
+        (GroupId(1), Op::CreateBucket(bucket.clone(), Ack::Quorum)),
         (GroupId(1), Op::DeleteBucket(bucket.clone())),
     ];
     for (seq, (group, op)) in refused.into_iter().enumerate() {

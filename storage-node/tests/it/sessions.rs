@@ -1,7 +1,7 @@
 //! Ops that are sent again: an op has one effect and one answer, whatever lane it comes over.
 
 use ursula_common::limits::SESSION_RESULTS_MAX;
-use ursula_common::verb::{Op, Reply};
+use ursula_common::verb::{Ack, Op, Reply};
 use ursula_common::{BucketName, Error, GroupId, Offset};
 
 use super::world::{BINARY, World, append, appended, close, create, created, eventually, fork, key};
@@ -101,7 +101,7 @@ async fn a_bucket_op_sent_again_while_groups_are_asked_is_one_op() {
     let world = World::start().await;
     let bucket = BucketName::parse("twice").expect("a name");
     let (mut first, mut second) = (world.lane(SESSION).await, world.lane(SESSION).await);
-    let make = Op::CreateBucket(bucket.clone());
+    let make = Op::CreateBucket(bucket.clone(), Ack::Quorum);
     first.send(&[(0, GroupId::META, make.clone()), (0, GroupId::META, make.clone())]).await;
     assert_eq!(second.ask(0, GroupId::META, &make).await, Ok(Reply::Bucket(true)));
     for _ in 0..2 {

@@ -72,7 +72,11 @@ impl World {
     }
 
     pub(crate) async fn configured(config: NodeConfig, clock: Arc<dyn Clock>) -> World {
-        let node = within(Node::start(&config, Formation::Alone, clock)).await.expect("a node");
+        World::around(within(Node::start(&config, Formation::Alone, clock)).await.expect("a node")).await
+    }
+
+    /// The same around a node that runs, with [`GROUPS`] groups.
+    pub(crate) async fn around(node: Node) -> World {
         let client = node_client(node.channel());
         // A node that was started again remembers the sessions of its last life.
         let caller = Lane::open(&client, NEXT_SESSION.fetch_sub(1, Ordering::Relaxed)).await;
@@ -93,7 +97,7 @@ impl World {
         self.slots.group_of(key)
     }
 
-    fn group(&self, op: &Op) -> GroupId {
+    pub(crate) fn group(&self, op: &Op) -> GroupId {
         match op {
             Op::Create(create) => self.group_of(&create.key),
             Op::Append(append) => self.group_of(&append.key),
@@ -197,16 +201,21 @@ impl World {
 
     /// The sum of a metric over its labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let text = self.node.render_metrics();
-        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
-        let values: Vec<f64> = text
-            .lines()
-            .filter(of_name)
-            .map(|line| line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number"))
-            .collect();
-        assert!(!values.is_empty(), "no metric {name}");
-        values.iter().sum()
+        metric(&self.node, name)
     }
+}
+
+/// The sum of a metric of a node over its labels.
+pub(crate) fn metric(node: &Node, name: &str) -> f64 {
+    let text = node.render_metrics();
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    let values: Vec<f64> = text
+        .lines()
+        .filter(of_name)
+        .map(|line| line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number"))
+        .collect();
+    assert!(!values.is_empty(), "no metric {name}");
+    values.iter().sum()
 }
 
 /// A range to read.

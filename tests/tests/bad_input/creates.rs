@@ -27,6 +27,19 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.extend(places());
     rows.extend([
         row(
+            "a bucket that waits for a store, where there is none",
+            ask("PUT", "/bad-offloaded").with("Bucket-Ack: offloaded"),
+            409,
+            "store_missing",
+        ),
+        row("a bucket that waits for nobody", ask("PUT", "/bad-ack").with("Bucket-Ack: never"), 400, "invalid_header"),
+        row(
+            "a bucket that waits twice",
+            ask("PUT", "/bad-ack").with("Bucket-Ack: quorum").with("Bucket-Ack: quorum"),
+            400,
+            "repeated_header",
+        ),
+        row(
             "a lifetime of both kinds",
             create().with("Stream-TTL: 60").with("Stream-Expires-At: 2100-01-31T12:00:00Z"),
             400,

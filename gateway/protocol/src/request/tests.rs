@@ -28,7 +28,7 @@ fn methods_on_routes() {
         ("GET", "/health", Request::Health),
         ("HEAD", "/health", Request::Health),
         ("GET", "/ready?x", Request::Ready),
-        ("PUT", "/logs", Request::CreateBucket(bucket())),
+        ("PUT", "/logs", Request::CreateBucket(bucket(), Ack::Quorum)),
         ("GET", "/logs", Request::DescribeBucket(bucket())),
         ("HEAD", "/logs?list", Request::DescribeBucket(bucket())),
         ("DELETE", "/logs", Request::DeleteBucket(bucket())),
@@ -82,6 +82,25 @@ fn methods_that_a_route_does_not_take() {
     for path in ["/logs/a/snapshot", "/logs/a/snapshot/x", "/logs/a/bootstrap"] {
         assert_eq!(ask("PUT", path), Err(Rejection::SnapshotPath), "{path}");
     }
+}
+
+#[test]
+fn a_bucket_says_when_its_ops_are_acknowledged() {
+    let put = |values: &[&'static str]| {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("bucket-ack", http::HeaderValue::from_static(value));
+        }
+        parse(&Method::PUT, &Uri::from_static("/logs"), &headers)
+    };
+    for (values, ack) in [(&[][..], Ack::Quorum), (&["quorum"], Ack::Quorum), (&["offloaded"], Ack::Offloaded)] {
+        assert_eq!(put(values), Ok(Request::CreateBucket(bucket(), ack)), "{values:?}");
+    }
+    for values in [&[""][..], &["Offloaded"], &["all"]] {
+        let refused = put(values).expect_err("no ack");
+        assert!(matches!(&refused, Rejection::InvalidHeader { name, .. } if name == "bucket-ack"), "{values:?}");
+    }
+    assert!(matches!(put(&["quorum", "quorum"]), Err(Rejection::RepeatedHeader(_))));
 }
 
 #[test]

@@ -201,9 +201,9 @@ fn buckets_and_probes() {
     let logs = BucketName::parse("logs").expect("a bucket name");
     let names = ["a", "b/\"c\""].map(|name| StreamName::parse(name).expect("a stream name"));
     let table = [
-        (bucket_created(&logs, true, None), 201, r#"{"bucket":"logs"}"#),
-        (bucket_created(&logs, false, None), 200, r#"{"bucket":"logs"}"#),
-        (bucket(&logs), 200, r#"{"bucket":"logs"}"#),
+        (bucket_created(&logs, Ack::Quorum, true, None), 201, r#"{"bucket":"logs","ack":"quorum"}"#),
+        (bucket_created(&logs, Ack::Quorum, false, None), 200, r#"{"bucket":"logs","ack":"quorum"}"#),
+        (bucket(&logs, Ack::Offloaded), 200, r#"{"bucket":"logs","ack":"offloaded"}"#),
         (list(&logs, &[], false), 200, r#"{"bucket":"logs","streams":[]}"#),
         (list(&logs, &names, false), 200, r#"{"bucket":"logs","streams":[{"name":"a"},{"name":"b/\"c\""}]}"#),
         (list(&logs, &names[..1], true), 200, r#"{"bucket":"logs","streams":[{"name":"a"}],"next":"a"}"#),
@@ -212,10 +212,11 @@ fn buckets_and_probes() {
         (ready(false), 503, r#"{"status":"starting"}"#),
     ];
     for (response, status, body) in table {
-        assert_eq!(
-            lines(&response),
-            (status, vec!["cache-control: no-store".into(), "content-type: application/json".into()])
-        );
+        // When its ops are acknowledged stands in a header too: HEAD has no body.
+        let ack = body.split_once(r#""ack":""#).map(|(_, ack)| format!("bucket-ack: {}", ack.trim_end_matches("\"}")));
+        let mut expected: Vec<String> = ack.into_iter().collect();
+        expected.extend(["cache-control: no-store".into(), "content-type: application/json".into()]);
+        assert_eq!(lines(&response), (status, expected));
         assert_eq!(response.body(), body);
     }
     assert_eq!(lines(&deleted()), (204, vec![]));

@@ -96,7 +96,7 @@ impl Chaos {
         let op = Op::Append(op);
         let (gateway, encoded) = (self.gateway.clone(), wire::encode_op(&op).into());
         let deadline = Instant::now() + Duration::from_secs(1 + self.dice.next() % 10);
-        let caller = tokio::spawn(async move { gateway.submit(GROUP, &op, deadline).await });
+        let caller = tokio::spawn(async move { gateway.submit((GROUP, Pace::Prompt), &op, deadline).await });
         self.callers.push((encoded, caller));
     }
 

@@ -44,7 +44,7 @@ impl Cluster {
 
     fn submit_to(&self, group: GroupId, op: Op) -> JoinHandle<OpResult> {
         let (gateway, deadline) = (self.gateway.clone(), Instant::now() + PATIENCE);
-        tokio::spawn(async move { gateway.submit(group, &op, deadline).await })
+        tokio::spawn(async move { gateway.submit((group, Pace::of(&op)), &op, deadline).await })
     }
 
     /// What comes to a node until nothing more does.

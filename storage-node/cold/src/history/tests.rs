@@ -8,7 +8,7 @@ use crate::pack::{Head, Link, PackId};
 /// An object of packs `first..=last`, made at a time, after another one.
 fn object(first: u64, last: u64, maker: u64, made: u64, prev: Option<Link>) -> Found {
     let id = PackId { group: GroupId(1), first, last, maker };
-    let head = Head { cluster: ClusterId(1), id, made: Millis(made), prev, merged: None };
+    let head = Head { cluster: ClusterId(1), id, made: Millis(made), as_of: 0, prev, merged: None };
     Found { id, bytes: 100, head: Ok(head) }
 }
 
@@ -65,6 +65,21 @@ fn what_nobody_names_does_not_count() {
     let orphans = [object(2, 2, 77, 99, Some(link(&found[0]))), object(3, 3, 78, 5, Some(link(&found[1])))];
     found.extend(orphans);
     assert_eq!(history(&found).0, [(1, 1, 1), (2, 2, 2), (3, 3, 3)], "of the newest, the one that was made last");
+}
+
+/// Whatever the clocks of leaders said: ops may have been acknowledged because the one counts that was planned last.
+#[test]
+fn of_several_newest_the_one_counts_that_was_planned_last() {
+    let mut found = chain(2);
+    let before = link(&found[1]);
+    for (maker, made, as_of) in [(77, 99, 5), (78, 10, 7), (79, 50, 0)] {
+        let mut newest = object(3, 3, maker, made, Some(before));
+        if let Ok(head) = &mut newest.head {
+            head.as_of = as_of;
+        }
+        found.push(newest);
+    }
+    assert_eq!(history(&found).0, [(1, 1, 1), (2, 2, 2), (3, 3, 78)]);
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) struct Trailer {
 
 impl Trailer {
     pub(super) fn encode(&self) -> [u8; TRAILER_BYTES] {
-        let Head { cluster, id, made, prev, merged } = &self.head;
+        let Head { cluster, id, made, as_of, prev, merged } = &self.head;
         let mut bytes = [0; TRAILER_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -55,6 +55,7 @@ impl Trailer {
                 bytes[at + 24..at + 56].copy_from_slice(hash);
             }
         }
+        bytes[200..208].copy_from_slice(&as_of.to_le_bytes());
         let numbers = [self.rows, self.blocks, self.records_at, self.records_bytes, self.records_crc, self.root_crc];
         for (number, place) in numbers.iter().zip(bytes[120..144].chunks_exact_mut(4)) {
             place.copy_from_slice(&number.to_le_bytes());
@@ -91,7 +92,14 @@ impl Trailer {
         };
         let cluster = ClusterId(u128::from(number64(body, 24)) << 64 | u128::from(number64(body, 16)));
         Ok(Trailer {
-            head: Head { cluster, id: id(32), made: Millis(number64(body, 56)), prev: link(64), merged: link(144) },
+            head: Head {
+                cluster,
+                id: id(32),
+                made: Millis(number64(body, 56)),
+                as_of: number64(body, 200),
+                prev: link(64),
+                merged: link(144),
+            },
             rows: number32(body, 120),
             blocks: number32(body, 124),
             records_at: number32(body, 128),

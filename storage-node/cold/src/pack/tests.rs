@@ -16,7 +16,8 @@ fn head(id: PackId) -> Head {
     let single = |pack| PackId { group: GroupId(3), first: pack, last: pack, maker: 0xbead };
     let prev = Some(Link { id: single(6), hash: [7; 32] });
     let merged = (id.first < id.last).then(|| Link { id: single(id.last), hash: [9; 32] });
-    Head { cluster: ClusterId(0x0123_4567_89ab_cdef_0011_2233_4455_6677), id, made: Millis(1000), prev, merged }
+    let cluster = ClusterId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+    Head { cluster, id, made: Millis(1000), as_of: 258, prev, merged }
 }
 
 type Streams = Vec<(StreamId, Offset, Vec<Bytes>)>;

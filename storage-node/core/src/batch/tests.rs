@@ -1,7 +1,7 @@
 //! The bytes of a batch: what they are, that they come back, that damage is an error.
 
 use proptest::prelude::*;
-use ursula_common::verb::{Append, BucketStep, Lifetime, Op, Producer, Reply, Retention, SagaStep};
+use ursula_common::verb::{Ack, Append, BucketStep, Lifetime, Op, Producer, Reply, Retention, SagaStep};
 use ursula_common::{BucketName, ContentType, Error, Offset, SagaId, StreamKey, verb};
 
 use super::*;
@@ -30,7 +30,7 @@ fn commands() -> Vec<Command> {
         numbered: false,
         retention: Retention::default(),
     };
-    let step = BucketStep { bucket: BucketName::default_bucket(), order: 3 };
+    let step = BucketStep { bucket: BucketName::default_bucket(), order: 3, ack: Ack::Quorum };
     let saga = |outcome| SagaStep { saga: SagaId(5), message: 2, outcome };
     let ops = [
         Op::Append(append),

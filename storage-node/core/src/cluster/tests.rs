@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use ursula_common::cluster::Form;
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::Op;
+use ursula_common::verb::{Ack, Op};
 use ursula_common::{BucketName, ClusterId, Millis};
 
 use super::*;
@@ -112,7 +112,7 @@ fn forming_sets_the_number_of_groups() {
 fn a_group_that_is_in_use_keeps_its_number_of_groups() {
     let mut state = at_one(7);
     let name = BucketName::parse("bucket").expect("a name");
-    state.apply(Command { at: Millis(1), origin: None, op: Op::CreateBucket(name) }, &mut Vec::new());
+    state.apply(Command { at: Millis(1), origin: None, op: Op::CreateBucket(name, Ack::Quorum) }, &mut Vec::new());
     refused(&mut state, ClusterChange::Form(form()), "has served 7 groups");
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ursula_common::cluster::Cluster;
 use ursula_common::packs::PackRef;
-use ursula_common::verb::{ForkLink, ImportRun, Lifetime, Producer, Retention, SnapshotInfo};
+use ursula_common::verb::{Ack, ForkLink, ImportRun, Lifetime, Producer, Retention, SnapshotInfo};
 use ursula_common::{BucketName, ContentType, GroupId, Millis, Offset, SagaId, SessionId, StreamId, StreamKey};
 use ursula_common::{StreamName, limits, wire};
 
@@ -87,9 +87,10 @@ impl Decoder {
 
     fn add_bucket(&mut self, bucket: record::Bucket) -> Result<(), CodecError> {
         let name = bucket_name(&bucket.name)?;
-        let (order, busy) = (bucket.order, bucket.busy);
+        let (order, busy, ack) = (bucket.order, bucket.busy, wire::decode_ack(bucket.ack)?);
+        check(ack == Ack::Quorum || self.state.packs.is_some())?;
         self.bucket = Some(name.clone());
-        let old = self.state.buckets.insert(name, Bucket { busy, order, ..Bucket::default() });
+        let old = self.state.buckets.insert(name, Bucket { busy, order, ack, ..Bucket::default() });
         check(old.is_none())
     }
 
@@ -275,8 +276,9 @@ fn saga_in(record: record::Saga) -> Result<Saga, CodecError> {
             check(!bucket.waiting.is_empty())?;
             check(bucket.waiting.iter().all(|group| (1..=DATA_GROUPS_MAX).contains(group)))?;
             let waiting = bucket.waiting.into_iter().map(GroupId).collect();
-            let (order, refused) = (bucket.order, bucket.refused);
-            Saga::Bucket(BucketSaga { bucket: bucket_name(&bucket.bucket)?, phase, order, waiting, refused, caller })
+            let (order, refused, ack) = (bucket.order, bucket.refused, wire::decode_ack(bucket.ack)?);
+            let bucket = bucket_name(&bucket.bucket)?;
+            Saga::Bucket(BucketSaga { bucket, ack, phase, order, waiting, refused, caller })
         }
         _ => return Err(CodecError::Damaged),
     })

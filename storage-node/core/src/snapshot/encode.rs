@@ -112,7 +112,8 @@ fn replaced(replaced: &Replaced) -> record::Replaced {
 }
 
 fn bucket(name: &BucketName, bucket: &Bucket) -> Kind {
-    Kind::Bucket(record::Bucket { name: name.to_string(), order: bucket.order, busy: bucket.busy })
+    let Bucket { busy, order, ack, .. } = *bucket;
+    Kind::Bucket(record::Bucket { name: name.to_string(), order, busy, ack: wire::encode_ack(ack) })
 }
 
 /// What is not of streams.
@@ -123,7 +124,7 @@ fn others(state: &State) -> impl Iterator<Item = Kind> {
     let dropped = state
         .dropped
         .iter()
-        .map(|(order, bucket)| Kind::Dropped(wire::BucketStep { bucket: bucket.to_string(), order: *order }));
+        .map(|(order, bucket)| Kind::Dropped(wire::BucketStep { bucket: bucket.to_string(), order: *order, ack: 0 }));
     let cluster = state.cluster.iter().map(|cluster| Kind::Cluster((&**cluster).into()));
     sessions.chain(sagas).chain(released).chain(dropped).chain(cluster)
 }
@@ -264,6 +265,7 @@ fn saga(id: u64, saga: &Saga) -> record::Saga {
                 order: bucket.order,
                 waiting: bucket.waiting.iter().map(|group| group.0).collect(),
                 refused: bucket.refused,
+                ack: wire::encode_ack(bucket.ack),
             }),
             ..record::Saga::default()
         },

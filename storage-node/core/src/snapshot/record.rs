@@ -67,6 +67,8 @@ pub(super) struct Bucket {
     pub(super) order: u64,
     #[prost(bool, tag = "3")]
     pub(super) busy: bool,
+    #[prost(uint32, tag = "4")]
+    pub(super) ack: u32,
 }
 
 /// A stream of the bucket before it.
@@ -290,6 +292,8 @@ pub(super) struct BucketSaga {
     pub(super) waiting: Vec<u32>,
     #[prost(bool, tag = "5")]
     pub(super) refused: bool,
+    #[prost(uint32, tag = "6")]
+    pub(super) ack: u32,
 }
 
 /// Packs have begun.

@@ -5,7 +5,8 @@ use ursula_common::cluster::{ClusterChange, ClusterOp, Form, NewNode};
 use ursula_common::packs::PackRef;
 use ursula_common::placement::SlotTable;
 use ursula_common::verb::{
-    Append, Create, ForkFrom, Import, ImportRun, Lifetime, Op, Producer, PublishSnapshot, Retention, SnapshotCondition,
+    Ack, Append, BucketStep, Create, ForkFrom, Import, ImportRun, Lifetime, Op, Producer, PublishSnapshot, Retention,
+    SnapshotCondition,
 };
 use ursula_common::{BucketName, ClusterId, ContentType, GroupId, Millis, NodeId, Offset, SessionId, StreamKey};
 
@@ -70,8 +71,8 @@ fn rich() -> State {
             Op::Append(Append { close: true, ..append("b") }),
             fork("c", "a"),
             fork("d", "elsewhere"),
-            Op::InstallBucket(ursula_common::verb::BucketStep { bucket: bucket("other"), order: 4 }),
-            Op::DropBucket(ursula_common::verb::BucketStep { bucket: bucket("other"), order: 5 }),
+            Op::InstallBucket(BucketStep { bucket: bucket("other"), order: 4, ack: Ack::Quorum }),
+            Op::DropBucket(BucketStep { bucket: bucket("other"), order: 5, ack: Ack::Quorum }),
         ],
     );
     // The source of `c` is here: its request comes back, and the source is deleted.

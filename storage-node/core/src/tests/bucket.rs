@@ -1,23 +1,23 @@
 //! Buckets: the meta group and the others, and steps that come late.
 
-use ursula_common::verb::{BucketStep, Create, Lifetime, Op, Reply, SagaStep};
+use ursula_common::verb::{Ack, BucketStep, Create, Lifetime, Op, Reply, SagaStep};
 use ursula_common::{Error, GroupId};
 
 use super::world::*;
 use crate::{Answer, Destination, State};
 
-const THERE: [Result<(), Error>; 3] = [const { Ok(()) }; 3];
-const NOWHERE: [Result<(), Error>; 3] = [const { Err(Error::BucketNotFound) }; 3];
+const THERE: [Result<Ack, Error>; 3] = [const { Ok(Ack::Quorum) }; 3];
+const NOWHERE: [Result<Ack, Error>; 3] = [const { Err(Error::BucketNotFound) }; 3];
 
 fn new() -> Op {
-    Op::CreateBucket(bucket("bucket"))
+    Op::CreateBucket(bucket("bucket"), Ack::Quorum)
 }
 
 fn gone() -> Op {
     Op::DeleteBucket(bucket("bucket"))
 }
 
-fn known(world: &World) -> [Result<(), Error>; 3] {
+fn known(world: &World) -> [Result<Ack, Error>; 3] {
     [0, 1, 2].map(|group| world.state(GroupId(group)).bucket(&bucket("bucket")))
 }
 
@@ -40,9 +40,9 @@ fn a_bucket_comes_and_goes_everywhere() {
 #[test]
 fn the_default_bucket_stays() {
     let mut world = World::new();
-    assert_eq!(world.run(Op::CreateBucket(bucket("default"))), Ok(Reply::Bucket(false)));
+    assert_eq!(world.run(Op::CreateBucket(bucket("default"), Ack::Quorum)), Ok(Reply::Bucket(false)));
     assert_eq!(world.run(Op::DeleteBucket(bucket("default"))), Err(Error::BucketProtected));
-    let step = BucketStep { bucket: bucket("default"), order: 9 };
+    let step = BucketStep { bucket: bucket("default"), order: 9, ack: Ack::Quorum };
     assert_eq!(world.apply(GroupId(1), Op::DropBucket(step), None), Answer::Done(Err(Error::BucketProtected)));
 }
 
@@ -61,7 +61,7 @@ fn a_bucket_is_busy_until_every_group_has_answered() {
     world.settle();
     let waiting: Vec<_> = world.state(GroupId::META).outbox().map(|message| message.to).collect();
     assert_eq!(waiting, [Destination::Group(GroupId(2))]);
-    assert_eq!(known(&world), [Err(Error::BucketBusy), Ok(()), Err(Error::BucketNotFound)]);
+    assert_eq!(known(&world), [Err(Error::BucketBusy), Ok(Ack::Quorum), Err(Error::BucketNotFound)]);
     world.deliver(second);
     world.settle();
     assert_eq!(known(&world), THERE);
@@ -168,7 +168,7 @@ fn an_answer_that_does_not_fit_is_not_counted() {
     assert_eq!(say(numbers[0], Ok(Reply::Done)), 1);
     assert_eq!(say(numbers[0], Ok(Reply::Done)), 1);
     assert_eq!(say(numbers[1], Ok(Reply::Done)), 0);
-    assert_eq!(known(&world)[0], Ok(()));
+    assert_eq!(known(&world)[0], Ok(Ack::Quorum));
 }
 
 #[test]
@@ -180,9 +180,34 @@ fn every_op_has_its_group() {
     for op in [new(), gone()] {
         assert_eq!(apply(&mut data, op), malformed);
     }
-    let step = BucketStep { bucket: bucket("bucket"), order: 1 };
+    let step = BucketStep { bucket: bucket("bucket"), order: 1, ack: Ack::Quorum };
     let wrong = [create("a").op(), append("a", "x").op(), delete("a"), touch("a"), Op::InstallBucket(step)];
     for op in wrong {
         assert_eq!(apply(&mut meta, op), malformed);
     }
+}
+
+#[test]
+fn a_bucket_whose_ops_wait_for_packs_lets_them_begin_and_keeps_that() {
+    let mut world = World::new();
+    let ours = |ack| Op::CreateBucket(bucket("bucket"), ack);
+    assert_eq!(world.run(ours(Ack::Offloaded)), Err(Error::StoreAway), "the store has not answered yet");
+    assert_eq!(known(&world), NOWHERE);
+    world.apply(GroupId::META, Op::BeginPacks, None);
+    assert_eq!(world.run(ours(Ack::Offloaded)), Ok(Reply::Bucket(true)));
+    assert_eq!(world.run(ours(Ack::Offloaded)), Ok(Reply::Bucket(false)));
+    assert_eq!(world.run(ours(Ack::Quorum)), Err(Error::BucketExists));
+    assert_eq!(world.run(Op::CreateBucket(bucket("default"), Ack::Offloaded)), Err(Error::BucketExists));
+    let everywhere: [Result<Ack, Error>; 3] = [const { Ok(Ack::Offloaded) }; 3];
+    assert_eq!(known(&world), everywhere);
+    assert!([1, 2].iter().all(|group| world.state(GroupId(*group)).packing().is_some()));
+
+    // Some groups have dropped it before another one refused.
+    world.run(create("bucket:b")).expect("created");
+    assert_eq!(world.run(gone()), Err(Error::BucketNotEmpty));
+    assert_eq!(known(&world), everywhere);
+    // A step that was held up changes nothing.
+    let late = BucketStep { bucket: bucket("bucket"), order: 0, ack: Ack::Quorum };
+    world.apply(GroupId(1), Op::InstallBucket(late), None);
+    assert_eq!(known(&world), everywhere);
 }

@@ -1,7 +1,7 @@
 //! Random ops of clients, the same for the same seed on every machine. Few names, so that they meet.
 
 use bytes::Bytes;
-use ursula_common::verb::{Append, Create, ForkFrom, Lifetime, Op, Producer, Retention, Trim};
+use ursula_common::verb::{Ack, Append, Create, ForkFrom, Lifetime, Op, Producer, Retention, Trim};
 use ursula_common::verb::{PublishSnapshot, RemoveSnapshot, SnapshotCondition};
 use ursula_common::{ContentType, Millis, Offset, StreamKey};
 
@@ -166,7 +166,10 @@ impl Dice {
             85..90 => Op::Delete(key),
             90..94 => Op::Trim(Trim { key, to: Offset(self.below(20)), cut: None }),
             94..96 => Op::Touch(key),
-            96..98 => Op::CreateBucket(bucket(self.pick(&BUCKETS[..]))),
+            96..98 => {
+                let ack = if self.chance(50) { Ack::Offloaded } else { Ack::Quorum };
+                Op::CreateBucket(bucket(self.pick(&BUCKETS[..])), ack)
+            }
             _ => Op::DeleteBucket(bucket(self.pick(&BUCKETS[..]))),
         }
     }

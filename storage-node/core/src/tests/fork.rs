@@ -1,7 +1,9 @@
 //! Forks: where they begin, what they inherit, who keeps whom alive, and messages that come late.
 
 use ursula_common::limits::FORK_DEPTH_MAX;
-use ursula_common::verb::{AcquireFork, Append, Create, ForkCut, ForkPoint, ForkRef, Lifetime, Op, Reply, Retention};
+use ursula_common::verb::{
+    Ack, AcquireFork, Append, Create, ForkCut, ForkPoint, ForkRef, Lifetime, Op, Reply, Retention,
+};
 use ursula_common::{ContentType, Error, GroupId, Offset, StreamId};
 
 use super::world::*;
@@ -261,7 +263,7 @@ fn two_creators_of_one_fork() {
 #[test]
 fn the_bucket_goes_while_the_source_is_asked() {
     let mut world = world();
-    world.run(Op::CreateBucket(bucket("bucket"))).expect("created");
+    world.run(Op::CreateBucket(bucket("bucket"), Ack::Quorum)).expect("created");
     let (answer, request) = start(&mut world, fork("bucket:b", "a"));
     world.run(Op::DeleteBucket(bucket("bucket"))).expect("deleted");
     world.flights = vec![request];

@@ -3,7 +3,9 @@
 use ursula_common::cluster::{ClusterChange, ClusterOp, Form, NewNode};
 use ursula_common::packs::{ColdEnd, PackRef};
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::{AcquireFork, BucketStep, CommitPack, Create, ForkRef, Lifetime, Op, PackedStream, Reply};
+use ursula_common::verb::{
+    Ack, AcquireFork, BucketStep, CommitPack, Create, ForkRef, Lifetime, Op, PackedStream, Reply,
+};
 use ursula_common::{ClusterId, Error, GroupId, NodeId, Offset, StreamId};
 
 use super::world::*;
@@ -297,7 +299,7 @@ fn a_reference_that_is_taken_or_given_back_is_a_change() {
 #[test]
 fn what_is_of_no_single_stream_waits_too() {
     let mut world = begun();
-    let step = |order| BucketStep { bucket: bucket("other"), order };
+    let step = |order| BucketStep { bucket: bucket("other"), order, ack: Ack::Quorum };
     for op in [Op::InstallBucket(step(1)), Op::DropBucket(step(2))] {
         pack(&mut world);
         assert!(!packing(&world).due);
@@ -325,7 +327,11 @@ fn the_meta_group_has_packs_of_its_own() {
     let nodes = vec![NewNode { id: NodeId(1), address: "n:1".into(), incarnation: 5 }];
     let form = Form { cluster: ClusterId(1), nodes, slots: SlotTable::spread(2), placement };
     let form = ClusterOp { version: None, change: ClusterChange::Form(form) };
-    let ops = [Op::Cluster(Box::new(form)), Op::CreateBucket(bucket("other")), Op::DeleteBucket(bucket("other"))];
+    let ops = [
+        Op::Cluster(Box::new(form)),
+        Op::CreateBucket(bucket("other"), Ack::Quorum),
+        Op::DeleteBucket(bucket("other")),
+    ];
     for op in ops {
         assert_eq!(due(&world), Some(true));
         let plan = world.state(GroupId::META).plan_pack(1 << 20, 100).expect("something waits");
@@ -364,4 +370,30 @@ fn a_commit_has_everything_that_was_planned_by_turns() {
     assert!(commit.streams.is_sorted_by(|a, b| a.turn < b.turn));
     let packed: Vec<_> = commit.streams.iter().map(|PackedStream { stream, bytes, .. }| (stream.0, *bytes)).collect();
     assert_eq!(packed, [(2, 1), (1, 0), (3, 0)]);
+}
+
+/// In a bucket where somebody may wait for that, packs are told of every stream that was removed: the one that is being made
+/// may have it.
+#[test]
+fn what_was_removed_is_told_where_somebody_waits_for_it() {
+    let mut world = begun();
+    let step = BucketStep { bucket: bucket("safe"), order: 9, ack: Ack::Offloaded };
+    assert_eq!(world.apply(GROUP, Op::InstallBucket(step), None), DONE);
+    pack(&mut world);
+    for (name, waits) in [("a3", false), ("safe:a3", true)] {
+        world.run(create(name)).expect("created");
+        let made = plan(&world);
+        world.run(delete(name)).expect("deleted");
+        let wanted = world.state(GROUP).wanted(&key(name));
+        assert_eq!((wanted.is_some(), packing(&world).streams), (waits, usize::from(waits)), "{name}");
+        // The pack that was made meanwhile has it as if it were there.
+        assert_eq!(apply(&mut world, commit(&made)), DONE);
+        let ends: Vec<_> = made.streams.iter().map(|planned| planned.end).collect();
+        let told = world.state(GROUP).told(&made, &ends);
+        assert!(wanted.is_none_or(|wanted| !told.has(&wanted)), "{name}");
+        let last = pack(&mut world);
+        let told = world.state(GROUP).told(&last, &[]);
+        assert!(wanted.is_none_or(|wanted| told.has(&wanted)), "{name}");
+        assert_eq!(world.state(GROUP).wanted(&key(name)), None);
+    }
 }

@@ -1,6 +1,6 @@
 //! Snapshots of streams: what is published and what is not, and with what they end.
 
-use ursula_common::verb::{BucketStep, SnapshotCondition, SnapshotInfo};
+use ursula_common::verb::{Ack, BucketStep, SnapshotCondition, SnapshotInfo};
 mod packs;
 
 use ursula_common::verb::{Create, ForkCut, Lifetime, Op, PublishSnapshot, RemoveSnapshot, Reply, Retention};
@@ -254,7 +254,7 @@ fn forks_inherit_no_snapshot_and_a_hidden_stream_has_none() {
 #[test]
 fn buckets_do_not_show_uploads_and_are_not_kept_by_them() {
     let mut world = World::new();
-    world.run(Op::CreateBucket(bucket("bucket-1"))).expect("created");
+    world.run(Op::CreateBucket(bucket("bucket-1"), Ack::Quorum)).expect("created");
     for name in ["bucket-1:a1", "bucket-1:a2"] {
         world.run(Create { lifetime: Lifetime::Ttl(60), ..create(name) }).expect("created");
         for number in [1, 2] {
@@ -269,7 +269,7 @@ fn buckets_do_not_show_uploads_and_are_not_kept_by_them() {
     assert_eq!((listed(&world, "", ""), listed(&world, "a1", "")), (vec!["a1".into(), "a2".into()], vec!["a1".into()]));
     assert_eq!((listed(&world, "a1/", ""), listed(&world, "", "a1")), (vec![], vec!["a2".to_owned()]));
     let drop = |world: &mut World, order| {
-        let step = BucketStep { bucket: bucket("bucket-1"), order };
+        let step = BucketStep { bucket: bucket("bucket-1"), order, ack: Ack::Quorum };
         world.apply(GROUP, Op::DropBucket(step), None)
     };
     assert_eq!(drop(&mut world, 100), Answer::Done(Err(Error::BucketNotEmpty)));

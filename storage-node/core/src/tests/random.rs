@@ -2,6 +2,7 @@
 //! messages that are lost, late, doubled and out of order, snapshots in between. Every answer is
 //! compared, every invariant is checked after every command, and in the end nothing may be left over.
 
+mod held;
 mod import;
 mod packs;
 mod snapshots;
@@ -9,7 +10,7 @@ mod snapshots;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ursula_common::error::{Outcome, Retry};
-use ursula_common::verb::{Append, Create, ForkPoint, Op, PublishSnapshot, RemoveSnapshot, Reply, SagaStep, Trim};
+use ursula_common::verb::{Ack, Append, Create, ForkPoint, Op, PublishSnapshot, RemoveSnapshot, Reply, SagaStep, Trim};
 use ursula_common::{Error, GroupId, Offset, SagaId, SessionId, StreamId, StreamKey};
 
 use super::dice::{BUCKETS, Dice};
@@ -28,7 +29,7 @@ struct Walk {
     world: World,
     model: Model,
     /// Buckets as the meta group sees them; `true` is busy.
-    meta: BTreeMap<&'static str, bool>,
+    meta: BTreeMap<&'static str, (bool, Ack)>,
     followed: BTreeMap<(GroupId, SagaId), Followed>,
     /// The last step for a bucket that did something, by group.
     steps: BTreeMap<(GroupId, String), u64>,
@@ -38,6 +39,7 @@ struct Walk {
     acked: u64,
     store: packs::Store,
     uploads: snapshots::Uploads,
+    held: held::Held,
 }
 
 const SESSION: SessionId = SessionId(0xfeed_beef_feed_beef);
@@ -51,7 +53,7 @@ impl Walk {
             dice: Dice(seed),
             world: World::new(),
             model,
-            meta: BTreeMap::from([("default", false)]),
+            meta: BTreeMap::from([("default", (false, Ack::Quorum))]),
             followed: BTreeMap::new(),
             steps: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -59,6 +61,7 @@ impl Walk {
             acked: 0,
             store: packs::Store::default(),
             uploads: snapshots::Uploads::default(),
+            held: held::Held::default(),
         }
     }
 
@@ -122,6 +125,7 @@ impl Walk {
             (answer, expected) => panic!("{op:?}: {answer:?} instead of {expected:?}"),
         }
         self.compare_key(&op);
+        self.hold(group, &op);
         let later = matches!(&answer, Answer::Done(Err(error)) if error.retry() == Retry::Later);
         if !later {
             self.asked.insert((group, seq), (op, answer));
@@ -163,16 +167,18 @@ impl Walk {
             Op::Trim(trim) => Some(self.model.trim(trim)),
             Op::PublishSnapshot(publish) => Some(self.publish(publish)),
             Op::RemoveSnapshot(remove) => Some(self.model.remove_snapshot(remove)),
-            Op::CreateBucket(name) => match self.meta.get(name.as_str()) {
-                None => None,
-                Some(true) => Some(Err(Error::BucketBusy)),
-                Some(false) => Some(Ok(Reply::Bucket(false))),
+            Op::CreateBucket(name, ack) => match self.meta.get(name.as_str()) {
+                None if *ack == Ack::Quorum || self.world.state(GroupId::META).packing().is_some() => None,
+                None => Some(Err(Error::StoreAway)),
+                Some((true, _)) => Some(Err(Error::BucketBusy)),
+                Some((false, known)) if known != ack => Some(Err(Error::BucketExists)),
+                Some((false, _)) => Some(Ok(Reply::Bucket(false))),
             },
             Op::DeleteBucket(name) => match self.meta.get(name.as_str()) {
                 _ if name.as_str() == "default" => Some(Err(Error::BucketProtected)),
                 None => Some(Err(Error::BucketNotFound)),
-                Some(true) => Some(Err(Error::BucketBusy)),
-                Some(false) => None,
+                Some((true, _)) => Some(Err(Error::BucketBusy)),
+                Some((false, _)) => None,
             },
             _ => panic!("not an op of a client"),
         }
@@ -193,9 +199,14 @@ impl Walk {
                 let ask = ask.expect("a question to the source");
                 Followed::Fork { create: create.clone(), id: ask.fork_ref.fork_id }
             }
-            Op::CreateBucket(name) | Op::DeleteBucket(name) => {
-                let (name, followed) = bucket(name.as_str(), matches!(op, Op::DeleteBucket(_)));
-                self.meta.insert(name, true);
+            Op::CreateBucket(name, ack) => {
+                let (name, followed) = bucket(name.as_str(), false);
+                self.meta.insert(name, (true, *ack));
+                followed
+            }
+            Op::DeleteBucket(name) => {
+                let (name, followed) = bucket(name.as_str(), true);
+                self.meta.entry(name).and_modify(|known| known.0 = true);
                 followed
             }
             _ => panic!("{op:?} needs no saga"),
@@ -323,7 +334,7 @@ impl Walk {
                 } else if done && *refused && !*restoring {
                     (*restoring, *waiting) = (true, [1, 2].map(GroupId).into());
                 } else if done {
-                    self.meta.insert(*name, false);
+                    self.meta.entry(*name).and_modify(|known| known.0 = false);
                 }
                 match (waiting.is_empty(), *removing, *refused) {
                     (false, _, _) => None,
@@ -398,8 +409,8 @@ impl Walk {
         for bucket in BUCKETS {
             let expected = match self.meta.get(bucket) {
                 None => Err(Error::BucketNotFound),
-                Some(true) => Err(Error::BucketBusy),
-                Some(false) => Ok(()),
+                Some((true, _)) => Err(Error::BucketBusy),
+                Some((false, ack)) => Ok(*ack),
             };
             assert_eq!(self.world.state(GroupId::META).bucket(&super::world::bucket(bucket)), expected);
         }
@@ -463,6 +474,7 @@ impl Walk {
         let left: usize = self.world.groups.iter().map(|group| group.stats().streams).sum();
         assert_eq!((left, self.world.rings.len()), (0, 0), "a reference that is never given back");
         (0..3).for_each(|group| self.settle(GroupId(group)));
+        self.all_are_told();
     }
 
     fn outbox(&self, from: GroupId) -> Vec<Flight> {

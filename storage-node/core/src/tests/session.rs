@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ursula_common::limits::{SESSION_IDLE, SESSION_RESULTS_MAX, SESSIONS_MAX};
-use ursula_common::verb::{Op, Reply};
+use ursula_common::verb::{Ack, Op, Reply};
 use ursula_common::{Error, GroupId, Offset, SessionId};
 
 use super::world::*;
@@ -46,8 +46,10 @@ fn errors_are_remembered_too_but_not_those_that_say_later() {
     world.run(create("a2")).expect("created");
     assert_eq!(world.apply(ONE, append("a2", "x").op(), origin(7, 0, 0)), missing);
 
-    world.apply(GroupId::META, Op::CreateBucket(bucket("bucket")), None);
-    let again = |world: &mut World| world.apply(GroupId::META, Op::CreateBucket(bucket("bucket")), origin(7, 0, 0));
+    world.apply(GroupId::META, Op::CreateBucket(bucket("bucket"), Ack::Quorum), None);
+    let again = |world: &mut World| {
+        world.apply(GroupId::META, Op::CreateBucket(bucket("bucket"), Ack::Quorum), origin(7, 0, 0))
+    };
     assert_eq!(again(&mut world), Answer::Done(Err(Error::BucketBusy)));
     world.settle();
     assert_eq!(again(&mut world), Answer::Done(Ok(Reply::Bucket(false))));

@@ -187,7 +187,7 @@ pub(super) fn group_of(op: &Op) -> GroupId {
         Op::Delete(key) | Op::Touch(key) | Op::Trim(Trim { key, .. }) => home(key),
         Op::PublishSnapshot(publish) => home(&publish.key),
         Op::RemoveSnapshot(remove) => home(&remove.key),
-        Op::CreateBucket(_) | Op::DeleteBucket(_) => GroupId::META,
+        Op::CreateBucket(..) | Op::DeleteBucket(_) => GroupId::META,
         Op::Expire | Op::BeginPacks | Op::CommitPack(_) => GroupId(1),
         _ => panic!("not an op of a client: {op:?}"),
     }

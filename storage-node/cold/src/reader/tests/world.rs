@@ -157,6 +157,7 @@ impl World {
             cluster,
             id: PackId { group: GROUP, first, last, maker: self.maker },
             made: Millis(1),
+            as_of: 0,
             prev: None,
             merged: None,
         }

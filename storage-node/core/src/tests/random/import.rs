@@ -4,7 +4,7 @@
 
 use ursula_common::packs::PackRef;
 use ursula_common::placement::SlotTable;
-use ursula_common::verb::{BucketStep, EndImport, Import, ImportRun};
+use ursula_common::verb::{Ack, BucketStep, EndImport, Import, ImportRun};
 
 use super::packs::plain;
 use super::*;
@@ -78,7 +78,7 @@ impl Walk {
     fn begin(&mut self, target: &mut Target, images: &[StreamImage], attempt: u64) -> Vec<Piece> {
         target.begin(attempt);
         for (number, bucket) in self.meta.keys().enumerate() {
-            let step = BucketStep { bucket: super::bucket(bucket), order: number as u64 + 1 };
+            let step = BucketStep { bucket: super::bucket(bucket), order: number as u64 + 1, ack: Ack::Quorum };
             assert_eq!(target.apply(Op::InstallBucket(step)), DONE);
         }
         let packs = 1 + self.dice.below(4);

@@ -110,7 +110,9 @@ impl Walk {
             return;
         }
         assert_eq!(self.apply(group, op, None), Answer::Done(Ok(Reply::Done)));
+        let told = self.world.state(group).told(&stored.plan, &stored.ends);
         self.store.committed.entry(group).or_default().take(stored);
+        self.tell(group, &told);
         self.compare_packs(group);
     }
 
@@ -153,12 +155,36 @@ impl Walk {
             assert_eq!(in_packs.filter(|own| !own.is_empty()), own, "the bytes of stream {id}");
         }
         let last = committed.last.as_ref().expect("a pack was committed");
-        let buckets = |state: &State| -> Vec<(BucketName, u64, bool)> {
-            state.buckets.iter().map(|(name, bucket)| (name.clone(), bucket.order, bucket.busy)).collect()
+        let buckets = |state: &State| -> Vec<(BucketName, u64, bool, Ack)> {
+            let all = state.buckets.iter();
+            all.map(|(name, bucket)| (name.clone(), bucket.order, bucket.busy, bucket.ack)).collect()
         };
         assert_eq!(buckets(last), buckets(state));
         assert_eq!((&last.dropped, &last.released), (&state.dropped, &state.released));
         assert_eq!((&last.sagas.running, &last.cluster), (&state.sagas.running, &state.cluster));
+    }
+}
+
+impl Store {
+    /// Packs have what an answer speaks of.
+    pub(super) fn knows(&self, state: &State, spoken: &super::held::Spoken) {
+        let super::held::Spoken { group, key, stream, gone } = spoken;
+        let nothing = Committed::default();
+        let committed = self.committed.get(group).unwrap_or(&nothing);
+        match stream {
+            Some((id, tail)) => match committed.streams.get(id) {
+                Some((_, known)) => {
+                    let end =
+                        committed.bytes.get(id).map_or(known.own_start(), |(at, own)| Offset(at.0 + own.len() as u64));
+                    assert!(known.tail >= *tail && end >= known.tail, "{key} up to {tail} is in packs");
+                }
+                None => assert!(by_id(state).all(|(other, _)| other != *id), "{key} is in packs"),
+            },
+            None => {
+                let is_there = gone.is_some_and(|gone| committed.streams.contains_key(&gone));
+                assert!(!is_there, "packs say that {key} is gone");
+            }
+        }
     }
 }
 
