@@ -89,6 +89,9 @@ impl ReplyTo {
     }
 }
 
+/// Who waits for the end of a saga, and what its answer speaks of.
+type Waiter = (ReplyTo, Option<Subject>);
+
 /// One group on its core.
 pub(crate) struct Group {
     pub(crate) id: GroupId,
@@ -99,7 +102,7 @@ pub(crate) struct Group {
     closed: Cell<bool>,
     expiring: Cell<bool>,
     /// Ops whose answer comes when their saga is finished.
-    waiting: RefCell<BTreeMap<SagaId, Vec<(ReplyTo, Option<Subject>)>>>,
+    waiting: RefCell<BTreeMap<SagaId, Vec<Waiter>>>,
     /// Answers that wait for packs.
     held: RefCell<Vec<Held>>,
     /// There is one more of them.
