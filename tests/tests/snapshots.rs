@@ -184,6 +184,29 @@ fn a_stream_can_begin_at_its_snapshot() {
     assert_eq!(bootstrap(&mut http)[1].body, b"[2]");
 }
 
+#[test]
+fn one_that_nobody_can_read_on_from_reads_as_none() {
+    let server = Server::dev();
+    let mut http = server.connect();
+    let first = next(&http.request("PUT", STREAM, &[JSON], "[1]")).to_owned();
+    let second = append(&mut http, "[2]");
+    let third = append(&mut http, "[3]");
+    assert_eq!(publish(&mut http, &first, None, "of one").status, 201);
+    let trim = |http: &mut Http, offset: &str| {
+        assert_eq!(http.request("DELETE", &format!("{STREAM}?before={offset}"), &[], "").status, 204);
+    };
+    trim(&mut http, &first);
+    assert_eq!(bootstrap(&mut http).len(), 2, "it is where the stream begins");
+    trim(&mut http, &second);
+    for path in [format!("{STREAM}/snapshot"), at(&first)] {
+        assert_refused(&http.request("GET", &path, &[], ""), 404, "snapshot_not_found");
+    }
+    let parts = bootstrap(&mut http);
+    assert_eq!((parts.len(), &*parts[0].body), (1, &b"[3]"[..]));
+    assert_eq!(publish(&mut http, &third, None, "of three").status, 201);
+    assert_eq!(bootstrap(&mut http)[0].body, b"of three");
+}
+
 /// The most memory that a process ever had, in bytes.
 fn most_memory(process: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");

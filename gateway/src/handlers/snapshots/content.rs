@@ -12,7 +12,8 @@ use ursula_common::{Error, Offset, StreamId, StreamKey};
 use crate::app::App;
 use crate::pages::{self, Held};
 
-/// The incarnation of a stream, and its snapshot at `at`, or the newest, if there is one; counts as an access if `touch`.
+/// The incarnation of a stream, and its snapshot at `at`, or the newest, if there is one; counts as an access if `touch`. One
+/// that lies before the beginning, because age or bytes let that go since, is none: nobody can read on from it.
 pub(super) async fn find(
     gateway: &App,
     key: &StreamKey,
@@ -21,7 +22,8 @@ pub(super) async fn find(
 ) -> Result<(StreamId, Option<Box<SnapshotInfo>>), Error> {
     let info = gateway.cluster.visit(key, touch).await?;
     let at = at.map(|at| at.within(info.tail));
-    Ok((info.id, info.snapshot.filter(|snapshot| at.is_none_or(|at| at == snapshot.at))))
+    let fits = |snapshot: &Box<SnapshotInfo>| at.is_none_or(|at| at == snapshot.at) && snapshot.at >= info.earliest;
+    Ok((info.id, info.snapshot.filter(fits)))
 }
 
 /// The same, with its first bytes. A snapshot whose bytes are not all there is none: a restore may have found it so.
