@@ -100,8 +100,8 @@ impl Packer {
             return self.group.propose_own(Op::BeginPacks).await;
         };
         let bytes_max = self.cold.pack_sizes().bytes;
-        let bytes = bytes.clamp(BYTES_MIN, bytes_max);
-        let streams = (streams as u64).clamp(STREAMS_MIN, bytes_max / 2 / RECORD_BYTES);
+        let bytes = bytes.max(BYTES_MIN).min(bytes_max);
+        let streams = (streams as u64).max(STREAMS_MIN).min(bytes_max / 2 / RECORD_BYTES).max(1);
         // What goes into the object, and the object that is made of it.
         let memory = self.cold.memory(2 * (bytes + streams * RECORD_BYTES) as usize).await;
         let Some(term) = self.group.replica.led_term() else { return false };
