@@ -22,8 +22,9 @@ pub(super) async fn find(
 ) -> Result<(StreamId, Option<Box<SnapshotInfo>>), Error> {
     let info = gateway.cluster.visit(key, touch).await?;
     let at = at.map(|at| at.within(info.tail));
-    let fits = |snapshot: &Box<SnapshotInfo>| at.is_none_or(|at| at == snapshot.at) && snapshot.at >= info.earliest;
-    Ok((info.id, info.snapshot.filter(fits)))
+    let earliest = info.earliest;
+    let snapshot = info.snapshot.filter(|snapshot| at.is_none_or(|at| at == snapshot.at) && snapshot.at >= earliest);
+    Ok((info.id, snapshot))
 }
 
 /// The same, with its first bytes. A snapshot whose bytes are not all there is none: a restore may have found it so.
