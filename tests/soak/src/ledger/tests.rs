@@ -428,5 +428,5 @@ fn a_restore_that_lies_is_found() {
     assert_lie(world.ledger.roll_back(0, boundary, true), Lie::AfterClose);
     world.ledger.roll_back(0, boundary, false).expect("honest");
     world.log.remove(1);
-    assert_lie(world.page(), Lie::Reordered);
+    assert_lie(world.page(), Lie::Lost);
 }
