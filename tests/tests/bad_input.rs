@@ -45,11 +45,12 @@ const TIMEOUTS: &str = "header_timeout_ms = 2000\nbody_timeout_ms = 2000\n";
 
 /// Codes that no row can bring about: they need 10 PB in a stream, retention, an object store, a fault between the tiers,
 /// another request at the same moment, or an operator.
-const OUT_OF_REACH: [&str; 17] = [
+const OUT_OF_REACH: [&str; 18] = [
     "bucket_busy",
     "bucket_exists",
     "cluster_refused",
     "disk_full",
+    "history_damaged",
     "malformed_message",
     "memory_full",
     "not_leader",
