@@ -11,16 +11,6 @@ use crate::{Answer, Effect};
 
 const GROUP: GroupId = GroupId(1);
 
-/// A stream with three records of four bytes.
-fn world_with(name: &str) -> World {
-    let mut world = World::new();
-    world.run(create(name)).expect("created");
-    for body in ["one.", "two.", "six."] {
-        world.run(append(name, body)).expect("appended");
-    }
-    world
-}
-
 fn published(new: bool, at: u64) -> Result<Reply, Error> {
     Ok(Reply::SnapshotPublished { new, at: Offset(at) })
 }

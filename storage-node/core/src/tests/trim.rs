@@ -17,16 +17,6 @@ fn retained(name: &str, max_age: Option<u64>, max_bytes: Option<u64>) -> Create 
     Create { retention: Retention { max_age, max_bytes, snapshot: false }, ..create(name) }
 }
 
-/// A stream with three records of four bytes.
-fn world_with(name: &str) -> World {
-    let mut world = World::new();
-    world.run(create(name)).expect("created");
-    for body in ["one.", "two.", "six."] {
-        world.run(append(name, body)).expect("appended");
-    }
-    world
-}
-
 fn earliest(world: &World, name: &str) -> u64 {
     world.info(name).expect("it is there").earliest.0
 }

@@ -179,6 +179,16 @@ pub(super) fn home(key: &StreamKey) -> GroupId {
     GroupId(if key.name.as_str().starts_with('b') { 2 } else { 1 })
 }
 
+/// A stream with three records of four bytes.
+pub(super) fn world_with(name: &str) -> World {
+    let mut world = World::new();
+    world.run(create(name)).expect("created");
+    for body in ["one.", "two.", "six."] {
+        world.run(append(name, body)).expect("appended");
+    }
+    world
+}
+
 /// Where a client's op goes.
 pub(super) fn group_of(op: &Op) -> GroupId {
     match op {
