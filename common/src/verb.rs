@@ -175,6 +175,19 @@ pub struct BucketStep {
 }
 
 impl Op {
+    /// The stream that a client asks to change; `None` for ops on buckets, and for those of the server itself.
+    pub fn stream_key(&self) -> Option<&StreamKey> {
+        match self {
+            Op::Create(create) => Some(&create.key),
+            Op::Append(append) => Some(&append.key),
+            Op::Delete(key) => Some(key),
+            Op::Trim(trim) => Some(&trim.key),
+            Op::PublishSnapshot(publish) => Some(&publish.key),
+            Op::RemoveSnapshot(remove) => Some(&remove.key),
+            _ => None,
+        }
+    }
+
     /// Stream bytes that this op carries.
     pub fn body_bytes(&self) -> usize {
         match self {

@@ -105,15 +105,7 @@ impl Cluster {
     /// What the group answered, or why it could not be asked within the time for an op.
     pub(crate) async fn submit(&self, op: &Op) -> OpResult {
         let deadline = self.deadline();
-        let key = match op {
-            Op::Create(create) => Some(&create.key),
-            Op::Append(append) => Some(&append.key),
-            Op::Delete(key) => Some(key),
-            Op::Trim(trim) => Some(&trim.key),
-            Op::PublishSnapshot(publish) => Some(&publish.key),
-            Op::RemoveSnapshot(remove) => Some(&remove.key),
-            _ => None,
-        };
+        let key = op.stream_key();
         let pace = if key.is_some_and(|key| self.waits(&key.bucket)) { Pace::Slow } else { Pace::of(op) };
         loop {
             let view = self.view(deadline).await?;

@@ -35,16 +35,10 @@ impl Group {
     /// Why an op cannot be taken, because it would wait for a store that is away. That is known only while something else
     /// waits: then the store is asked again and again. One that was done before is not refused: it would be sent again and again.
     pub(super) fn refused_for_store(&self, Proposal { op, origin, .. }: &Proposal) -> Option<Error> {
-        let bucket = match op {
-            Op::CreateBucket(_, Ack::Offloaded) => return self.cold.is_none().then_some(Error::StoreMissing),
-            Op::Create(create) => &create.key.bucket,
-            Op::Append(append) => &append.key.bucket,
-            Op::Delete(key) => &key.bucket,
-            Op::Trim(trim) => &trim.key.bucket,
-            Op::PublishSnapshot(publish) => &publish.key.bucket,
-            Op::RemoveSnapshot(remove) => &remove.key.bucket,
-            _ => return None,
-        };
+        if let Op::CreateBucket(_, Ack::Offloaded) = op {
+            return self.cold.is_none().then_some(Error::StoreMissing);
+        }
+        let bucket = &op.stream_key()?.bucket;
         let state = self.state.borrow();
         if state.ack(bucket) != Some(Ack::Offloaded) || origin.is_some_and(|origin| state.remembers(&origin)) {
             return None;
@@ -63,18 +57,12 @@ impl Group {
             None => Some((bucket.clone(), false)),
         };
         let (stream, waits) = match op {
-            Op::Create(create) => (&create.key, waits(&create.key.bucket)),
-            Op::Append(append) => (&append.key, waits(&append.key.bucket)),
-            Op::Delete(key) => (key, waits(&key.bucket)),
-            Op::Trim(trim) => (&trim.key, waits(&trim.key.bucket)),
-            Op::PublishSnapshot(publish) => (&publish.key, waits(&publish.key.bucket)),
-            Op::RemoveSnapshot(remove) => (&remove.key, waits(&remove.key.bucket)),
             // A fork is restored only together with what it inherits. That its bucket exists is for its own group to say.
             Op::AcquireFork(acquire) => {
                 let ForkRef { source, fork, .. } = &acquire.fork_ref;
                 (source, waits(&source.bucket).or_else(|| Some((waits(&fork.bucket)?.0, true))))
             }
-            _ => return None,
+            op => op.stream_key().map(|key| (key, waits(&key.bucket)))?,
         };
         waits.map(|(bucket, is_known)| Subject { stream: stream.clone(), bucket, is_known })
     }

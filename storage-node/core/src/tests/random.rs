@@ -423,16 +423,6 @@ impl Walk {
     }
 }
 
-/// The stream that a client's op is about.
-fn client_key(op: &Op) -> Option<&StreamKey> {
-    match op {
-        Op::Append(Append { key, .. }) | Op::Create(Create { key, .. }) | Op::Trim(Trim { key, .. }) => Some(key),
-        Op::PublishSnapshot(PublishSnapshot { key, .. }) | Op::RemoveSnapshot(RemoveSnapshot { key, .. }) => Some(key),
-        Op::Delete(key) => Some(key),
-        _ => None,
-    }
-}
-
 fn walks(commands: u64) {
     const COMMANDS_EACH: u64 = 2000;
     for seed in 0..commands / COMMANDS_EACH {

@@ -4,13 +4,13 @@ use super::*;
 
 impl Walk {
     pub(super) fn compare_key(&mut self, op: &Op) {
-        if let Some(key) = client_key(op) {
+        if let Some(key) = op.stream_key() {
             self.compare(key);
         }
     }
 
     pub(super) fn observe_key(&mut self, op: &Op) {
-        if let Some(key) = client_key(op) {
+        if let Some(key) = op.stream_key() {
             self.observe(key);
         }
     }

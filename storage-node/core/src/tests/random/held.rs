@@ -23,7 +23,7 @@ pub(super) struct Held {
 impl Walk {
     /// A client was to be told of a stream.
     pub(super) fn hold(&mut self, group: GroupId, op: &Op) {
-        let (Some(key), state) = (client_key(op), self.world.state(group)) else { return };
+        let (Some(key), state) = (op.stream_key(), self.world.state(group)) else { return };
         if state.ack(&key.bucket) != Some(Ack::Offloaded) {
             return;
         }
