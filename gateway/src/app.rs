@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -12,10 +13,12 @@ use ursula_common::Clock;
 
 use crate::cluster::{Cluster, Connect, Seed};
 use crate::config::GatewayConfig;
+use crate::failures::Failures;
 use crate::handlers;
 use crate::handlers::upload::UploadBudget;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::origin::Trusted;
 use crate::pages::PageBudget;
 use crate::server::Routes;
 
@@ -32,6 +35,11 @@ pub(crate) struct App {
     pub(crate) pages: PageBudget,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) trusted: Trusted,
+    pub(crate) failures: Failures,
+    /// Set as soon as the process is to stop: `/ready` says no.
+    pub(crate) leaving: AtomicBool,
+    /// Set when nothing new is served any more: live reads end.
     pub(crate) draining: watch::Sender<bool>,
 }
 
@@ -54,14 +62,31 @@ impl Gateway {
         connect: Arc<Connect>,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Gateway> {
-        let metrics = Metrics::new()?;
+        let metrics = Metrics::new(&config)?;
         let (time, bytes) = (config.op_timeout(), config.upload_bytes_max);
         let cluster = Cluster::reach(seeds, connect, rand::random(), time, bytes, metrics.clone());
         let hub = Hub::new(cluster.clone(), config.tail_bytes_max, clock.clone(), metrics.clone());
         let uploads = UploadBudget::new(config.upload_bytes_max, metrics.upload_bytes.clone());
-        let pages = PageBudget::new(config.page_bytes_max, config.op_timeout(), metrics.page_bytes.clone());
-        let draining = watch::channel(false).0;
-        Ok(Gateway(Arc::new(App { config, cluster, hub, uploads, pages, clock, metrics, draining })))
+        let pages = PageBudget::new(
+            config.page_bytes_max,
+            config.op_timeout(),
+            metrics.page_bytes.clone(),
+            metrics.delivered_bytes.clone(),
+        );
+        let trusted = Trusted::parse(&config.trusted_proxies).map_err(io::Error::other)?;
+        Ok(Gateway(Arc::new(App {
+            config,
+            cluster,
+            hub,
+            uploads,
+            pages,
+            clock,
+            metrics,
+            trusted,
+            failures: Failures::default(),
+            leaving: AtomicBool::new(false),
+            draining: watch::channel(false).0,
+        })))
     }
 
     pub(crate) fn app(&self) -> &Arc<App> {
@@ -76,6 +101,7 @@ impl Gateway {
 
 impl App {
     fn render_metrics(&self) -> String {
+        self.cluster.report();
         self.metrics.registry.render()
     }
 
@@ -98,7 +124,7 @@ impl App {
     }
 
     /// Whether the process is about to stop.
-    pub(crate) fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 }

@@ -44,6 +44,8 @@ struct Inner {
     lanes: Lanes,
     acks: Mutex<Acks>,
     followed: Arc<AtomicBool>,
+    /// Whether every group had a leader at some moment.
+    complete: AtomicBool,
     follower: JoinHandle<()>,
     op_timeout: Duration,
     jitter: Jitter,
@@ -91,12 +93,27 @@ impl Cluster {
         let follower = tokio::spawn(follower.run());
         let lanes = Lanes::start(views.clone(), op_bytes_max, lost, jitter.clone(), metrics.clone());
         let acks = Mutex::new(Acks::new());
-        Cluster(Arc::new(Inner { views, lanes, acks, followed, follower, op_timeout, jitter, metrics }))
+        let complete = AtomicBool::new(false);
+        Cluster(Arc::new(Inner { views, lanes, acks, followed, complete, follower, op_timeout, jitter, metrics }))
     }
 
-    /// Whether a topology is known, and a node there that would tell of a change.
+    /// Whether a topology is known, every group in it had a leader once, and a node is there that would tell of a change.
+    ///
+    /// A group that loses its leader later makes no gateway unready: all of them would be at once, and nobody would serve the
+    /// others.
     pub(crate) fn is_ready(&self) -> bool {
-        self.0.followed.load(Ordering::Relaxed) && self.0.views.get().is_known()
+        let view = self.0.views.get();
+        if view.is_known() && view.leaderless() == 0 {
+            self.0.complete.store(true, Ordering::Relaxed);
+        }
+        self.0.followed.load(Ordering::Relaxed) && view.is_known() && self.0.complete.load(Ordering::Relaxed)
+    }
+
+    /// Tells metrics how many groups there are, and how many of them nobody leads.
+    pub(crate) fn report(&self) {
+        let view = self.0.views.get();
+        self.0.metrics.groups.set(view.groups().count() as f64);
+        self.0.metrics.groups_leaderless.set(view.leaderless() as f64);
     }
 
     /// Carries out an op on a stream or a bucket.

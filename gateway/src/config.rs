@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use ursula_common::config::Settings;
 use ursula_common::limits::APPEND_BYTES_MAX;
 
+use crate::origin::Trusted;
 use crate::pages::PAGE_BUDGET_BYTES_MIN;
 
 /// The settings of a gateway. Every key can stand in a TOML file, in the environment as
@@ -40,8 +41,16 @@ pub struct GatewayConfig {
     pub write_timeout_ms: u64,
     /// How long a connection may wait for its next request. Above the idle timeout of a load balancer.
     pub idle_timeout_ms: u64,
-    /// After the signal to stop, connections are cut after so long.
+    /// After the signal to stop, requests are served as before for so long, while `/ready` says no and every answer asks
+    /// its client to connect again: the time that a load balancer takes to notice.
+    pub drain_delay_ms: u64,
+    /// After that, connections are cut after so long.
     pub drain_timeout_ms: u64,
+    /// Addresses and networks of proxies whose word on clients is taken: `X-Forwarded-For`, `X-Forwarded-Proto`, and the
+    /// PROXY protocol.
+    pub trusted_proxies: Vec<String>,
+    /// Whether connections from trusted proxies begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Connections at a time; more wait in the backlog of the system.
     pub connections_max: usize,
     /// Memory for the bodies of requests under way; what would go beyond is refused.
@@ -69,7 +78,10 @@ impl Default for GatewayConfig {
             body_timeout_ms: 30_000,
             write_timeout_ms: 30_000,
             idle_timeout_ms: 75_000,
+            drain_delay_ms: 0,
             drain_timeout_ms: 10_000,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             connections_max: 65_536,
             upload_bytes_max: 512 << 20,
             snapshot_bytes_max: 64 << 20,
@@ -99,6 +111,13 @@ impl Settings for GatewayConfig {
         ];
         if let Some((name, _)) = timeouts.iter().find(|(_, ms)| !(1..=TIMEOUT_MS_MAX).contains(ms)) {
             return Err(format!("{name} must be 1 to {TIMEOUT_MS_MAX}"));
+        }
+        if self.drain_delay_ms > TIMEOUT_MS_MAX {
+            return Err(format!("drain_delay_ms must be at most {TIMEOUT_MS_MAX}"));
+        }
+        Trusted::parse(&self.trusted_proxies)?;
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            return Err("proxy_protocol needs trusted_proxies: the addresses of the load balancer".to_owned());
         }
         if self.connections_max == 0 {
             return Err("connections_max must be at least 1".to_owned());
@@ -148,6 +167,10 @@ impl GatewayConfig {
 
     pub(crate) fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    pub(crate) fn drain_delay(&self) -> Duration {
+        Duration::from_millis(self.drain_delay_ms)
     }
 
     pub(crate) fn drain_timeout(&self) -> Duration {

@@ -13,21 +13,28 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
 use bytes::Bytes;
-use http::{Response, Version};
+use http::{HeaderValue, Response, Version};
+use tokio::time::Instant;
 use ursula_common::Error;
+use ursula_common::metrics::OpenGauge;
 use ursula_protocol::{self as protocol, Context, Rejection, Request, respond};
 
 use crate::app::App;
+use crate::failures::Asked;
+use crate::requests::Operation;
 
 /// A complete answer, or why there is none.
 type Answer = Result<Response<Bytes>, Response<Bytes>>;
 
 /// Serves one request of a client.
 pub(crate) async fn serve(gateway: &Arc<App>, request: HttpRequest) -> Response<Body> {
-    gateway.metrics.requests.increment(1);
+    let since = Instant::now();
+    let _under_way = OpenGauge::new(gateway.metrics.requests_under_way.clone());
     let (head, body) = request.into_parts();
+    let asked = Asked::new(&gateway.trusted, &head);
     let host = if head.version == Version::HTTP_11 { protocol::check_host(&head.headers) } else { Ok(()) };
     let parsed = host.and_then(|()| protocol::parse(&head.method, &head.uri, &head.headers));
+    let operation = Operation::of(&parsed);
     let response = match parsed {
         Ok(Request::Append(parts)) => streams::append(gateway, parts, body).await.map(Body::from),
         Ok(Request::Create(parts)) => streams::create(gateway, parts, &head, body).await.map(Body::from),
@@ -44,10 +51,8 @@ pub(crate) async fn serve(gateway: &Arc<App>, request: HttpRequest) -> Response<
             if skipped { response } else { upload::closing(response) }
         }
     };
-    if response.status().is_server_error() {
-        gateway.metrics.errors.increment(1);
-    }
-    response
+    gateway.metrics.answered(operation, response.status(), since);
+    gateway.failures.note(asked, since, response)
 }
 
 /// Serves `/health` and `/ready` on the operations listener.
@@ -65,7 +70,7 @@ pub(crate) async fn serve_probe(State(gateway): State<Arc<App>>, request: HttpRe
 async fn small(gateway: &App, request: Request, head: &http::request::Parts) -> Answer {
     match request {
         Request::Health => Ok(respond::health()),
-        Request::Ready => Ok(respond::ready(gateway.cluster.is_ready() && !gateway.is_draining())),
+        Request::Ready => Ok(respond::ready(gateway.cluster.is_ready() && !gateway.is_leaving())),
         Request::Preflight => Ok(respond::preflight()),
         Request::CreateBucket(bucket, ack) => buckets::create(gateway, bucket, ack, head).await,
         Request::DescribeBucket(bucket) => buckets::describe(gateway, bucket).await,
@@ -88,6 +93,12 @@ async fn small(gateway: &App, request: Request, head: &http::request::Parts) -> 
 
 fn whole(answer: Answer) -> Response<Bytes> {
     answer.unwrap_or_else(|response| response)
+}
+
+/// The URL of what was created.
+fn location(gateway: &App, head: &http::request::Parts) -> Option<HeaderValue> {
+    let scheme = gateway.trusted.scheme(head.extensions.get().copied(), &head.headers);
+    respond::location(gateway.config.public_url.as_deref(), scheme, &head.uri, &head.headers)
 }
 
 /// The response to a request that failed; `context` is only of interest for appends.

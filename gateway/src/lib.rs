@@ -5,14 +5,17 @@
 mod app;
 mod cluster;
 mod config;
+mod failures;
 mod handlers;
 mod hub;
 mod jitter;
 mod lanes;
 mod link;
 mod metrics;
+mod origin;
 mod pages;
 pub mod process;
+mod requests;
 mod server;
 
 pub use app::Gateway;

@@ -1,16 +1,26 @@
-//! What a gateway counts. No label, and never the name of a stream.
+//! What a gateway counts. No label without a bound, and never the name of a stream.
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use metrics::{Counter, Gauge, Histogram};
+use tokio::time::Instant;
 use ursula_common::metrics::Registry;
+
+use crate::config::GatewayConfig;
+use crate::requests::{Operation, Requests};
 
 /// Handles to every metric of one gateway.
 pub(crate) struct Metrics {
     pub(crate) registry: Registry,
-    pub(crate) requests: Counter,
+    requests: Requests,
+    pub(crate) requests_under_way: Gauge,
+    pub(crate) unannounced: Counter,
+    pub(crate) groups: Gauge,
+    pub(crate) groups_leaderless: Gauge,
     pub(crate) appends: Counter,
-    pub(crate) errors: Counter,
+    pub(crate) appended_bytes: Counter,
+    pub(crate) delivered_bytes: Counter,
     pub(crate) connections: Gauge,
     pub(crate) upload_bytes: Gauge,
     pub(crate) page_bytes: Gauge,
@@ -41,14 +51,28 @@ impl Metrics {
     ///
     /// # Errors
     /// If the registry refuses its own settings.
-    pub(crate) fn new() -> std::io::Result<Arc<Metrics>> {
+    pub(crate) fn new(config: &GatewayConfig) -> std::io::Result<Arc<Metrics>> {
         let registry = Registry::new().map_err(std::io::Error::other)?;
         let counter = |name, help| registry.counter(name, help);
         let gauge = |name, help| registry.gauge(name, help);
         let metrics = Metrics {
-            requests: counter("ursula_gateway_requests_total", "requests of clients"),
+            requests: Requests::new(),
+            requests_under_way: gauge(
+                "ursula_gateway_requests_under_way",
+                "requests that wait for the head of an answer",
+            ),
+            unannounced: counter(
+                "ursula_gateway_unannounced_total",
+                "connections of trusted proxies without a header of the PROXY protocol, which were ended",
+            ),
             appends: counter("ursula_gateway_appends_total", "appends that were accepted"),
-            errors: counter("ursula_gateway_server_errors_total", "requests answered with a 5xx status"),
+            groups: gauge("ursula_gateway_groups", "groups of the cluster, as far as is known"),
+            groups_leaderless: gauge("ursula_gateway_groups_leaderless", "groups of which no leader is known"),
+            appended_bytes: counter("ursula_gateway_appended_bytes_total", "bytes of streams that were appended"),
+            delivered_bytes: counter(
+                "ursula_gateway_delivered_bytes_total",
+                "bytes of streams in pages, and in events for each reader",
+            ),
             connections: gauge("ursula_gateway_connections", "open connections of clients"),
             upload_bytes: gauge("ursula_gateway_upload_bytes", "memory that holds bodies of requests"),
             page_bytes: gauge("ursula_gateway_page_bytes", "memory that holds pages on their way to clients"),
@@ -98,6 +122,21 @@ impl Metrics {
             tail_lagged: counter("ursula_gateway_tail_lagged_total", "times a reader fell behind the kept events"),
             registry,
         };
+        let bounds = [
+            ("ursula_gateway_connections_max", "connections that may be open", config.connections_max),
+            ("ursula_gateway_upload_budget_bytes", "memory that may hold bodies of requests", config.upload_bytes_max),
+            ("ursula_gateway_page_budget_bytes", "memory that may hold pages", config.page_bytes_max),
+            ("ursula_gateway_tail_frame_budget_bytes", "memory that may hold framed events", config.tail_bytes_max),
+            ("ursula_gateway_window_budget_bytes", "memory that may hold ops that wait", config.upload_bytes_max),
+        ];
+        for (name, help, max) in bounds {
+            metrics.registry.gauge(name, help).set(max as f64);
+        }
         Ok(Arc::new(metrics))
+    }
+
+    /// A request was answered that came at `since`.
+    pub(crate) fn answered(&self, operation: Operation, status: StatusCode, since: Instant) {
+        self.requests.answered(&self.registry, operation, status, since.elapsed());
     }
 }

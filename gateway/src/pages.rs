@@ -65,6 +65,7 @@ pub(crate) async fn read(
     let held = budget.take().await?;
     let mut page = stitch(cluster, key, from, touch, held).await?;
     page.held.shrink_to(page.bytes());
+    budget.delivered.increment(page.bytes() as u64);
     Ok(page)
 }
 

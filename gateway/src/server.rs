@@ -1,19 +1,23 @@
 //! Serves a gateway on its sockets until it is told to stop, then lets requests under way finish.
 
+mod proxy;
 mod watchdog;
 
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
+use http::header::CONNECTION;
+use http::{HeaderValue, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -22,6 +26,7 @@ use tracing::{debug, info, warn};
 use ursula_common::metrics::OpenGauge;
 
 use crate::app::{App, Gateway};
+use crate::origin::Peer;
 use crate::pages::Held;
 use watchdog::{Limits, Watched};
 
@@ -63,6 +68,11 @@ pub async fn serve(
     let gateway = gateway.app();
     let operations = tokio::spawn(accept(gateway.clone(), operations, gateway.operations_routes(), None));
     let open = Arc::new(GracefulShutdown::new());
+    let shutdown = async {
+        shutdown.await;
+        gateway.leaving.store(true, Ordering::Relaxed);
+        tokio::time::sleep(gateway.config.drain_delay()).await;
+    };
     tokio::select! {
         () = accept(gateway.clone(), listener, gateway.public_routes(), Some(open.clone())) => {}
         () = shutdown => {}
@@ -88,8 +98,8 @@ async fn accept(gateway: Arc<App>, listener: TcpListener, routes: impl Routes, o
     let server = Arc::new(server());
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
+        let (mut socket, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -98,10 +108,24 @@ async fn accept(gateway: Arc<App>, listener: TcpListener, routes: impl Routes, o
         };
         // Small events must leave at once; a socket that refuses works all the same.
         let _ = socket.set_nodelay(true);
-        let serving = serve_connection(gateway.clone(), server.clone(), socket, routes.clone(), open.as_deref());
+        // Operators come without a load balancer.
+        let announced = open.is_some() && gateway.config.proxy_protocol && gateway.trusted.trusts(from.ip());
+        let (gateway, server, routes) = (gateway.clone(), server.clone(), routes.clone());
+        let watcher = open.as_deref().map(GracefulShutdown::watcher);
         let counted = OpenGauge::new(gateway.metrics.connections.clone());
         tokio::spawn(async move {
-            serving.await;
+            let mut peer = Peer(from.ip());
+            if announced {
+                match proxy::take(&mut socket, gateway.config.header_timeout()).await {
+                    Ok(client) => peer = client.map_or(peer, Peer),
+                    Err(error) => {
+                        debug!(%from, %error, "a connection without a header of the PROXY protocol");
+                        gateway.metrics.unannounced.increment(1);
+                        return;
+                    }
+                }
+            }
+            serve_connection(gateway, server, socket, Some(peer), routes, watcher).await;
             drop((place, counted));
         });
     }
@@ -126,49 +150,54 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gateway = gateway.app();
-    serve_connection(gateway.clone(), Arc::new(server()), socket, gateway.public_routes(), None).await;
+    serve_connection(gateway.clone(), Arc::new(server()), socket, None, gateway.public_routes(), None).await;
 }
 
-fn serve_connection<S, R: Routes>(
+async fn serve_connection<S, R: Routes>(
     gateway: Arc<App>,
     server: Arc<auto::Builder<TokioExecutor>>,
     socket: S,
+    peer: Option<Peer>,
     routes: R,
-    open: Option<&GracefulShutdown>,
-) -> impl Future<Output = ()> + use<S, R>
-where
+    watcher: Option<Watcher>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let watcher = open.map(GracefulShutdown::watcher);
-    async move {
-        let limits = Limits {
-            header: gateway.config.header_timeout(),
-            idle: gateway.config.idle_timeout(),
-            write: gateway.config.write_timeout(),
-        };
-        let (socket, watchdog) = Watched::new(socket, limits);
-        let busy = watchdog.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let busy = busy.request();
-            let answer = routes.clone().oneshot(request.map(Body::new));
-            async move {
-                let mut response = answer.await.unwrap_or_else(|never: Infallible| match never {});
-                let held = response.extensions_mut().remove::<Arc<Held>>();
-                Ok::<_, Infallible>(response.map(|body| busy.until_sent(body, held)))
-            }
-        });
-        let connection = server.serve_connection(TokioIo::new(socket), service).into_owned();
-        let served = async {
-            match watcher {
-                Some(watcher) => watcher.watch(connection).await,
-                None => connection.await,
-            }
-        };
-        tokio::select! {
-            result = served => if let Err(error) = result {
-                debug!(%error, "a connection failed");
-            },
-            () = watchdog.bites() => debug!("a connection did nothing for too long"),
+    let limits = Limits {
+        header: gateway.config.header_timeout(),
+        idle: gateway.config.idle_timeout(),
+        write: gateway.config.write_timeout(),
+    };
+    let (socket, watchdog) = Watched::new(socket, limits);
+    let busy = watchdog.clone();
+    let leaving = gateway.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let (busy, gateway) = (busy.request(), leaving.clone());
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
         }
+        let is_http1 = request.version() < Version::HTTP_2;
+        let answer = routes.clone().oneshot(request.map(Body::new));
+        async move {
+            let mut response = answer.await.unwrap_or_else(|never: Infallible| match never {});
+            if is_http1 && gateway.is_leaving() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            let held = response.extensions_mut().remove::<Arc<Held>>();
+            Ok::<_, Infallible>(response.map(|body| busy.until_sent(body, held)))
+        }
+    });
+    let connection = server.serve_connection(TokioIo::new(socket), service).into_owned();
+    let served = async {
+        match watcher {
+            Some(watcher) => watcher.watch(connection).await,
+            None => connection.await,
+        }
+    };
+    tokio::select! {
+        result = served => if let Err(error) = result {
+            debug!(%error, "a connection failed");
+        },
+        () = watchdog.bites() => debug!("a connection did nothing for too long"),
     }
 }

@@ -27,7 +27,7 @@ use crate::group::courier::Courier;
 use crate::group::{Group, Proposal};
 use crate::hot::{Hot, Range};
 use crate::journal::Journal;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ReplicaGauges};
 use crate::peers::{Inbound, InboundSnapshot, Peers};
 use crate::reads;
 use crate::tails::Waiter;
@@ -160,6 +160,7 @@ struct Hosted {
     group: Rc<Group>,
     courier: Rc<Courier>,
     tasks: Rc<Vec<AbortHandle>>,
+    gauges: Rc<ReplicaGauges>,
 }
 
 /// The log of this core's groups on disk.
@@ -182,7 +183,8 @@ impl Core {
             Some(CoreDisk { dir, found, failed }) => {
                 let (runtime, log, heard) = (dir.runtime().clone(), dir.log().clone(), notices.clone());
                 let on_damage = Box::new(move |group, what: &std::io::Error| heard.blame(group, what));
-                let journal = Journal::start(runtime, log, index as u32, failed, on_damage)?;
+                let journal =
+                    Journal::start(runtime, log, index as u32, failed, on_damage, metrics.log_sync_seconds.clone())?;
                 let archive = Archive::new(journal.clone());
                 (Hot::evicting(ring_bytes), Some(Log { dir, journal, archive }), found)
             }

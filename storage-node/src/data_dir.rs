@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ursula_common::GroupId;
 use ursula_wal::io::Lock;
-use ursula_wal::{Io, LogDir, OpenError, Options, RecoveredGroup, SegmentId};
+use ursula_wal::{Io, LogDir, OpenError, Options, RecoveredGroup, SegmentId, Space};
 
 use crate::config::NodeConfig;
 use crate::node::Formation;
@@ -48,6 +48,7 @@ struct Inner {
     /// Of each core, once it has told.
     needs: Mutex<Vec<Option<Needs>>>,
     full: AtomicBool,
+    space: Mutex<Option<Space>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
@@ -178,7 +179,18 @@ impl DataDir {
         let needs = Mutex::new(vec![None; config.cores]);
         let (runtime, sizes) = (platform.runtime.clone(), platform.sizes);
         let (path, identity, full) = (path.to_owned(), Mutex::new(identity), AtomicBool::new(false));
-        let inner = Inner { io, runtime, sizes, path, identity, log, needs, full, lock: Mutex::new(Some(lock)) };
+        let inner = Inner {
+            io,
+            runtime,
+            sizes,
+            path,
+            identity,
+            log,
+            needs,
+            full,
+            space: Mutex::new(None),
+            lock: Mutex::new(Some(lock)),
+        };
         Ok((DataDir(Arc::new(inner)), recovered.groups))
     }
 

@@ -8,8 +8,10 @@ use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use metrics::Histogram;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{spawn_local, yield_now};
+use tokio::time::Instant;
 use tracing::error;
 use ursula_common::{GroupId, Offset, StreamId};
 use ursula_wal::{Appender, Fact, Location, LogDir, ReadError, SegmentId};
@@ -38,6 +40,7 @@ struct Inner {
     /// Set once, when a write has failed.
     failed: watch::Sender<bool>,
     on_damage: OnDamage,
+    sync_seconds: Histogram,
 }
 
 /// Told when something of a group is read that is not what was written.
@@ -48,7 +51,7 @@ type Waiting = Box<dyn FnOnce(io::Result<()>)>;
 
 impl Journal {
     /// Starts to write for the core `index`; `failed` tells the node that this core's log is done for, `on_damage` that a
-    /// group has lost something. Needs the local task set of the core.
+    /// group has lost something, `sync_seconds` how long each batch took. Needs the local task set of the core.
     ///
     /// # Errors
     /// If the thread of the writer cannot be started.
@@ -58,6 +61,7 @@ impl Journal {
         index: u32,
         failed: watch::Sender<bool>,
         on_damage: OnDamage,
+        sync_seconds: Histogram,
     ) -> io::Result<Journal> {
         let (appender, writer) = dir.writer(index);
         let writer = runtime.spawn_log_writer(format!("log-{index}"), writer)?;
@@ -75,6 +79,7 @@ impl Journal {
             unmarked: Cell::new(false),
             failed,
             on_damage,
+            sync_seconds,
         }));
         spawn_local(journal.clone().run(writer));
         Ok(journal)
@@ -230,7 +235,9 @@ impl Journal {
             let last = self.0.last.get();
             if let Some(batch) = batch {
                 self.0.writing.set(true);
+                let begin = Instant::now();
                 let written = writer.write(batch).await;
+                self.0.sync_seconds.record(begin.elapsed().as_secs_f64());
                 self.0.writing.set(false);
                 self.0.idle.notify_waiters();
                 if let Err(error) = written {

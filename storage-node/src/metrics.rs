@@ -1,11 +1,15 @@
 //! What a storage node counts.
 
+mod replicas;
+
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Histogram};
+use ursula_common::GroupId;
 use ursula_common::metrics::Registry;
 
 use crate::cold::ColdMetrics;
+pub(crate) use replicas::{ReplicaGauges, Standing};
 
 /// Handles to every metric of one node.
 pub(crate) struct Metrics {
@@ -17,6 +21,9 @@ pub(crate) struct Metrics {
     pub(crate) refused_disk: Counter,
     pub(crate) refused_store: Counter,
     pub(crate) held_seconds: Histogram,
+    pub(crate) log_sync_seconds: Histogram,
+    pub(crate) log_bytes: Gauge,
+    pub(crate) disk_free_bytes: Gauge,
     pub(crate) cold: ColdMetrics,
     pub(crate) lanes: Gauge,
     pub(crate) tails: Gauge,
@@ -53,7 +60,8 @@ impl Metrics {
     pub(crate) fn new(cores: usize) -> std::io::Result<Arc<Metrics>> {
         let registry = Registry::new().map_err(std::io::Error::other)?;
         let core = |core: usize| {
-            let gauge = |name, help| registry.gauge_of(name, help, "core", core);
+            let core = core.to_string();
+            let gauge = |name, help| registry.gauge_of(name, help, &[("core", &core)]);
             CoreGauges {
                 ring_used_bytes: gauge("ursula_node_ring_used_bytes", "memory that holds stream bytes"),
                 ring_budget_bytes: gauge("ursula_node_ring_budget_bytes", "memory that may hold stream bytes"),
@@ -90,6 +98,10 @@ impl Metrics {
             refused_store: registry
                 .counter("ursula_node_refused_store_total", "ops refused that would wait for a store that is away"),
             held_seconds: registry.histogram("ursula_node_held_seconds", "time for which an answer waited for a pack"),
+            log_sync_seconds: registry
+                .histogram("ursula_node_log_sync_seconds", "time until a batch of the log was on disk"),
+            log_bytes: registry.gauge("ursula_node_log_bytes", "bytes of the files of the log"),
+            disk_free_bytes: registry.gauge("ursula_node_disk_free_bytes", "free bytes of the disk with the log"),
             cold: ColdMetrics::new(&registry),
             lanes: registry.gauge("ursula_node_lanes", "open lanes from gateways"),
             tails: registry.gauge("ursula_node_tails", "open tails of gateways"),
@@ -102,5 +114,10 @@ impl Metrics {
             registry,
         };
         Ok(Arc::new(metrics))
+    }
+
+    /// Gauges for the replica of a group.
+    pub(crate) fn replica(&self, group: GroupId) -> ReplicaGauges {
+        ReplicaGauges::new(&self.registry, group)
     }
 }

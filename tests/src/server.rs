@@ -125,7 +125,7 @@ impl Server {
 
     fn wait_until_ready(self) -> Server {
         eventually("the server to be ready", || {
-            let ready = self.connect().request("GET", "/ready", &[], "");
+            let ready = Http::connect(&self.gateway_metrics_url).request("GET", "/ready", &[], "");
             (ready.status == 200).then_some(())
         });
         self

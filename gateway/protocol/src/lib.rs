@@ -33,7 +33,7 @@ pub use create::CreateParts;
 pub use etag::IfNoneMatch;
 pub use path::{Route, route};
 pub use read::{Live, ReadParts};
-pub use refuse::{error, rejection};
+pub use refuse::{ErrorCode, error, rejection};
 pub use rejection::Rejection;
 pub use request::{ListParts, Request, check_host, parse};
 pub use snapshot::{PublishParts, SnapshotParts};

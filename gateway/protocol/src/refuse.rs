@@ -25,6 +25,10 @@ struct Detail<'a> {
     retry: &'a str,
 }
 
+/// The code of an error, beside the response that says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorCode(pub &'static str);
+
 /// The response to a request that failed.
 pub fn error(error: &Error, context: Context) -> Response<Bytes> {
     let retry = error.retry();
@@ -83,7 +87,7 @@ pub(crate) fn retry(rejection: &Rejection) -> Retry {
     }
 }
 
-fn refusal(status: StatusCode, code: &str, message: &str, retry: Retry) -> Response<Bytes> {
+fn refusal(status: StatusCode, code: &'static str, message: &str, retry: Retry) -> Response<Bytes> {
     let retry = match retry {
         Retry::Useless => "no",
         Retry::Later => "later",
@@ -94,6 +98,7 @@ fn refusal(status: StatusCode, code: &str, message: &str, retry: Retry) -> Respo
     let mut response = respond::response(status, body.into());
     response.headers_mut().insert(CONTENT_TYPE, respond::JSON);
     response.headers_mut().insert(CACHE_CONTROL, respond::NO_STORE);
+    response.extensions_mut().insert(ErrorCode(code));
     response
 }
 

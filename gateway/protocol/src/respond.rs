@@ -85,16 +85,16 @@ pub fn ready(ready: bool) -> Response<Bytes> {
     json(status::ready(ready), &State { status: if ready { "ready" } else { "starting" } })
 }
 
-/// The absolute URL of what was created: the path of the request below `public_url`, or, without
-/// one, below the host that the client asked for.
-pub fn location(public_url: Option<&str>, uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
+/// The absolute URL of what was created: the path of the request below `public_url`, or, without one, below the host that the
+/// client asked for, with the `scheme` that it used before it came through proxies.
+pub fn location(public_url: Option<&str>, scheme: Option<&str>, uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
     let host = match uri.authority() {
         Some(authority) => Some(authority.as_str()),
         None => headers.get(HOST).and_then(|host| host.to_str().ok()),
     };
     let text = match (public_url, host) {
         (Some(base), _) => format!("{}{}", base.trim_end_matches('/'), uri.path()),
-        (None, Some(host)) => format!("{}://{host}{}", uri.scheme_str().unwrap_or("http"), uri.path()),
+        (None, Some(host)) => format!("{}://{host}{}", scheme.or(uri.scheme_str()).unwrap_or("http"), uri.path()),
         (None, None) => uri.path().to_owned(),
     };
     HeaderValue::try_from(text).ok()

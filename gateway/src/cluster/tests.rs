@@ -26,7 +26,7 @@ impl World {
             1,
             TIMEOUT,
             usize::MAX,
-            Metrics::new().expect("metrics"),
+            crate::tests::metrics(),
         );
         World { node, cluster }
     }
@@ -186,22 +186,28 @@ async fn a_topology_that_makes_no_sense_is_not_followed() {
         quiet().await;
         assert!(!world.cluster.is_ready());
     }
-    world.node.announce(topology(4));
+    let mut leaderless = topology(4);
+    leaderless.groups[1].leader = None;
+    world.node.announce(leaderless);
+    quiet().await;
+    assert!(!world.cluster.is_ready(), "nobody leads");
+    world.node.announce(topology(5));
     quiet().await;
     assert!(world.cluster.is_ready());
     world.cluster.describe(&key()).await.expect("a stream");
     // Nor does it take the place of one that did.
-    world.node.announce(v1::Topology { slots: vec![], ..topology(5) });
+    world.node.announce(v1::Topology { slots: vec![], ..topology(6) });
     quiet().await;
     world.cluster.describe(&key()).await.expect("a stream");
     // A group that nobody leads is not there, for ops and reads alike.
     world.node.announce(v1::Topology {
         groups: vec![v1::Group { id: 0, replicas: vec![7], leader: None, term: 0 }],
-        ..topology(6)
+        ..topology(7)
     });
     quiet().await;
     assert_eq!(world.cluster.describe(&key()).await, Err(Error::Unavailable));
     assert_eq!(world.submit(delete()).await.expect("no panic"), Err(Error::Unavailable));
+    assert!(world.cluster.is_ready(), "others would not do better");
 }
 
 #[tokio::test(start_paused = true)]

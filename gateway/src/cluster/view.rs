@@ -116,6 +116,11 @@ impl View {
         self.groups.keys().copied()
     }
 
+    /// Groups of which no leader is known.
+    pub(crate) fn leaderless(&self) -> usize {
+        self.groups.values().filter(|placement| placement.leader.is_none()).count()
+    }
+
     pub(crate) fn placement(&self, group: GroupId) -> Option<&Placement> {
         self.groups.get(&group)
     }

@@ -4,14 +4,13 @@ use ursula_common::verb::{Ack, Op, Reply};
 use ursula_common::{BucketName, Error};
 use ursula_protocol::{ListParts, respond};
 
-use super::{Answer, failed};
+use super::{Answer, failed, location};
 use crate::app::App;
 
 pub(super) async fn create(gateway: &App, bucket: BucketName, ack: Ack, head: &http::request::Parts) -> Answer {
     let reply = gateway.cluster.submit(&Op::CreateBucket(bucket.clone(), ack)).await;
-    let location = respond::location(gateway.config.public_url.as_deref(), &head.uri, &head.headers);
     match reply {
-        Ok(Reply::Bucket(new)) => Ok(respond::bucket_created(&bucket, ack, new, location)),
+        Ok(Reply::Bucket(new)) => Ok(respond::bucket_created(&bucket, ack, new, location(gateway, head))),
         Ok(_) => Err(failed(&Error::OutcomeUnknown)),
         Err(error) => Err(failed(&error)),
     }

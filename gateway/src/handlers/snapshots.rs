@@ -17,7 +17,7 @@ use ursula_common::{Error, Offset, StreamKey};
 use ursula_protocol::{self as protocol, PublishParts, Rejection, SnapshotParts, respond};
 
 use super::upload::{self, Upload, closing};
-use super::{Answer, failed, whole};
+use super::{Answer, failed, location, whole};
 use crate::app::App;
 pub(super) use bootstrap::bootstrap;
 
@@ -157,10 +157,6 @@ async fn try_read(gateway: &Arc<App>, parts: &SnapshotParts, head: &Parts) -> Re
     let response = respond::snapshot(&info, &parts.if_none_match, newest_location(gateway, parts, head).as_ref());
     let is_wanted = response.status().is_success();
     Ok(response.map(|()| if is_wanted { content.into_body() } else { Body::empty() }))
-}
-
-fn location(gateway: &App, head: &Parts) -> Option<HeaderValue> {
-    respond::location(gateway.config.public_url.as_deref(), &head.uri, &head.headers)
 }
 
 /// The URL of the request, if it asks for the newest snapshot.

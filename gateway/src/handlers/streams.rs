@@ -8,7 +8,7 @@ use ursula_common::{ContentType, Error, StreamKey};
 use ursula_protocol::{self as protocol, AppendParts, CreateParts, Rejection, respond};
 
 use super::upload::Upload;
-use super::{Answer, failed, whole};
+use super::{Answer, failed, location, whole};
 use crate::app::App;
 
 pub(super) async fn append(gateway: &App, parts: AppendParts, body: Body) -> Response<Bytes> {
@@ -22,9 +22,11 @@ async fn try_append(gateway: &App, parts: AppendParts, body: Body) -> Answer {
         Err(rejection) => return Err(refuse(gateway, &parts, rejection).await),
     };
     let append = parts.into_op(stored);
+    let bytes = append.op.body_bytes() as u64;
     match gateway.cluster.submit(&append.op).await {
         Ok(Reply::Appended(appended)) => {
             gateway.metrics.appends.increment(1);
+            gateway.metrics.appended_bytes.increment(bytes);
             Ok(protocol::respond::appended(&appended, append.context))
         }
         Ok(_) => Err(failed(&Error::OutcomeUnknown)),
@@ -72,10 +74,7 @@ async fn try_create(gateway: &App, mut parts: CreateParts, head: &http::request:
     }
     let stored = parts.store(bytes).map_err(|rejection| protocol::rejection(&rejection))?;
     match gateway.cluster.submit(&parts.into_op(stored)).await {
-        Ok(Reply::Created(created)) => {
-            let location = respond::location(gateway.config.public_url.as_deref(), &head.uri, &head.headers);
-            Ok(respond::created(&created, location))
-        }
+        Ok(Reply::Created(created)) => Ok(respond::created(&created, location(gateway, head))),
         Ok(_) => Err(failed(&Error::OutcomeUnknown)),
         Err(error) => Err(failed(&error)),
     }

@@ -371,9 +371,10 @@ impl Reader {
         drop(kept);
         match frame.or(told) {
             Some(frame) if frame.start <= self.next => {
+                self.feed.metrics.tail_deliveries.increment(1);
+                self.feed.metrics.delivered_bytes.increment(frame.next.0.saturating_sub(self.next.0));
                 self.next = frame.next;
                 self.told_up_to_date = frame.up_to_date;
-                self.feed.metrics.tail_deliveries.increment(1);
                 Some(Step::Frame(frame))
             }
             Some(_) => {

@@ -33,7 +33,7 @@ impl World {
     fn with_budget(content_type: &str, kept_bytes_max: usize) -> World {
         let node = FakeNode::new();
         let stored = node.store(NAME, content_type);
-        let metrics = Metrics::new().expect("metrics");
+        let metrics = crate::tests::metrics();
         let cluster = Cluster::reach(
             vec![node.seed()],
             Arc::new(ursula_proto::remote),
@@ -73,7 +73,8 @@ impl World {
 
     /// The same; `meanwhile` happens between a page and what follows it.
     async fn read_while(&self, reader: &mut Reader, to: usize, meanwhile: impl Fn()) -> (Vec<u8>, usize) {
-        let budget = PageBudget::new(64 << 20, Duration::from_secs(1), metrics::Gauge::noop());
+        let budget =
+            PageBudget::new(64 << 20, Duration::from_secs(1), metrics::Gauge::noop(), metrics::Counter::noop());
         let (mut bytes, mut pages) = (Vec::new(), 0);
         while reader.next().0 < to as u64 {
             let from = reader.next();

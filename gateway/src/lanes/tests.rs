@@ -42,7 +42,7 @@ impl World {
 }
 
 fn start(views: Views) -> Lanes {
-    Lanes::start(views, 64 << 20, Arc::default(), Jitter::new(1), Metrics::new().expect("metrics"))
+    Lanes::start(views, 64 << 20, Arc::default(), Jitter::new(1), crate::tests::metrics())
 }
 
 fn append(bytes: usize) -> Op {

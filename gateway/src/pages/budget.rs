@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::Gauge;
+use metrics::{Counter, Gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use ursula_common::Error;
@@ -26,12 +26,14 @@ pub(crate) struct PageBudget {
     room: Arc<Semaphore>,
     patience: Duration,
     gauge: Gauge,
+    /// Bytes of the pages that were read.
+    pub(super) delivered: Counter,
 }
 
 impl PageBudget {
-    pub(crate) fn new(bytes_max: usize, patience: Duration, gauge: Gauge) -> PageBudget {
+    pub(crate) fn new(bytes_max: usize, patience: Duration, gauge: Gauge, delivered: Counter) -> PageBudget {
         let units = (bytes_max / UNIT_BYTES).min(Semaphore::MAX_PERMITS);
-        PageBudget { room: Arc::new(Semaphore::new(units)), patience, gauge }
+        PageBudget { room: Arc::new(Semaphore::new(units)), patience, gauge, delivered }
     }
 
     /// Waits for room for one page.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::Gauge;
+use metrics::{Counter, Gauge};
 use tokio::time::Instant;
 use ursula_proto::v1;
 
 use super::*;
-use crate::metrics::Metrics;
 use crate::tests::{FakeNode, Stored, quiet};
 
 const TEXT: &str = "text/plain";
@@ -28,9 +27,13 @@ impl World {
             1,
             Duration::from_secs(1),
             usize::MAX,
-            Metrics::new().expect("metrics"),
+            crate::tests::metrics(),
         );
-        World { node, cluster, budget: PageBudget::new(64 << 20, Duration::from_secs(1), Gauge::noop()) }
+        World {
+            node,
+            cluster,
+            budget: PageBudget::new(64 << 20, Duration::from_secs(1), Gauge::noop(), Counter::noop()),
+        }
     }
 
     async fn read(&self, name: &str, from: ReadFrom) -> Result<Page, Error> {
@@ -148,7 +151,7 @@ async fn pages_share_their_memory() {
     let mut world = World::new();
     let patience = Duration::from_secs(3);
     // Room for two of the largest.
-    world.budget = PageBudget::new(2 * PAGE_BYTES_MAX, patience, Gauge::noop());
+    world.budget = PageBudget::new(2 * PAGE_BYTES_MAX, patience, Gauge::noop(), Counter::noop());
     let world = Arc::new(world);
     let (small, large) = (world.node.store("small", TEXT), world.node.store("large", TEXT));
     small.append(b"small");

@@ -18,7 +18,15 @@ fn archive() -> Archive {
     let io = Arc::new(FaultIo::new(1 << 30));
     let (dir, _) = LogDir::open(io, Path::new("log"), options).expect("a log");
     Archive::new(
-        Journal::start(Runtime::default(), dir, 0, watch::channel(false).0, Box::new(|_, _| ())).expect("a journal"),
+        Journal::start(
+            Runtime::default(),
+            dir,
+            0,
+            watch::channel(false).0,
+            Box::new(|_, _| ()),
+            metrics::Histogram::noop(),
+        )
+        .expect("a journal"),
     )
 }
 

@@ -199,7 +199,8 @@ impl Core {
             spawn_local(compactor.run()).abort_handle()
         });
         let tasks = Rc::new([Some(proposes), Some(tells), packs, compacts].into_iter().flatten().collect());
-        self.groups.borrow_mut().insert(id, Hosted { group, courier, tasks });
+        let gauges = Rc::new(self.metrics.replica(id));
+        self.groups.borrow_mut().insert(id, Hosted { group, courier, tasks, gauges });
         self.found.borrow_mut().remove(&id);
         self.notices.add(id);
         Ok(())

@@ -99,7 +99,14 @@ impl Core {
         if let Some(cold) = self.cold.as_ref().filter(|_| self.index == 0) {
             cold.report(&self.metrics.cold);
         }
+        for Hosted { group, gauges, .. } in hosted {
+            gauges.set(group.replica.standing());
+        }
         if let Some(log) = &self.log {
+            if let Some(space) = log.dir.space().filter(|_| self.index == 0) {
+                self.metrics.log_bytes.set(space.used as f64);
+                self.metrics.disk_free_bytes.set(space.free as f64);
+            }
             gauges.log_pending_bytes.set(log.journal.pending_bytes() as f64);
             gauges.log_unindexed_records.set(log.archive.unindexed_records() as f64);
         }

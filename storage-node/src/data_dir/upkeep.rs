@@ -7,7 +7,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use tracing::{info, warn};
 use ursula_common::GroupId;
-use ursula_wal::SegmentId;
+use ursula_wal::{SegmentId, Space};
 
 use super::DataDir;
 use crate::directory::core_of;
@@ -40,6 +40,11 @@ impl DataDir {
         self.0.full.load(Ordering::Relaxed)
     }
 
+    /// How full the disk was when it was last looked at.
+    pub(crate) fn space(&self) -> Option<Space> {
+        *self.0.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells what the groups of a core need from now on. Before each core has told this, nothing is removed that its
     /// groups may be in.
     pub(crate) fn need(&self, core: usize, needs: Needs) {
@@ -55,6 +60,7 @@ impl DataDir {
         self.blocking(move || {
             let DataDir(inner) = &dir;
             let space = inner.log.space()?;
+            *inner.space.lock().unwrap_or_else(PoisonError::into_inner) = Some(space);
             if inner.full.swap(space.high_water, Ordering::Relaxed) != space.high_water {
                 match space.high_water {
                     true => warn!(free_bytes = space.free, "the disk is nearly full: appends are refused"),

@@ -13,6 +13,7 @@ use ursula_common::NodeId;
 use super::config::TRANSFER_TIMEOUT;
 use super::{Replica, StateMachine};
 use crate::cluster::{Lead, Role};
+use crate::metrics::Standing;
 
 /// How a replica stands at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +148,24 @@ impl<M: StateMachine> Replica<M> {
         };
         let late = |_| io::Error::other(format!("node {to} did not take over within {TRANSFER_TIMEOUT:?}"));
         timeout(TRANSFER_TIMEOUT, handed_over).await.map_err(late)?
+    }
+
+    /// How this replica stands, in few numbers.
+    pub(crate) fn standing(&self) -> Standing {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let last = metrics.last_log_index.map_or(0, |index| index + 1);
+        let after = |id: Option<&openraft::alias::LogIdOf<super::types::TypeConfig>>| id.map_or(0, |id| id.index + 1);
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let matched = metrics.replication.iter().flatten().filter(|(node, _)| voters.contains(node));
+        Standing {
+            role: role(metrics.state),
+            term: metrics.current_term,
+            knows_leader: metrics.current_leader.is_some(),
+            unapplied: last.saturating_sub(after(metrics.last_applied.as_ref())),
+            behind: matched.map(|(_, id)| last.saturating_sub(after(id.as_ref()))).max().unwrap_or(0),
+        }
     }
 
     /// How this replica stands.

@@ -36,7 +36,15 @@ fn node() -> Node {
     let (dir, _) =
         DataDir::open(&platform, path.path(), &config, crate::Formation::Member, || 7).expect("a data directory");
     let failed = watch::channel(false).0;
-    let journal = Journal::start(Runtime::default(), dir.log().clone(), 0, failed, Box::new(|_, _| ())).expect("a log");
+    let journal = Journal::start(
+        Runtime::default(),
+        dir.log().clone(),
+        0,
+        failed,
+        Box::new(|_, _| ()),
+        metrics::Histogram::noop(),
+    )
+    .expect("a log");
     Node { _path: path, dir, archive: Archive::new(journal) }
 }
 

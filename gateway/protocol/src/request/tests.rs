@@ -199,7 +199,7 @@ proptest! {
             Err(rejection) => prop_assert!(crate::rejection(&rejection).status().is_client_error()
                 || rejection == Rejection::Name(ursula_common::name::InvalidName::ReservedStream)),
         }
-        _ = crate::respond::location(None, &uri, &headers);
+        _ = crate::respond::location(None, None, &uri, &headers);
     }
 }
 

@@ -55,15 +55,20 @@ fn creates() {
 
 #[test]
 fn locations() {
-    let locate = |base, uri: &str, host: Option<&'static str>| {
+    let locate = |base, scheme, uri: &str, host: Option<&'static str>| {
         let host = host.map(|host| (HOST, HeaderValue::from_static(host)));
-        let location = location(base, &uri.parse().expect("a URI"), &HeaderMap::from_iter(host));
+        let location = location(base, scheme, &uri.parse().expect("a URI"), &HeaderMap::from_iter(host));
         location.expect("a location").to_str().expect("ASCII").to_owned()
     };
-    assert_eq!(locate(None, "/v1/stream/a%2Fb?x=y", Some("h:4437")), "http://h:4437/v1/stream/a%2Fb");
-    assert_eq!(locate(None, "https://h2.example/logs/a", None), "https://h2.example/logs/a");
-    assert_eq!(locate(None, "/logs/a", None), "/logs/a");
-    assert_eq!(locate(Some("https://s.example/base/"), "/logs/a", Some("h")), "https://s.example/base/logs/a");
+    assert_eq!(locate(None, None, "/v1/stream/a%2Fb?x=y", Some("h:4437")), "http://h:4437/v1/stream/a%2Fb");
+    assert_eq!(locate(None, None, "https://h2.example/logs/a", None), "https://h2.example/logs/a");
+    assert_eq!(locate(None, None, "/logs/a", None), "/logs/a");
+    assert_eq!(locate(None, Some("https"), "/logs/a", Some("h")), "https://h/logs/a");
+    assert_eq!(locate(None, Some("https"), "http://h2.example/logs/a", None), "https://h2.example/logs/a");
+    assert_eq!(
+        locate(Some("https://s.example/base/"), Some("http"), "/logs/a", Some("h")),
+        "https://s.example/base/logs/a"
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ impl Nodes {
     /// Three nodes, of which the first is the seed and leads.
     async fn new() -> Nodes {
         let (nodes, connect) = nodes(3);
-        let metrics = Metrics::new().expect("metrics");
+        let metrics = crate::tests::metrics();
         let cluster = Cluster::reach(vec![nodes[0].seed()], connect, 1, TIMEOUT, usize::MAX, metrics.clone());
         let nodes = Nodes { nodes, cluster, metrics };
         nodes.announce(&topology_of(1, &[1, 2, 3], Some(1), 1));
@@ -58,7 +58,8 @@ impl Nodes {
     }
 
     async fn page(&self, from: ReadFrom) -> Result<Page, Error> {
-        let budget = PageBudget::new(64 << 20, Duration::from_secs(1), metrics::Gauge::noop());
+        let budget =
+            PageBudget::new(64 << 20, Duration::from_secs(1), metrics::Gauge::noop(), metrics::Counter::noop());
         pages::read(&self.cluster, &budget, &key(), from, false).await
     }
 

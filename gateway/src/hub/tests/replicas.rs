@@ -14,7 +14,7 @@ impl Nodes {
         let (nodes, connect) = nodes(3);
         let stored = nodes[0].store(NAME, TEXT);
         nodes[1..].iter().for_each(|node| drop(node.put(NAME, stored.clone())));
-        let metrics = Metrics::new().expect("metrics");
+        let metrics = crate::tests::metrics();
         let timeout = Duration::from_secs(5);
         let cluster = Cluster::reach(vec![nodes[0].seed()], connect, 1, timeout, usize::MAX, metrics.clone());
         let hub = Hub::new(cluster, usize::MAX, Arc::new(ManualClock::default()), metrics);

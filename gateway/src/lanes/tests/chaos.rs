@@ -57,7 +57,7 @@ impl Chaos {
     fn new(seed: u64) -> Chaos {
         let (nodes, connect) = nodes(NODES as u64);
         let views = Views::new(connect);
-        let metrics = Metrics::new().expect("metrics");
+        let metrics = crate::tests::metrics();
         let gateway = Lanes::start(views.clone(), 64 << 20, Arc::default(), Jitter::new(seed), metrics);
         let lanes = nodes.iter().map(|_| None).collect();
         let mut chaos = Chaos {
