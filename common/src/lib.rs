@@ -21,6 +21,8 @@ pub mod offset;
 pub mod packs;
 pub mod pieces;
 pub mod placement;
+#[cfg(feature = "traces")]
+pub mod traces;
 pub mod verb;
 pub mod wire;
 

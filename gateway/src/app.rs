@@ -10,6 +10,7 @@ use axum::routing::get;
 use tokio::sync::watch;
 use tower::service_fn;
 use ursula_common::Clock;
+use ursula_common::traces::Traces;
 
 use crate::cluster::{Cluster, Connect, Seed};
 use crate::config::GatewayConfig;
@@ -35,6 +36,7 @@ pub(crate) struct App {
     pub(crate) pages: PageBudget,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traces: Traces,
     pub(crate) trusted: Trusted,
     pub(crate) failures: Failures,
     /// Set as soon as the process is to stop: `/ready` says no.
@@ -73,6 +75,9 @@ impl Gateway {
             metrics.page_bytes.clone(),
             metrics.delivered_bytes.clone(),
         );
+        let traces = config.otlp_endpoint.as_deref().map_or(Ok(Traces::default()), |endpoint| {
+            Traces::start("ursula-gateway", endpoint, config.trace_ratio).map_err(io::Error::other)
+        })?;
         let trusted = Trusted::parse(&config.trusted_proxies).map_err(io::Error::other)?;
         Ok(Gateway(Arc::new(App {
             config,
@@ -82,6 +87,7 @@ impl Gateway {
             pages,
             clock,
             metrics,
+            traces,
             trusted,
             failures: Failures::default(),
             leaving: AtomicBool::new(false),

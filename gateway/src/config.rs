@@ -12,7 +12,7 @@ use crate::pages::PAGE_BUDGET_BYTES_MIN;
 
 /// The settings of a gateway. Every key can stand in a TOML file, in the environment as
 /// `URSULA_GATEWAY_<KEY>`, and, if it has a flag, on the command line as `--<key>`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayConfig {
     /// Where clients are served.
@@ -51,6 +51,11 @@ pub struct GatewayConfig {
     pub trusted_proxies: Vec<String>,
     /// Whether connections from trusted proxies begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// Where traces go, over OTLP with gRPC, such as `http://127.0.0.1:4317`; without it there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+    /// The share of requests without a `traceparent` that are traced, 0 to 1.
+    pub trace_ratio: f64,
     /// Connections at a time; more wait in the backlog of the system.
     pub connections_max: usize,
     /// Memory for the bodies of requests under way; what would go beyond is refused.
@@ -82,6 +87,8 @@ impl Default for GatewayConfig {
             drain_timeout_ms: 10_000,
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
+            otlp_endpoint: None,
+            trace_ratio: 0.01,
             connections_max: 65_536,
             upload_bytes_max: 512 << 20,
             snapshot_bytes_max: 64 << 20,
@@ -114,6 +121,9 @@ impl Settings for GatewayConfig {
         }
         if self.drain_delay_ms > TIMEOUT_MS_MAX {
             return Err(format!("drain_delay_ms must be at most {TIMEOUT_MS_MAX}"));
+        }
+        if !(0.0..=1.0).contains(&self.trace_ratio) {
+            return Err("trace_ratio must be from 0 to 1".to_owned());
         }
         Trusted::parse(&self.trusted_proxies)?;
         if self.proxy_protocol && self.trusted_proxies.is_empty() {

@@ -17,14 +17,19 @@ use http::{HeaderValue, Response, Version};
 use tokio::time::Instant;
 use ursula_common::Error;
 use ursula_common::metrics::OpenGauge;
-use ursula_protocol::{self as protocol, Context, Rejection, Request, respond};
+use ursula_common::traces::TRACEPARENT;
+use ursula_protocol::{self as protocol, Context, ErrorCode, Rejection, Request, respond};
 
 use crate::app::App;
 use crate::failures::Asked;
 use crate::requests::Operation;
+use crate::traced;
 
 /// A complete answer, or why there is none.
 type Answer = Result<Response<Bytes>, Response<Bytes>>;
+
+/// The same of a page, in pieces.
+type PageAnswer = Result<Response<Body>, Response<Bytes>>;
 
 /// Serves one request of a client.
 pub(crate) async fn serve(gateway: &Arc<App>, request: HttpRequest) -> Response<Body> {
@@ -35,7 +40,32 @@ pub(crate) async fn serve(gateway: &Arc<App>, request: HttpRequest) -> Response<
     let host = if head.version == Version::HTTP_11 { protocol::check_host(&head.headers) } else { Ok(()) };
     let parsed = host.and_then(|()| protocol::parse(&head.method, &head.uri, &head.headers));
     let operation = Operation::of(&parsed);
-    let response = match parsed {
+    let traceparent = head.headers.get(TRACEPARENT).and_then(|parent| parent.to_str().ok());
+    let span = gateway.traces.request(operation.name(), traceparent);
+    let answer = answer(gateway, parsed, head, body);
+    let response = match span {
+        None => answer.await,
+        Some(mut span) => {
+            let response = Box::pin(traced::scope(span.traceparent(), answer)).await;
+            span.note("http.response.status_code", i64::from(response.status().as_u16()));
+            if response.status().is_server_error() {
+                span.fail(response.extensions().get::<ErrorCode>().map_or("unknown", |code| code.0));
+            }
+            response
+        }
+    };
+    gateway.metrics.answered(operation, response.status(), since);
+    // That it is not ready is no failure, and whoever asks does so again and again.
+    if operation == Operation::Probe { response } else { gateway.failures.note(asked, since, response) }
+}
+
+async fn answer(
+    gateway: &Arc<App>,
+    parsed: Result<Request, Rejection>,
+    head: http::request::Parts,
+    body: Body,
+) -> Response<Body> {
+    match parsed {
         Ok(Request::Append(parts)) => streams::append(gateway, parts, body).await.map(Body::from),
         Ok(Request::Create(parts)) => streams::create(gateway, parts, &head, body).await.map(Body::from),
         Ok(Request::PublishSnapshot(parts)) => snapshots::publish(gateway, parts, &head, body).await.map(Body::from),
@@ -50,9 +80,7 @@ pub(crate) async fn serve(gateway: &Arc<App>, request: HttpRequest) -> Response<
             };
             if skipped { response } else { upload::closing(response) }
         }
-    };
-    gateway.metrics.answered(operation, response.status(), since);
-    gateway.failures.note(asked, since, response)
+    }
 }
 
 /// Serves `/health` and `/ready` on the operations listener.

@@ -27,6 +27,7 @@ use ursula_proto::v1;
 use crate::cluster::{View, Views};
 use crate::jitter::Jitter;
 use crate::metrics::Metrics;
+use crate::traced;
 use budget::Budget;
 use lane::{Event, Events, Lane, LaneId, Room};
 use session::{Session, Verdict};
@@ -96,7 +97,8 @@ impl Lanes {
         let encoded = wire::encode_op(op);
         let held = self.budget.take(encoded.len())?;
         let (op, since) = (encoded.into(), Instant::now());
-        let pending = Pending { op, since, deadline, reply, _held: held, open: 0, flight: None };
+        let traceparent = traced::parent();
+        let pending = Pending { op, traceparent, since, deadline, reply, _held: held, open: 0, flight: None };
         self.queue.send((to, pending)).map_err(|_| Error::Unavailable)?;
         answer.await.unwrap_or(Err(Error::OutcomeUnknown))
     }

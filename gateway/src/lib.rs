@@ -17,6 +17,7 @@ mod pages;
 pub mod process;
 mod requests;
 mod server;
+mod traced;
 
 pub use app::Gateway;
 pub use cluster::{Connect, Seed};

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::traced;
 use bytes::Bytes;
-use tonic::Streaming;
+use tonic::{Request, Streaming};
+use ursula_common::traces::TRACEPARENT;
 use ursula_common::verb::{Ack, ReadFrom, StreamInfo};
 use ursula_common::{BucketName, ClusterId, Error, GroupId, Offset, StreamId, StreamName, wire};
 use ursula_proto::{NodeChannel, NodeClient, TargetRef, from_status, node_client, v1};
@@ -68,7 +70,7 @@ impl Link {
 
     pub(crate) async fn describe(&self, target: TargetRef, touch: bool) -> Result<StreamInfo, Error> {
         let request = v1::DescribeRequest { target: Some(target.into()), touch };
-        self.client().describe(request).await.map_err(|status| from_status(&status))?.into_inner().try_into()
+        self.client().describe(traced(request)).await.map_err(|status| from_status(&status))?.into_inner().try_into()
     }
 
     pub(crate) async fn read(&self, range: RangeRequest) -> Result<ReadRange, Error> {
@@ -80,18 +82,15 @@ impl Link {
             touch: range.touch,
             applied_is_enough: range.applied_is_enough,
         };
-        let answer = self.client().read(request).await.map_err(|status| from_status(&status))?;
+        let answer = self.client().read(traced(request)).await.map_err(|status| from_status(&status))?;
         let mut chunks = answer.into_inner();
         let first = next(&mut chunks).await?.ok_or(Error::Unavailable)?;
         let head = first.head.ok_or(Error::Malformed)?;
-        let mut pieces = Vec::new();
-        let mut data = Some(first.data);
-        while let Some(piece) = data {
-            if !piece.is_empty() {
-                pieces.push(piece);
-            }
-            data = next(&mut chunks).await?.map(|chunk| chunk.data);
+        let mut pieces = first.pieces;
+        while let Some(chunk) = next(&mut chunks).await? {
+            pieces.extend(chunk.pieces);
         }
+        pieces.retain(|piece| !piece.is_empty());
         Ok(ReadRange {
             info: head.info.ok_or(Error::Malformed)?.try_into()?,
             start: Offset(head.start),
@@ -142,6 +141,15 @@ impl Link {
         let request = v1::WatchTopologyRequest { have_version };
         Ok(self.client().watch_topology(request).await.map_err(|status| from_status(&status))?.into_inner())
     }
+}
+
+/// The request, as a part of the trace within which it is made.
+fn traced<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(parent) = traced::parent().and_then(|parent| parent.parse().ok()) {
+        request.metadata_mut().insert(TRACEPARENT, parent);
+    }
+    request
 }
 
 async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Error> {

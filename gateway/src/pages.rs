@@ -1,5 +1,6 @@
 //! Pages of a stream, put together from wherever its bytes are: a fork begins with those of its source.
 
+mod body;
 mod budget;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use ursula_common::{Error, GroupId, Offset, StreamKey};
 
 use crate::cluster::Cluster;
 use crate::link::{RangeRequest, ReadRange};
+pub(crate) use body::body;
 pub(crate) use budget::{Held, PAGE_BUDGET_BYTES_MIN, PageBudget};
 
 /// A range of a stream that ends between records.

@@ -61,6 +61,10 @@ const _: () = {
 };
 
 impl Operation {
+    pub(crate) fn name(self) -> &'static str {
+        OPERATIONS[self as usize].1
+    }
+
     /// What a request asks for.
     pub(crate) fn of(request: &Result<Request, Rejection>) -> Operation {
         match request {

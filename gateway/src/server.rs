@@ -79,6 +79,7 @@ pub async fn serve(
     }
     gateway.draining.send_replace(true);
     drain(gateway, open).await;
+    gateway.traces.clone().stop().await;
     operations.abort();
     Ok(())
 }

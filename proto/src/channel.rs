@@ -11,6 +11,7 @@ use tower::{Service, ServiceExt};
 use ursula_common::ClusterId;
 use ursula_common::limits::MESSAGE_BYTES_MAX;
 
+use crate::apart::Apart;
 use crate::v1::node_client;
 use crate::v1::node_server::{Node, NodeServer};
 
@@ -56,7 +57,8 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    NodeChannel::new(server.map_err(|never| match never {}))
+    let apart = |response: Response| response.map(|body| Body::new(Apart::new(body)));
+    NodeChannel::new(server.map_response(apart).map_err(|never| match never {}))
 }
 
 /// The same channel for one who means a node of this cluster, and no other one that may be there.

@@ -3,6 +3,7 @@
 //!
 //! Knows no HTTP dialect of clients, no Raft and no stream state: it converts and transports.
 
+mod apart;
 mod calls;
 mod channel;
 mod convert;

@@ -20,6 +20,9 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// Where `/metrics`, `/health` and `/ready` are served.
     pub operations_listen: SocketAddr,
+    /// Where the parts of traces go that gateways begin, over OTLP with gRPC, such as `http://127.0.0.1:4317`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
     /// Where everything is kept across restarts. Without it the node is alone and in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
@@ -215,6 +218,7 @@ impl Default for NodeConfig {
             node_id: 1,
             listen: SocketAddr::from(([127, 0, 0, 1], 4438)),
             operations_listen: SocketAddr::from(([127, 0, 0, 1], 4439)),
+            otlp_endpoint: None,
             data_dir: None,
             segment_bytes: 64 << 20,
             disk_reserve_bytes: 1 << 30,

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
+use ursula_common::traces::Span;
 use ursula_common::verb::{Op, OpResult};
 use ursula_common::{Clock, Error, GroupId, SagaId, SessionId, StreamKey};
 use ursula_stream_core::{Answer, Command, Origin, Proposed};
@@ -58,6 +59,8 @@ pub(crate) enum ReplyTo {
     Task(oneshot::Sender<OpResult>),
     /// Nobody.
     Nobody,
+    /// Somebody who is told within a trace.
+    Traced(Box<(Span, ReplyTo)>),
 }
 
 /// Names an op of a lane.
@@ -76,6 +79,15 @@ impl ReplyTo {
             ReplyTo::Lane(lane, op) => drop(lane.send((op, result))),
             ReplyTo::Task(task) => drop(task.send(result)),
             ReplyTo::Nobody => {}
+            ReplyTo::Traced(traced) => {
+                let (mut span, to) = *traced;
+                if let Err(error) = &result {
+                    span.note("error.type", error.code());
+                }
+                // It ends before whoever waits can go on.
+                drop(span);
+                to.send(result);
+            }
         }
     }
 
@@ -85,6 +97,7 @@ impl ReplyTo {
             ReplyTo::Lane(lane, _) => lane.is_closed(),
             ReplyTo::Task(task) => task.is_closed(),
             ReplyTo::Nobody => true,
+            ReplyTo::Traced(traced) => traced.1.is_abandoned(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
+use ursula_common::traces::Traces;
 use ursula_common::{Clock, ClusterId, GroupId, NodeId};
 use ursula_proto::NodeChannel;
 use ursula_wal::RecoveredGroup;
@@ -41,6 +42,7 @@ struct Inner {
     log_failed: watch::Sender<bool>,
     cores: Mutex<Vec<Ended>>,
     dir: Option<DataDir>,
+    traces: Traces,
 }
 
 /// How a node comes to belong to a cluster.
@@ -85,6 +87,9 @@ impl Node {
         opened: Option<Opened>,
     ) -> io::Result<Node> {
         let metrics = Metrics::new(config.cores)?;
+        let traces = config.otlp_endpoint.as_deref().map_or(Ok(Traces::default()), |endpoint| {
+            Traces::start("ursula-storage-node", endpoint, 0.0).map_err(io::Error::other)
+        })?;
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
         let directory = Directory::new(config.groups, mailboxes);
@@ -137,7 +142,8 @@ impl Node {
         let cluster = ClusterSide::start(Arc::new(engine));
         directory.connect(Elsewhere::new(peers.clone(), cluster.downgrade()));
         let cores = Mutex::new(cores);
-        let node = Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, cores, dir }));
+        let node =
+            Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, cores, dir, traces }));
         if formation == Formation::Alone {
             node.be_alone().await?;
         }
@@ -227,6 +233,7 @@ impl Node {
             dir.runtime().finish().await;
             dir.release();
         }
+        self.0.traces.clone().stop().await;
         match *self.0.log_failed.borrow() {
             true => Err(io::Error::other("the log could not be written any more")),
             false => Ok(()),
@@ -235,8 +242,8 @@ impl Node {
 
     /// The gRPC services of this node, for its listener and for [`Node::channel`] alike.
     pub(crate) fn routes(&self) -> Routes {
-        let Inner { directory, metrics, peers, cluster, .. } = &*self.0;
-        let node = NodeService::new(directory.clone(), cluster.clone(), metrics.clone());
+        let Inner { directory, metrics, peers, cluster, traces, .. } = &*self.0;
+        let node = NodeService::new(directory.clone(), cluster.clone(), metrics.clone(), traces.clone());
         let for_us = of_this_cluster(cluster.clone());
         Routes::new(InterceptedService::new(ursula_proto::node_server(node), for_us))
             .add_service(ursula_proto::peer_server(PeerService::new(peers.clone(), directory.clone())))

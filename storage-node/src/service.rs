@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use ursula_common::limits::{LIST_ITEMS_MAX, PAGE_BYTES_MAX};
+use ursula_common::traces::{Span, TRACEPARENT, Traces};
 use ursula_common::wire::encode_ack;
 use ursula_common::{BucketName, Error, GroupId, Offset, StreamId, pieces};
 use ursula_proto::{TargetRef, read_from, to_status, v1};
@@ -22,8 +23,11 @@ use crate::core::{List, Read, ReadDone, RequestKind};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 
-/// Bytes in one message of a read.
-const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes in one message of a read. Each is encoded and decoded in memory of its own: with its head it fits into 64 KiB, above
+/// which an allocator keeps much more of what was given back.
+const CHUNK_BYTES: usize = 60 << 10;
+/// Smaller pieces are joined: each costs some memory of its own wherever it goes.
+const PIECE_BYTES_MIN: usize = 4 << 10;
 
 /// One node's services. Cheap to clone.
 #[derive(Clone)]
@@ -31,13 +35,24 @@ pub(crate) struct NodeService {
     directory: Directory,
     cluster: ClusterSide,
     metrics: Arc<Metrics>,
+    traces: Traces,
 }
 
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl NodeService {
-    pub(crate) fn new(directory: Directory, cluster: ClusterSide, metrics: Arc<Metrics>) -> NodeService {
-        NodeService { directory, cluster, metrics }
+    pub(crate) fn new(
+        directory: Directory,
+        cluster: ClusterSide,
+        metrics: Arc<Metrics>,
+        traces: Traces,
+    ) -> NodeService {
+        NodeService { directory, cluster, metrics, traces }
+    }
+
+    /// A part of the trace of whoever asks, if there is one.
+    fn part<T>(&self, name: &'static str, request: &Request<T>) -> Option<Span> {
+        self.traces.part(name, request.metadata().get(TRACEPARENT)?.to_str().ok())
     }
 
     /// Asks a core for something that changes nothing: a lost answer only means that it has stopped.
@@ -61,10 +76,11 @@ impl v1::node_server::Node for NodeService {
 
     async fn lane(&self, request: Request<Streaming<v1::OpBatch>>) -> Result<Response<Self::LaneStream>, Status> {
         let frames = request.into_inner();
-        Ok(Response::new(lane::open(frames, self.directory.clone(), self.metrics.clone())))
+        Ok(Response::new(lane::open(frames, self.directory.clone(), self.metrics.clone(), self.traces.clone())))
     }
 
     async fn describe(&self, request: Request<v1::DescribeRequest>) -> Result<Response<v1::StreamInfo>, Status> {
+        let _span = self.part("describe", &request);
         let v1::DescribeRequest { target, touch } = request.into_inner();
         let TargetRef { group, key, inherited } = target.try_into().map_err(to_status)?;
         let info = self.ask(group, |reply| RequestKind::Describe { key, inherited, touch, reply }).await?;
@@ -72,6 +88,7 @@ impl v1::node_server::Node for NodeService {
     }
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let _span = self.part("read", &request);
         let v1::ReadRequest { target, from, bytes_max, until, touch, applied_is_enough } = request.into_inner();
         let TargetRef { group, key, inherited } = target.try_into().map_err(to_status)?;
         let read = Read {
@@ -130,32 +147,41 @@ impl v1::node_server::Node for NodeService {
     }
 }
 
-/// A read as messages: small pieces stand together, large ones alone.
+/// A read as messages.
 fn chunks(done: ReadDone) -> impl Iterator<Item = v1::ReadChunk> {
     let ReadDone { info, start, range, proven } = done;
     let head = v1::ReadHead { info: Some(info.into()), start: start.0, next: range.next.0, proven };
-    let mut parts = join_small(range.pieces);
-    let first = v1::ReadChunk { head: Some(head), data: parts.next().unwrap_or_default() };
-    iter::once(first).chain(parts.map(|data| v1::ReadChunk { head: None, data }))
+    let mut parts = parts(range.pieces);
+    let first = v1::ReadChunk { head: Some(head), pieces: parts.next().unwrap_or_default() };
+    iter::once(first).chain(parts.map(|pieces| v1::ReadChunk { head: None, pieces }))
 }
 
-/// Cuts large pieces and joins small ones, so that each part has about [`CHUNK_BYTES`]. A part is made when it is sent: a page
-/// need not be there twice.
-fn join_small(pieces: Vec<Bytes>) -> impl Iterator<Item = Bytes> {
+/// Parts of [`CHUNK_BYTES`] each, but for the last: large pieces are cut, small ones are joined. A part is made when it is
+/// sent: a page need not be there twice.
+fn parts(pieces: Vec<Bytes>) -> impl Iterator<Item = Vec<Bytes>> {
     let mut pieces = VecDeque::from(pieces);
     iter::from_fn(move || {
-        let mut first = pieces.pop_front()?;
-        if first.len() > CHUNK_BYTES {
-            pieces.push_front(first.split_off(CHUNK_BYTES));
-            return Some(first);
+        let (mut part, mut room) = (Vec::new(), CHUNK_BYTES);
+        while room > 0
+            && let Some(mut piece) = pieces.pop_front()
+        {
+            if piece.len() > room {
+                pieces.push_front(piece.split_off(room));
+            } else if piece.len() < PIECE_BYTES_MIN {
+                let mut bytes = piece.len();
+                let mut group = vec![piece];
+                while let Some(next) =
+                    pieces.pop_front_if(|next| next.len() < PIECE_BYTES_MIN && bytes + next.len() <= room)
+                {
+                    bytes += next.len();
+                    group.push(next);
+                }
+                piece = pieces::join(&group);
+            }
+            room -= piece.len();
+            part.push(piece);
         }
-        let mut bytes = first.len();
-        let mut group = vec![first];
-        while let Some(next) = pieces.pop_front_if(|next| bytes + next.len() <= CHUNK_BYTES) {
-            bytes += next.len();
-            group.push(next);
-        }
-        Some(pieces::join(&group))
+        (!part.is_empty()).then_some(part)
     })
 }
 

@@ -9,7 +9,6 @@ use http::header::CONTENT_TYPE;
 use serde_json::value::RawValue;
 use ursula_common::ContentType;
 use ursula_common::limits::{APPEND_BYTES_MAX, CONTENT_TYPE_BYTES_MAX};
-use ursula_common::pieces;
 
 use crate::{Rejection, headers};
 
@@ -97,17 +96,19 @@ fn end_of_string(text: &[u8], start: usize) -> usize {
     at
 }
 
-/// What a client is sent for stored bytes that begin and end between messages.
-pub(crate) fn sent(content_type: &ContentType, stored: &[Bytes]) -> Bytes {
+/// What a client is sent for stored bytes that begin and end between messages, in pieces: they are not copied.
+pub(crate) fn sent(content_type: &ContentType, stored: &[Bytes]) -> Vec<Bytes> {
     if !content_type.is_json() {
-        return pieces::join(stored);
+        return stored.to_vec();
     }
-    let mut array = Vec::with_capacity(2 + stored.iter().map(Bytes::len).sum::<usize>());
-    array.push(b'[');
-    stored.iter().for_each(|bytes| array.extend_from_slice(bytes));
-    array.pop_if(|byte| *byte == b',');
-    array.push(b']');
-    array.into()
+    let mut array = Vec::with_capacity(2 + stored.len());
+    array.push(Bytes::from_static(b"["));
+    array.extend(stored.iter().filter(|piece| !piece.is_empty()).cloned());
+    if let Some(last) = array.last_mut().filter(|last| last.ends_with(b",")) {
+        last.truncate(last.len() - 1);
+    }
+    array.push(Bytes::from_static(b"]"));
+    array
 }
 
 #[cfg(test)]

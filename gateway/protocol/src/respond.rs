@@ -195,14 +195,15 @@ pub struct PageHead {
     pub cursor: Option<u64>,
 }
 
-/// A page of a stream, or that the client has it already. `stored` begins and ends between messages.
-pub fn page(head: &PageHead, if_none_match: &IfNoneMatch, stored: &[Bytes]) -> Response<Bytes> {
+/// A page of a stream, or that the client has it already. `stored` begins and ends between messages;
+/// the body is in pieces, too.
+pub fn page(head: &PageHead, if_none_match: &IfNoneMatch, stored: &[Bytes]) -> Response<Vec<Bytes>> {
     // What is asked for by time and not by place must not be kept.
     let tag =
         (head.from != ReadFrom::Now).then(|| etag::etag(head.group, head.stream, head.start, head.next, head.closed));
     let known = tag.as_ref().is_some_and(|tag| if_none_match.matches(tag));
     let mut response = match known {
-        true => response(status::NOT_MODIFIED, Bytes::new()),
+        true => response(status::NOT_MODIFIED, Vec::new()),
         false => response(status::OK, body::sent(&head.content_type, stored)),
     };
     let headers = response.headers_mut();

@@ -16,34 +16,34 @@ use ursula_protocol::sse::{self, DataKind};
 use ursula_protocol::{ReadParts, cursor};
 
 use super::read::page_head;
-use super::{Answer, failed};
+use super::{PageAnswer, failed};
 use crate::app::App;
 use crate::hub::{Frame, Reader, Step, frameable, unread};
 use crate::pages::{self, Held, Page};
 
 /// Answers when there are bytes after the offset, when the stream ends, or when the time is over.
-pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
+pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> PageAnswer {
     let page = pages::read(&gateway.cluster, &gateway.pages, &parts.key, parts.from, true)
         .await
         .map_err(|error| failed(&error))?;
     let cursor = next_cursor(gateway, parts.cursor);
+    let tail = page.next;
+    let nothing_new = |cursor, closed| Ok(respond::nothing_new(tail, cursor, closed).map(Body::from));
     if page.next > page.start {
         let mut response =
             respond::page(&page_head(&page, parts.from, Some(cursor)), &parts.if_none_match, &page.pieces);
         response.extensions_mut().insert(Arc::new(page.held));
-        return Ok(response);
+        return Ok(response.map(pages::body));
     }
     if page.closed() {
-        return Ok(respond::nothing_new(page.next, cursor, true));
+        return nothing_new(cursor, true);
     }
     let mut reader = gateway.hub.follow(&parts.key, &page.info, page.next);
     let waited = timeout(gateway.config.long_poll_timeout(), wait(gateway, &mut reader)).await;
     let cursor = next_cursor(gateway, parts.cursor);
     match waited {
-        Err(_) | Ok(Wait::Draining) => Ok(respond::nothing_new(page.next, cursor, false)),
-        Ok(Wait::Step(Step::Frame(frame))) if frame.next == page.next => {
-            Ok(respond::nothing_new(page.next, cursor, frame.closed))
-        }
+        Err(_) | Ok(Wait::Draining) => nothing_new(cursor, false),
+        Ok(Wait::Step(Step::Frame(frame))) if frame.next == page.next => nothing_new(cursor, frame.closed),
         Ok(Wait::Step(Step::Frame(frame))) => {
             let head = PageHead {
                 next: frame.next,
@@ -51,10 +51,10 @@ pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
                 closed: frame.closed,
                 ..page_head(&page, parts.from, Some(cursor))
             };
-            Ok(respond::page(&head, &parts.if_none_match, &[unread(&frame, page.next)]))
+            Ok(respond::page(&head, &parts.if_none_match, &[unread(&frame, page.next)]).map(pages::body))
         }
         // The client comes back with the same offset and reads what is there.
-        Ok(Wait::Step(Step::CatchUp)) => Ok(respond::nothing_new(page.next, cursor, false)),
+        Ok(Wait::Step(Step::CatchUp)) => nothing_new(cursor, false),
         Ok(Wait::Step(Step::Ended(error))) => Err(failed(&error)),
     }
 }

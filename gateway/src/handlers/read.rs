@@ -13,7 +13,7 @@ use ursula_common::verb::ReadFrom;
 use ursula_protocol::respond::{self, PageHead};
 use ursula_protocol::{Live, ReadParts};
 
-use super::{Answer, failed, live, whole};
+use super::{PageAnswer, failed, live};
 use crate::app::App;
 use crate::pages::{self, Page};
 
@@ -59,16 +59,16 @@ async fn page(gateway: &Arc<App>, parts: &ReadParts) -> Response<Body> {
         Live::LongPoll => live::long_poll(gateway, parts).await,
         Live::No | Live::Sse => catch_up(gateway, parts).await,
     };
-    whole(answer).map(Body::from)
+    answer.unwrap_or_else(|refusal| refusal.map(Body::from))
 }
 
-async fn catch_up(gateway: &Arc<App>, parts: &ReadParts) -> Answer {
+async fn catch_up(gateway: &Arc<App>, parts: &ReadParts) -> PageAnswer {
     let page = pages::read(&gateway.cluster, &gateway.pages, &parts.key, parts.from, true)
         .await
         .map_err(|error| failed(&error))?;
     let mut response = respond::page(&page_head(&page, parts.from, None), &parts.if_none_match, &page.pieces);
     response.extensions_mut().insert(Arc::new(page.held));
-    Ok(response)
+    Ok(response.map(pages::body))
 }
 
 /// Describes a page for its response.

@@ -211,10 +211,10 @@ impl Lane {
             return None;
         }
         let place = place(frames, room)?;
-        let (seq, op) = session.window.send_oldest()?;
+        let op = session.window.send_oldest()?;
         self.unanswered.ops += 1;
-        self.unanswered.bytes += op.len();
-        place.send(v1::OpBatch { sessions: vec![session.frame(vec![v1::SequencedOp { seq, op }])] });
+        self.unanswered.bytes += op.op.len();
+        place.send(v1::OpBatch { sessions: vec![session.frame(vec![op])] });
         Some(self.id)
     }
 
@@ -238,11 +238,11 @@ impl Lane {
                 if full || blocked {
                     break;
                 }
-                let Some((seq, op)) = session.window.send_next(flight) else { break };
+                let Some(op) = session.window.send_next(flight) else { break };
                 in_frame = Amount { ops: in_frame.ops + 1, bytes: in_frame.bytes + bytes };
                 self.unanswered.ops += 1;
                 self.unanswered.bytes += bytes;
-                ops.push(v1::SequencedOp { seq, op });
+                ops.push(op);
             }
             session.queued = (full || blocked).then_some(self.id.node);
             if !ops.is_empty() {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use ursula_common::Error;
 use ursula_common::limits::SESSION_RESULTS_MAX;
 use ursula_common::verb::OpResult;
+use ursula_proto::v1;
 
 use super::budget::Held;
 use super::lane::LaneId;
@@ -18,6 +19,8 @@ use super::lane::LaneId;
 pub(super) struct Pending {
     /// Encoded as `ursula_common::wire` has it.
     pub(super) op: Bytes,
+    /// If it is traced.
+    pub(super) traceparent: Option<Box<str>>,
     /// When the caller asked.
     pub(super) since: Instant,
     pub(super) deadline: Instant,
@@ -28,6 +31,12 @@ pub(super) struct Pending {
     pub(super) open: u32,
     /// The try whose answer is waited for; without one it is to be sent.
     pub(super) flight: Option<Flight>,
+}
+
+impl Pending {
+    fn sent(&self, seq: u64) -> v1::SequencedOp {
+        v1::SequencedOp { seq, op: self.op.clone(), traceparent: self.traceparent.as_deref().map(str::to_owned) }
+    }
 }
 
 /// See [`Pending::flight`].
@@ -85,23 +94,23 @@ impl Window {
         self.slots.get(self.unsent).filter(|_| self.unsent < SESSION_RESULTS_MAX)?.as_ref()
     }
 
-    /// The op that [`Window::next_unsent`] returned leaves for a node: its sequence and bytes.
-    pub(super) fn send_next(&mut self, flight: Flight) -> Option<(u64, Bytes)> {
+    /// The op that [`Window::next_unsent`] returned leaves for a node.
+    pub(super) fn send_next(&mut self, flight: Flight) -> Option<v1::SequencedOp> {
         let pending = self.slots.get_mut(self.unsent)?.as_mut()?;
         pending.flight = Some(flight);
         pending.open += 1;
         self.flying += 1;
         self.flying_bytes += pending.op.len();
-        let sent = (self.first + self.unsent as u64, pending.op.clone());
+        let sent = pending.sent(self.first + self.unsent as u64);
         self.unsent += 1;
         Some(sent)
     }
 
     /// The oldest unanswered op leaves for one more node, whether it is on its way or not.
-    pub(super) fn send_oldest(&mut self) -> Option<(u64, Bytes)> {
+    pub(super) fn send_oldest(&mut self) -> Option<v1::SequencedOp> {
         let pending = self.slots.front_mut()?.as_mut()?;
         pending.open += 1;
-        Some((self.first, pending.op.clone()))
+        Some(pending.sent(self.first))
     }
 
     /// An op, unless it was answered or given up.

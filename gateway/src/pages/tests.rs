@@ -132,7 +132,7 @@ async fn answers_that_make_no_sense_are_errors() {
     let world = World::new();
     let stored = world.node.store("stream", TEXT);
     stored.append(b"bytes");
-    let headless = v1::ReadChunk { head: None, data: Bytes::from_static(b"bytes") };
+    let headless = v1::ReadChunk { head: None, pieces: vec![Bytes::from_static(b"bytes")] };
     let nameless =
         v1::ReadChunk { head: Some(v1::ReadHead { info: None, start: 0, next: 5, proven: true }), ..headless.clone() };
     for (chunks, expected) in

@@ -250,7 +250,7 @@ impl FakeLane {
     pub(crate) async fn frame(&mut self) -> Option<Vec<SentOp>> {
         let frame = within(self.frames.message()).await.ok().flatten()?;
         let ops = frame.sessions.into_iter().flat_map(|v1::SessionOps { group, session, acked, ops }| {
-            ops.into_iter().map(move |v1::SequencedOp { seq, op }| SentOp { group, session, acked, seq, op })
+            ops.into_iter().map(move |v1::SequencedOp { seq, op, .. }| SentOp { group, session, acked, seq, op })
         });
         let ops: Vec<SentOp> = ops.collect();
         self.seen.extend(ops.iter().map(|sent| (sent.seq, (sent.session, sent.op.len() as u64))));

@@ -168,7 +168,7 @@ impl Stored {
             return Err(Error::StreamNotFound);
         }
         if from < self.base() || from == info.tail {
-            return Ok(v1::ReadChunk { head: Some(head(info, from, from)), data: Bytes::new() });
+            return Ok(v1::ReadChunk { head: Some(head(info, from, from)), pieces: vec![] });
         }
         let mut reads = self.reads.lock().expect("no panic");
         assert!(reads.len() < READS_MAX, "somebody reads in a circle");
@@ -179,7 +179,7 @@ impl Stored {
         let until = request.until.map_or(usize::MAX, |until| (until - self.base()) as usize);
         let end = end.min(until);
         let data = Bytes::copy_from_slice(&state.bytes[first..end]);
-        Ok(v1::ReadChunk { head: Some(head(info, from, self.base() + end as u64)), data })
+        Ok(v1::ReadChunk { head: Some(head(info, from, self.base() + end as u64)), pieces: vec![data] })
     }
 }
 

@@ -145,5 +145,6 @@ pub struct Block {
     crc: u32,
 }
 
-/// Payload after which the next record begins a new block. A longer record has a block of its own.
-const BLOCK_BYTES: usize = 64 << 10;
+/// Payload after which the next record begins a new block; in memory most of them fit into 64 KiB. A longer record has a block
+/// of its own.
+const BLOCK_BYTES: usize = 55 << 10;

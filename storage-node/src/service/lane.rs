@@ -12,6 +12,7 @@ use tonic::{Status, Streaming};
 use tracing::debug;
 use ursula_common::limits::{FRAME_OPS_MAX, SESSION_RESULTS_MAX};
 use ursula_common::metrics::OpenGauge;
+use ursula_common::traces::Traces;
 use ursula_common::verb::{Op, OpResult};
 use ursula_common::wire::{self, reply};
 use ursula_common::{Error, GroupId, SessionId};
@@ -57,6 +58,7 @@ pub(super) fn open(
     frames: Streaming<v1::OpBatch>,
     directory: Directory,
     metrics: Arc<Metrics>,
+    traces: Traces,
 ) -> Messages<v1::ReplyBatch> {
     let (answers, ready) = mpsc::unbounded_channel();
     let (failed, failure) = mpsc::channel(1);
@@ -64,7 +66,7 @@ pub(super) fn open(
     let open = OpenGauge::new(metrics.lanes.clone());
     let outgoing = Outgoing { ready, failure, unanswered: unanswered.clone(), _open: open };
     tokio::spawn(async move {
-        if let Err(status) = take_frames(frames, directory, metrics, answers, &unanswered).await {
+        if let Err(status) = take_frames(frames, directory, metrics, traces, answers, &unanswered).await {
             // The other end may have gone, and then nobody wants to know.
             drop(failed.send(status).await);
         }
@@ -82,6 +84,7 @@ async fn take_frames(
     mut frames: Streaming<v1::OpBatch>,
     directory: Directory,
     metrics: Arc<Metrics>,
+    traces: Traces,
     answers: Answers,
     unanswered: &Unanswered,
 ) -> Result<(), Status> {
@@ -98,7 +101,7 @@ async fn take_frames(
         let count = ops().count();
         metrics.frame_ops.record(count as f64);
         unanswered.add(count, ops().map(|op| op.op.len()).sum()).map_err(to_status)?;
-        for (group, proposals) in sort_by_core(frame, &directory, &answers)? {
+        for (group, proposals) in sort_by_core(frame, &directory, &answers, &traces)? {
             directory.send(group, RequestKind::Propose(proposals)).await.map_err(to_status)?;
         }
     }
@@ -111,13 +114,18 @@ fn sort_by_core(
     frame: v1::OpBatch,
     directory: &Directory,
     answers: &Answers,
+    traces: &Traces,
 ) -> Result<Vec<(GroupId, Vec<Proposal>)>, Status> {
     let mut sorted: BTreeMap<usize, (GroupId, Vec<Proposal>)> = BTreeMap::new();
     for v1::SessionOps { group, session, acked, ops } in frame.sessions {
         let (group, session) = (GroupId(group), SessionId(session));
         let here = directory.has(group);
-        for v1::SequencedOp { seq, op } in ops {
-            let reply = ReplyTo::Lane(answers.clone(), LaneOp { session, seq, bytes: op.len() });
+        for v1::SequencedOp { seq, op, traceparent } in ops {
+            let mut reply = ReplyTo::Lane(answers.clone(), LaneOp { session, seq, bytes: op.len() });
+            if let Some(mut span) = traces.part("op", traceparent.as_deref()) {
+                span.note("ursula.group", i64::from(group.0));
+                reply = ReplyTo::Traced(Box::new((span, reply)));
+            }
             let (op, encoded) = client_op(op).map_err(to_status)?;
             if !here {
                 reply.send(Err(Error::NOT_HERE));

@@ -153,10 +153,10 @@ impl World {
             within(self.client.clone().read(request)).await.map_err(|status| from_status(&status))?.into_inner();
         let first = within(chunks.message()).await.expect("a chunk").expect("a first chunk");
         let head = first.head.expect("a head");
-        let mut parts = vec![first.data];
+        let mut parts = vec![Bytes::from(first.pieces.concat())];
         while let Some(chunk) = within(chunks.message()).await.expect("a chunk") {
             assert_eq!(chunk.head, None, "only the first chunk has a head");
-            parts.push(chunk.data);
+            parts.push(chunk.pieces.concat().into());
         }
         let info = head.info.expect("a description").try_into().expect("a description");
         Ok(Got { info, start: head.start, next: head.next, parts })
@@ -302,7 +302,7 @@ impl Lane {
             if sessions.last().is_none_or(|last| last.group != group) {
                 sessions.push(v1::SessionOps { group, session, acked, ops: Vec::new() });
             }
-            sessions.last_mut().expect("the one of its group").ops.push(v1::SequencedOp { seq, op });
+            sessions.last_mut().expect("the one of its group").ops.push(v1::SequencedOp { seq, op, traceparent: None });
         }
         within(self.frames.send(v1::OpBatch { sessions })).await.expect("an open lane");
     }

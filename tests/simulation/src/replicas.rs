@@ -104,7 +104,7 @@ async fn bytes(mut client: NodeClient, group: GroupId, listed: &Listed) -> Resul
         let before = at;
         while let Some(chunk) = chunks.message().await? {
             at = chunk.head.map_or(at, |head| Offset(head.next));
-            bytes.extend_from_slice(&chunk.data);
+            chunk.pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
         }
         if at == before {
             return Err(Status::not_found(format!("nothing at {}", at.0)));

@@ -59,11 +59,11 @@ pub fn snapshot_part(info: &SnapshotInfo) -> HeaderMap {
 }
 
 /// What a page is, and its body.
-pub fn page_part(head: &PageHead, stored: &[Bytes]) -> (HeaderMap, Bytes) {
+pub fn page_part(head: &PageHead, stored: &[Bytes]) -> (HeaderMap, Vec<Bytes>) {
     let body = body::sent(&head.content_type, stored);
     let mut headers = HeaderMap::new();
     place(&mut headers, head);
-    headers.insert(CONTENT_LENGTH, body.len().into());
+    headers.insert(CONTENT_LENGTH, body.iter().map(Bytes::len).sum::<usize>().into());
     (headers, body)
 }
 

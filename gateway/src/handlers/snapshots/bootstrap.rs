@@ -65,7 +65,9 @@ impl Parts {
             return Err(Error::StreamNotFound);
         }
         let (headers, body) = respond::page_part(&page_head(&page, from, None), &page.pieces);
-        self.ready.extend([self.multipart.part(&headers), body, self.multipart.end()]);
+        self.ready.push_back(self.multipart.part(&headers));
+        self.ready.extend(body.into_iter().filter(|piece| !piece.is_empty()));
+        self.ready.push_back(self.multipart.end());
         self.held = Some(page.held);
         Ok(())
     }

@@ -13,7 +13,7 @@ fn pending(deadline: Instant, open: u32) -> (Pending, Receiver<OpResult>) {
     let (reply, answer) = oneshot::channel();
     let held = Budget::new(usize::MAX, Gauge::noop(), Gauge::noop()).take(1).expect("room");
     let op = Bytes::from_static(b"op");
-    (Pending { op, since: deadline, deadline, reply, _held: held, open, flight: None }, answer)
+    (Pending { op, traceparent: None, since: deadline, deadline, reply, _held: held, open, flight: None }, answer)
 }
 
 #[tokio::test]

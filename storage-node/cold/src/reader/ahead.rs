@@ -161,8 +161,9 @@ impl Ahead {
     fn plan(&self, wanted: &Wanted, end: Offset, run: &mut Run) -> Option<Task> {
         let goal = Offset(end.0.saturating_add(self.bytes)).min(wanted.until);
         let more = goal.0.saturating_sub(run.ahead.0);
-        // Not for every page a little: half of it at a time, or all that is left.
-        let is_due = more >= self.bytes.div_ceil(2).max(1) || goal == wanted.until;
+        // Not for every record a little: a quarter of it at a time, so that what was fetched before lasts until this has come, or
+        // all that is left.
+        let is_due = more >= self.bytes.div_ceil(4).max(1) || goal == wanted.until;
         if run.hits < HITS || !is_due || more == 0 {
             return None;
         }
