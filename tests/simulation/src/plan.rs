@@ -99,6 +99,8 @@ impl Plan {
             auditors: 1,
             probes: 2,
             lives: choose(&[0, 1, 1]) as usize,
+            keepers: 0,
+            offloaded: false,
             records_max: choose(&[40, 100, 1000]) as usize,
             rate: Some(choose(&[30, 60]) as f64),
             // With large ones, files of the log become full, and memory too.
@@ -145,6 +147,13 @@ impl Plan {
                 faults,
             });
         }
+        plan.load.keepers = choose(&[0, 1]) as usize;
+        // Where everything is lost under load, nothing else may ask that nothing is.
+        plan.load.offloaded = match (plan.packs, plan.loss) {
+            (None, _) => false,
+            (Some(_), Some(loss)) if loss.under_load => true,
+            (Some(_), _) => choose(&[0, 0, 1]) > 0,
+        };
         plan
     }
 

@@ -37,15 +37,18 @@ pub(crate) async fn difference(
 ) -> Option<String> {
     let client = |address: &String| node_client(network::connect(address).expect("an address"));
     let clients: BTreeMap<NodeId, NodeClient> = addresses.iter().map(|(id, at)| (*id, client(at))).collect();
-    let mut streams = None;
+    let [mut streams, mut offloaded] = [None, None];
     for client in clients.values() {
-        if let Ok(Ok(listed)) = timeout(PATIENCE, list(client.clone(), group)).await {
-            streams = Some(listed);
+        for (bucket, streams) in [(BucketName::default_bucket(), &mut streams), (offloaded_bucket(), &mut offloaded)] {
+            if let Ok(Ok(listed)) = timeout(PATIENCE, list(client.clone(), group, bucket)).await {
+                *streams = Some(listed);
+            }
         }
     }
     let whole = damaged.is_none();
     let Some(streams) = streams else { return whole.then(|| format!("nobody lists group {group}")) };
-    for listed in streams {
+    // Not everywhere is such a bucket.
+    for listed in streams.into_iter().chain(offloaded.into_iter().flatten()) {
         let key = &listed.key;
         let mut known: Option<Vec<u8>> = None;
         for (node, client) in clients.iter().filter(|(node, _)| Some(**node) != damaged) {
@@ -65,9 +68,12 @@ pub(crate) async fn difference(
     None
 }
 
-/// The streams of a group, as a replica of it knows them.
-pub(crate) async fn list(mut client: NodeClient, group: GroupId) -> Result<Vec<Listed>, Status> {
-    let bucket = BucketName::default_bucket();
+fn offloaded_bucket() -> BucketName {
+    BucketName::parse(ursula_soak::OFFLOADED).expect("a name")
+}
+
+/// The streams of a bucket in a group, as a replica of it knows them.
+pub(crate) async fn list(mut client: NodeClient, group: GroupId, bucket: BucketName) -> Result<Vec<Listed>, Status> {
     let request = v1::ListRequest {
         group: group.0,
         bucket: bucket.to_string(),
@@ -78,7 +84,7 @@ pub(crate) async fn list(mut client: NodeClient, group: GroupId) -> Result<Vec<L
     let listed = |item: v1::ListItem| {
         let name = StreamName::parse(&item.name).map_err(|_| Error::Malformed)?;
         let info: StreamInfo = item.info.ok_or(Error::Malformed)?.try_into()?;
-        let start = info.fork.map_or(info.earliest, |fork| fork.at);
+        let start = info.fork.map_or(info.earliest, |fork| fork.at.max(info.earliest));
         let (key, packed) = (StreamKey { bucket: bucket.clone(), name }, info.cold.map(|cold| cold.end));
         Ok(Listed { key, id: info.id, start, tail: info.tail, packed })
     };

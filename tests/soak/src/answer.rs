@@ -15,6 +15,24 @@ pub(crate) enum Answer {
     Refused(String),
     /// It was made, or will be, or never.
     Unknown,
+    /// The stream begins here: it was trimmed, or what was asked for is before that.
+    Begins {
+        status: u16,
+        /// The number in its offsets.
+        number: u64,
+        at: u64,
+    },
+    /// It is the snapshot, with this tag; whether it was not before.
+    Published {
+        new: bool,
+        tag: String,
+    },
+    /// It was not made, because of the snapshot that is there.
+    Conflict {
+        code: String,
+        /// Its tag, if that matters.
+        tag: Option<String>,
+    },
     /// It was not made: the stream is closed.
     Closed,
     /// It was not made: the tail is not the one that it asked for.
@@ -53,6 +71,16 @@ impl Answer {
             Err(Failure::Lost) => return Answer::Unknown,
         };
         let (number, tail) = response.header("stream-next-offset").and_then(place).unzip();
+        let header = |name: &str| response.header(name).map(str::to_owned);
+        let begins = response.header("stream-earliest-offset").and_then(place);
+        if let (status @ (204 | 410), Some((number, at))) = (response.status, begins) {
+            return Answer::Begins { status, number, at };
+        }
+        if let (status @ (200 | 201), Some(tag), Some(_)) =
+            (response.status, header("etag"), header("stream-snapshot-offset"))
+        {
+            return Answer::Published { new: status == 201, tag };
+        }
         match (response.status, tail) {
             (status @ 200..=299, tail) => Answer::Done(Done { status, tail, number: number.unwrap_or_default() }),
             (status @ (503 | 429 | 408), _) => Answer::Refused(format!("{status} {}", code(&response))),
@@ -60,6 +88,9 @@ impl Answer {
             (404 | 410, _) => Answer::Missing,
             (409, _) if response.header("stream-closed").is_some() => Answer::Closed,
             (409 | 412, Some(tail)) if response.has_code("offset_mismatch") => Answer::Mismatch { tail },
+            (409 | 412, _) if code(&response).starts_with("snapshot_") => {
+                Answer::Conflict { code: code(&response), tag: header("etag") }
+            }
             (status, _) => Answer::Other(format!("{status} {}", response.text())),
         }
     }

@@ -7,14 +7,21 @@
 //! been visible to a request is what was claimed before it began.
 
 mod back;
+mod beginning;
 mod read;
+mod shots;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use back::Restored;
+pub use beginning::Limits;
 pub use read::Page;
+pub use shots::Shot;
 
 use crate::record::{Format, Record, Tag};
 use crate::violation::{Lie, Violation};
+use beginning::Beginning;
+use shots::Shots;
 
 /// What was known when a request began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +30,10 @@ pub struct Since {
     pub tail: u64,
     /// The stream was closed.
     pub closed: bool,
+    /// It began at least here.
+    pub earliest: u64,
+    /// Which of the states of its snapshots was certain.
+    pub shots: usize,
 }
 
 /// One claim; it begins where the one before ends.
@@ -74,6 +85,20 @@ pub struct Ledger {
     known: u64,
     close_sent: bool,
     closed_at: Option<u64>,
+    beginning: Beginning,
+    shots: Shots,
+    /// What its writers were told of the tail, and of its end: in a bucket whose ops are acknowledged when they are offloaded a
+    /// promise for whatever happens.
+    promised: Promised,
+}
+
+/// What writers were told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Promised {
+    /// The tail was at least here.
+    pub tail: u64,
+    /// It was closed.
+    pub closed: bool,
 }
 
 impl Ledger {
@@ -90,6 +115,9 @@ impl Ledger {
             known: 0,
             close_sent: false,
             closed_at: None,
+            beginning: Beginning::default(),
+            shots: Shots::default(),
+            promised: Promised::default(),
         }
     }
 
@@ -103,7 +131,8 @@ impl Ledger {
         let mut inherited: Vec<_> = source.inherited.iter().copied().filter(|(end, _)| *end < at).collect();
         inherited.push((at, source.tag_at(at.saturating_sub(1))));
         let settled = source.settled[..count].to_vec();
-        Ledger { inherited, settled, known: at, ..Ledger::new(tag, source.format) }
+        let beginning = source.beginning_of_fork(at);
+        Ledger { inherited, settled, known: at, beginning, ..Ledger::new(tag, source.format) }
     }
 
     /// How it is stored and shown.
@@ -126,9 +155,15 @@ impl Ledger {
         self.start(count.min(self.settled.len()))
     }
 
+    /// How many records end at `at` or before.
+    pub fn records_until(&self, at: u64) -> usize {
+        self.settled.partition_point(|claim| claim.end <= at)
+    }
+
     /// To be asked when a request begins.
     pub fn since(&self) -> Since {
-        Since { tail: self.known, closed: self.closed_at.is_some() }
+        let (earliest, shots) = (self.beginning.certain(), self.shots.certain());
+        Since { tail: self.known, closed: self.closed_at.is_some(), earliest, shots }
     }
 
     /// A writer sends a record; the same again counts as one.
@@ -157,6 +192,8 @@ impl Ledger {
             let text = format!("{record} was put at {start} when the tail had been {}", since.tail);
             return Err(Violation::new(Lie::RolledBack, text));
         }
+        self.promised.tail = self.promised.tail.max(end);
+        self.beginning.grown(end, end - start);
         Ok(())
     }
 
@@ -181,6 +218,7 @@ impl Ledger {
             return Err(Violation::new(Lie::Stale, format!("the tail is {tail}, but was {} before", since.tail)));
         }
         self.known = self.known.max(tail);
+        self.promised.tail = self.promised.tail.max(tail);
         Ok(())
     }
 
@@ -215,14 +253,15 @@ impl Ledger {
             let text = format!("closed at {at} when the tail had been {}", since.tail);
             return Err(Violation::new(Lie::Stale, text));
         }
+        self.promised = Promised { tail: self.promised.tail.max(at), closed: true };
         self.end_at(at)
     }
 
-    /// All of it was read after all its writers had stopped: up to `tail`.
+    /// All of it was read after all its writers had stopped: from where it begins up to `tail`.
     ///
     /// # Errors
     /// If something that was acknowledged or seen has not come.
-    pub fn finish(&self, tail: u64) -> Result<(), Violation> {
+    pub fn finish(&self, begin: u64, tail: u64) -> Result<(), Violation> {
         if let Some((writer, seq)) = self.unplaced.first() {
             let text = format!("record {seq} of writer {writer} was acknowledged as sent before, and is not there");
             return Err(Violation::new(Lie::Lost, text));
@@ -234,7 +273,7 @@ impl Ledger {
             let text = format!("the tail was {}, now it is {tail}; {} records are gone", self.known, gone.len());
             return Err(Violation::new(lie, text));
         }
-        let unseen = self.settled.iter().chain(self.ahead.values()).find(|claim| !claim.seen);
+        let unseen = self.settled.iter().chain(self.ahead.values()).find(|claim| claim.end > begin && !claim.seen);
         if let Some(claim) = unseen {
             let text = format!("record {} of writer {} was not shown", claim.seq, claim.writer);
             return Err(Violation::new(Lie::Lost, text));

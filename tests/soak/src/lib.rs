@@ -12,8 +12,8 @@ mod run;
 mod violation;
 
 pub use client::{Connect, Gateways, Socket};
-pub use ledger::{Ledger, Page, Since};
-pub use load::{Ended, Found, LoadOptions, Packed, Tasks};
+pub use ledger::{Ledger, Limits, Page, Promised, Restored, Shot, Since};
+pub use load::{Ended, Found, LoadOptions, OFFLOADED, Packed, Tasks};
 pub use nemesis::Kind;
 pub use record::{Format, Record, Tag};
 pub use report::{Report, percentile};

@@ -6,9 +6,11 @@
 
 mod finale;
 mod follow;
+mod keep;
 mod life;
 mod loss;
 mod probe;
+mod publish;
 mod read;
 mod write;
 
@@ -24,7 +26,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::acks::Acks;
 use crate::client::{Client, Gateways, Request};
-use crate::ledger::{Ledger, Since};
+use crate::ledger::{Ledger, Limits, Since};
 use crate::record::{Format, Record, Tag, offset};
 use crate::violation::{Findings, Lie, Violation};
 use crate::{answer::Answer, answer::Done};
@@ -46,6 +48,11 @@ pub struct LoadOptions {
     pub probes: usize,
     /// Connections that create, fork, close, delete and create again.
     pub lives: usize,
+    /// Connections that trim streams and publish snapshots of them, each of some streams; with any, there are streams with
+    /// retentions too.
+    pub keepers: usize,
+    /// Some streams are in a bucket whose ops are acknowledged when they are offloaded.
+    pub offloaded: bool,
     /// A stream of so many records is long enough.
     pub records_max: usize,
     /// Appends a second, if there is a limit.
@@ -64,10 +71,30 @@ impl Default for LoadOptions {
             auditors: 2,
             probes: 2,
             lives: 4,
+            keepers: 1,
+            offloaded: false,
             records_max: 10_000,
             rate: None,
             doublings: 0,
         }
+    }
+}
+
+/// The bucket whose ops are acknowledged when they are offloaded.
+pub const OFFLOADED: &str = "offloaded";
+/// One in so many streams is there, if any is.
+const OFFLOADED_EVERY: u32 = 3;
+
+impl LoadOptions {
+    fn path(&self, index: u32, incarnation: u32) -> String {
+        let is_offloaded = self.offloaded && index % OFFLOADED_EVERY == OFFLOADED_EVERY - 1;
+        let bucket = if is_offloaded { OFFLOADED } else { "v1/stream" };
+        format!("/{bucket}/soak-{}/{index}-{incarnation}", self.seed)
+    }
+
+    /// What lets the streams of a slot lose their beginning, but for whoever trims them.
+    fn limits(&self, slot: u32) -> Limits {
+        Limits { snapshot: self.keepers > 0 && slot.is_multiple_of(2), ..Limits::default() }
     }
 }
 
@@ -89,6 +116,8 @@ pub(crate) struct Counters {
     pub(crate) resumed: AtomicU64,
     /// Creates, forks, closes and deletes.
     pub(crate) lifecycle: AtomicU64,
+    /// Trims, and snapshots that were published or removed.
+    pub(crate) kept: AtomicU64,
 }
 
 pub(crate) fn count(counter: &AtomicU64, by: u64) {
@@ -133,6 +162,11 @@ impl Stream {
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its ops are acknowledged when they are offloaded.
+    fn is_offloaded(&self) -> bool {
+        self.path[1..].starts_with(OFFLOADED)
     }
 
     fn is_gone(&self) -> bool {
@@ -185,10 +219,6 @@ impl Shared {
         Client::new(self.gateways.clone(), at)
     }
 
-    fn path(&self, index: u32, incarnation: u32) -> String {
-        format!("/v1/stream/soak-{}/{index}-{incarnation}", self.options.seed)
-    }
-
     /// Makes a change until it is certain what became of it. True with the answer if every copy of it but the last was
     /// certainly not made.
     async fn settle(&self, client: &mut Client, request: &Request<'_>) -> (Answer, bool) {
@@ -233,7 +263,13 @@ impl Shared {
     }
 
     async fn create(&self, client: &mut Client, stream: &Arc<Stream>) -> bool {
-        let headers = [("Content-Type", stream.format.content_type())];
+        self.created_again(&stream.path);
+        let Limits { bytes, seconds, snapshot } = stream.ledger().limits();
+        let [bytes, seconds] = [bytes, seconds].map(|limit| limit.map(|limit| limit.to_string()));
+        let mut headers = vec![("Content-Type", stream.format.content_type())];
+        headers.extend(bytes.iter().map(|bytes| ("Stream-Retention-Max-Bytes", bytes.as_str())));
+        headers.extend(seconds.iter().map(|seconds| ("Stream-Retention-Max-Age", seconds.as_str())));
+        headers.extend(snapshot.then_some(("Stream-Retention-Snapshot", "true")));
         let request = Request { headers: &headers, ..Request::new("PUT", &stream.path) };
         let (answer, clean) = self.settle(client, &request).await;
         count(&self.counters.lifecycle, 1);
@@ -248,6 +284,15 @@ impl Shared {
                 self.findings.add(answer.unexpected(Lie::Unexpected).seen(format!("create {}", stream.path)));
                 false
             }
+        }
+    }
+
+    async fn create_offloaded(&self, client: &mut Client) {
+        let (path, headers) = (format!("/{OFFLOADED}"), [("Bucket-Ack", "offloaded")]);
+        let request = Request { headers: &headers, ..Request::new("PUT", &path) };
+        let (answer, _) = self.settle(client, &request).await;
+        if !matches!(answer, Answer::Done(_)) {
+            self.findings.add(answer.unexpected(Lie::Unexpected).seen(format!("create {path}")));
         }
     }
 
@@ -350,10 +395,9 @@ impl Tasks {
         let formats = [Format::Text, Format::Json, Format::Text, Format::Binary];
         let slot = |index: usize| {
             let (format, index) = (formats[index % formats.len()], index as u32);
-            let path = format!("/v1/stream/soak-{}/{index}-0", options.seed);
             let tag = Tag { stream: index, incarnation: 0 }.with_larger_records(options.doublings);
-            let ledger = Ledger::new(tag, format);
-            Slot { index, format, current: Mutex::new(Stream::new(path, ledger)) }
+            let ledger = Ledger::new(tag, format).with_limits(options.limits(index));
+            Slot { index, format, current: Mutex::new(Stream::new(options.path(index, 0), ledger)) }
         };
         let shared = Arc::new(Shared {
             slots: (0..options.slots).map(slot).collect(),
@@ -405,6 +449,9 @@ impl Tasks {
 
 async fn start_tasks(shared: &Arc<Shared>) -> (JoinSet<()>, JoinSet<()>) {
     let mut client = shared.client(0);
+    if shared.options.offloaded {
+        shared.create_offloaded(&mut client).await;
+    }
     for slot in &shared.slots {
         shared.create(&mut client, &slot.current()).await;
     }
@@ -414,6 +461,9 @@ async fn start_tasks(shared: &Arc<Shared>) -> (JoinSet<()>, JoinSet<()>) {
     }
     for index in 0..shared.options.lives {
         writers.spawn(shared.clone().live(index));
+    }
+    for index in 0..shared.options.keepers {
+        writers.spawn(shared.clone().keep(index));
     }
     for index in 0..shared.options.followers {
         readers.spawn(shared.clone().follow(index));

@@ -25,6 +25,8 @@ pub enum Lie {
     Invented,
     /// A stream that was closed grew.
     AfterClose,
+    /// The beginning of a stream was let go, and is there again.
+    Returned,
     /// A stream that exists is not found, or one that was deleted is.
     Vanished,
     /// An answer that the protocol does not allow there.
@@ -33,7 +35,7 @@ pub enum Lie {
 
 impl Lie {
     /// All kinds.
-    pub const ALL: [Lie; 11] = [
+    pub const ALL: [Lie; 12] = [
         Lie::Lost,
         Lie::Twice,
         Lie::Reordered,
@@ -43,6 +45,7 @@ impl Lie {
         Lie::Damaged,
         Lie::Invented,
         Lie::AfterClose,
+        Lie::Returned,
         Lie::Vanished,
         Lie::Unexpected,
     ];
@@ -59,6 +62,7 @@ impl Lie {
             Lie::Damaged => "damaged",
             Lie::Invented => "invented",
             Lie::AfterClose => "after_close",
+            Lie::Returned => "returned",
             Lie::Vanished => "vanished",
             Lie::Unexpected => "unexpected",
         }

@@ -1,17 +1,41 @@
 //! What a stream holds that was restored after its server had lost everything: its beginning, up to some record.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Promised};
 use crate::violation::{Lie, Violation};
 
+/// What a restore found of a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Restored {
+    /// Where it begins.
+    pub begin: u64,
+    /// Where it ends.
+    pub tail: u64,
+    /// Whether for ever.
+    pub closed: bool,
+}
+
 impl Ledger {
-    /// It ends at `tail` now, and what was behind that is gone. What is left has to be shown again.
+    /// What its writers were told.
+    pub fn promised(&self) -> Promised {
+        self.promised
+    }
+
+    /// It begins and ends there now, and what was behind that is gone. What is left has to be shown again. If `whole`, nothing
+    /// may be missing that was acknowledged.
     ///
     /// # Errors
-    /// If that is before `packed`, within a record, or not as it was closed.
-    pub fn roll_back(&mut self, packed: u64, tail: u64, closed: bool) -> Result<(), Violation> {
+    /// If it ends before `packed`, within a record, or not as it was closed.
+    pub fn roll_back(&mut self, packed: u64, whole: bool, restored: Restored) -> Result<(), Violation> {
+        let Restored { begin, tail, closed } = restored;
+        let packed = packed.max(if whole { self.promised.tail } else { 0 });
         if tail < packed {
             return Err(Violation::new(Lie::Lost, format!("restored up to {tail}, and packs had it up to {packed}")));
         }
+        if whole && self.promised.closed && !closed {
+            return Err(Violation::new(Lie::Lost, "restored open, and a close was acknowledged"));
+        }
+        self.begin_again(begin, whole)?;
+        self.shots.begin_again(whole);
         let count = self.settled.partition_point(|claim| claim.end <= tail);
         if tail < self.settled_end() && self.start(count) != tail {
             return Err(Violation::new(Lie::Gap, format!("restored up to {tail}, which lies within a record")));
@@ -25,6 +49,7 @@ impl Ledger {
         self.settled.iter_mut().chain(self.ahead.values_mut()).for_each(|claim| claim.seen = false);
         self.unplaced.clear();
         (self.known, self.closed_at) = (tail, closed.then_some(tail));
+        self.promised = Promised { tail, closed };
         let own = self.inherited_records();
         for (writer, state) in &mut self.writers {
             let placed = self.settled[own..].iter().filter(|claim| claim.writer == *writer);

@@ -65,7 +65,7 @@ impl World {
     }
 
     fn finish(&mut self) -> Result<(), Violation> {
-        self.ledger.finish(self.tail())
+        self.ledger.finish(0, self.tail())
     }
 }
 
@@ -75,6 +75,11 @@ fn payload(format: Format, records: &[Record]) -> Vec<u8> {
         Json => [b"[", &bodies.join(&b","[..])[..], b"]"].concat(),
         Text | Binary => bodies.concat(),
     }
+}
+
+/// Restored from the beginning on, up to `tail`.
+fn restored(tail: u64, closed: bool) -> Restored {
+    Restored { begin: 0, tail, closed }
 }
 
 #[track_caller]
@@ -164,7 +169,7 @@ fn forks_show_their_source_up_to_the_cut() {
     let next = payload.len() as u64;
     let page = Page { from: 0, payload: &payload, next, up_to_date: true, closed: false };
     ledger.page(ledger.since(), page).expect("honest");
-    assert_eq!(ledger.finish(next), Ok(()));
+    assert_eq!(ledger.finish(0, next), Ok(()));
 
     let mut forked = Ledger::fork(&ledger, Tag { stream: 7, incarnation: 0 }, next);
     assert_eq!(forked.page(forked.since(), page), Ok(()), "a fork of a fork");
@@ -410,7 +415,7 @@ fn what_was_restored_is_a_beginning_of_what_was_there() {
     let mut world = World::read();
     let packed = world.ledger.boundary(2);
     world.log.truncate(3);
-    world.ledger.roll_back(packed, world.tail(), false).expect("honest");
+    world.ledger.roll_back(packed, false, restored(world.tail(), false)).expect("honest");
     assert_eq!((world.ledger.last_of(A), world.ledger.last_of(B)), (Some(1), Some(0)));
     assert_lie(world.finish(), Lie::Lost);
     world.page().expect("honest");
@@ -423,10 +428,10 @@ fn what_was_restored_is_a_beginning_of_what_was_there() {
 fn a_restore_that_lies_is_found() {
     let mut world = World::read();
     let boundary = world.ledger.boundary(3);
-    assert_lie(world.ledger.roll_back(world.tail(), boundary, false), Lie::Lost);
-    assert_lie(world.ledger.roll_back(0, boundary - 1, false), Lie::Gap);
-    assert_lie(world.ledger.roll_back(0, boundary, true), Lie::AfterClose);
-    world.ledger.roll_back(0, boundary, false).expect("honest");
+    assert_lie(world.ledger.roll_back(world.tail(), false, restored(boundary, false)), Lie::Lost);
+    assert_lie(world.ledger.roll_back(0, false, restored(boundary - 1, false)), Lie::Gap);
+    assert_lie(world.ledger.roll_back(0, false, restored(boundary, true)), Lie::AfterClose);
+    world.ledger.roll_back(0, false, restored(boundary, false)).expect("honest");
     world.log.remove(1);
     assert_lie(world.page(), Lie::Lost);
 }

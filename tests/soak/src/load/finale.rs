@@ -11,6 +11,17 @@ use crate::load::{Shared, Stream};
 const READERS: usize = 8;
 
 impl Shared {
+    /// These streams stay until the end of the run.
+    pub(crate) fn stay(&self, streams: impl Iterator<Item = Arc<Stream>>) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).extend(streams);
+    }
+
+    /// Whether a stream does.
+    pub(crate) fn stays(&self, stream: &Arc<Stream>) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().any(|kept| Arc::ptr_eq(kept, stream))
+    }
+
     /// Those in the slots, and those that were kept.
     fn left(&self) -> Vec<Arc<Stream>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -26,6 +37,8 @@ impl Shared {
                     let mut client = Client::staying(shared.gateways.clone(), gateway);
                     for stream in shared.left().iter().skip(part).step_by(READERS) {
                         shared.read_whole(&mut client, stream).await;
+                        let result = shared.look_at_snapshot(&mut client, stream).await;
+                        shared.findings.check(format!("the snapshot of {}", stream.path), result);
                     }
                 });
             }

@@ -9,7 +9,7 @@ use ursula_tests::{Event, EventParser};
 
 use crate::client::{Client, Failure, Request};
 use crate::ledger::{Page, Since};
-use crate::load::read::Ends;
+use crate::load::read::{EARLIEST, Ends};
 use crate::load::{PATIENCE, PAUSE, Shared, Stream, count};
 use crate::record::{Format, place};
 use crate::violation::{Lie, Violation};
@@ -55,6 +55,10 @@ impl Shared {
                     stream.ledger().known_tail(since, ends.next, ends.closed)?;
                     ends
                 }
+                Ok(response) if response.status == 410 => {
+                    at = self.take_gone(stream, since, at, response.header(EARLIEST))?;
+                    continue;
+                }
                 other => {
                     self.resume(client, other).await.map_err(|violation| violation.seen(format!("from {at}")))?;
                     continue;
@@ -71,7 +75,7 @@ impl Shared {
     /// After an answer that a reader cannot use: an error if it may not come at all.
     async fn resume<T: Refusal>(&self, client: &mut Client, answer: Result<T, Failure>) -> Result<(), Violation> {
         match answer.map(|answer| (answer.status(), answer.text())) {
-            Ok((status @ (404 | 410), _)) => {
+            Ok((status @ 404, _)) => {
                 return Err(Violation::new(Lie::Vanished, format!("{status} for a stream that is there")));
             }
             Ok((503 | 429, _)) | Err(_) => {}
@@ -110,6 +114,10 @@ impl Shared {
                     client.turn();
                 }
                 _ if stream.is_gone() => return Ok(()),
+                Ok(head) if head.status == 410 => {
+                    at = self.take_gone(stream, since, at, head.header(EARLIEST))?;
+                    client.turn();
+                }
                 other => self.resume(client, other).await?,
             }
         }
@@ -150,7 +158,7 @@ impl Shared {
                 }
                 *at = next;
                 if up_to_date {
-                    since = Since { tail: next, closed: false };
+                    since = Since { tail: next, closed: false, ..since };
                 }
                 if closed {
                     return Ok(true);

@@ -2,6 +2,7 @@
 //! task, which knows at every moment what must be there.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,7 +12,7 @@ use tokio::time::{Duration, sleep};
 
 use crate::answer::{Answer, Done};
 use crate::client::{Client, Request};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Limits};
 use crate::load::{Shared, Stream, count};
 use crate::record::{Format, Record, Tag};
 use crate::violation::{Lie, Violation};
@@ -25,6 +26,13 @@ const RECORDS_MAX: u32 = 12;
 pub(super) const FIRST_STREAM: u32 = 1 << 24;
 /// Numbers of each task, more than it can use in weeks.
 const STREAMS: u32 = 1 << 24;
+/// Some keep so many bytes...
+const KEPT_BYTES: Range<u64> = 100..2000;
+/// ...or what is not older; all of it, unless clocks leap.
+const KEPT_SECONDS: u64 = 600;
+/// One in so many streams stays until the end of the run, as long as there are not so many.
+const STAY_EVERY: u32 = 5;
+const STAY_MAX: u32 = 6;
 /// Who appends in such a stream.
 const WRITER: u16 = 0;
 /// As whom.
@@ -40,13 +48,15 @@ struct Life {
     /// Whether no request of this name can still be under way: a copy of it might do its work later, under the next
     /// incarnation.
     clean: bool,
+    /// How many streams stay.
+    stayed: u32,
 }
 
 impl Shared {
     pub(crate) async fn live(self: Arc<Self>, index: usize) {
         let random = StdRng::seed_from_u64(self.options.seed ^ (0x11fe << 32) ^ index as u64);
         let stream = FIRST_STREAM + index as u32 * STREAMS;
-        let mut life = Life { client: self.client(index), shared: self, random, stream, clean: true };
+        let mut life = Life { client: self.client(index), shared: self, random, stream, clean: true, stayed: 0 };
         while !life.shared.stops() {
             life.begin_name().await;
             sleep(LIFE_PAUSE).await;
@@ -64,16 +74,27 @@ impl Life {
         for incarnation in 0..INCARNATIONS {
             let tag = Tag { stream: self.stream, incarnation };
             let format = [Format::Text, Format::Json][self.random.random_range(0..2)];
-            let stream = Stream::new(self.shared.path(self.stream, 0), Ledger::new(tag, format));
+            let ledger = Ledger::new(tag, format).with_limits(self.limits());
+            let stream = Stream::new(self.shared.options.path(self.stream, 0), ledger);
             let result = self.live_once(&stream, forks, &mut numbers).await;
             let good = self.shared.findings.check(&stream.path, result);
-            if forks || !good || !self.clean || self.shared.stops() {
+            if forks || !good || !self.clean || self.shared.stops() || self.shared.stays(&stream) {
                 break;
             }
             self.client.turn();
         }
         // Its forks take the numbers after it.
         self.stream += 2;
+    }
+
+    /// What lets the next stream lose its beginning.
+    fn limits(&mut self) -> Limits {
+        if self.shared.options.keepers == 0 {
+            return Limits::default();
+        }
+        let bytes = self.random.random_ratio(1, 3).then(|| self.random.random_range(KEPT_BYTES));
+        let seconds = self.random.random_ratio(1, 6).then_some(KEPT_SECONDS);
+        Limits { bytes, seconds, ..Limits::default() }
     }
 
     /// One life; `numbers` are those in the offsets of the lives before.
@@ -101,6 +122,11 @@ impl Life {
             self.close(stream, records).await?;
         }
         let fork = if forks { self.fork(stream).await? } else { None };
+        if self.shared.options.keepers > 0 && self.stayed < STAY_MAX && self.random.random_ratio(1, STAY_EVERY) {
+            self.stayed += 1;
+            self.shared.stay([Some(stream.clone()), fork].into_iter().flatten());
+            return Ok(());
+        }
         let path = stream.path.clone();
         self.clean &= self.shared.delete(&mut self.client, &path).await;
         if let Some(fork) = fork {
@@ -119,9 +145,10 @@ impl Life {
                 stream.is_own(number)?;
                 stream.ledger().acked(since, record, tail, None)?;
             }
+            // Nobody else appends, so what a copy of it appended before is the last.
             Answer::Done(Done { status: 204, tail: Some(tail), number }) if !clean => {
                 stream.is_own(number)?;
-                stream.ledger().acked_again(since, record, tail)?;
+                stream.ledger().acked(since, record, tail, None)?;
             }
             Answer::Missing => return Err(answer.unexpected(Lie::Vanished)),
             answer => return Err(answer.unexpected(Lie::Unexpected)),
@@ -159,8 +186,9 @@ impl Life {
         let tag = Tag { stream: self.stream + 1, incarnation: 0 };
         let (at, fork) = {
             let ledger = source.ledger();
-            let at = ledger.boundary(self.random.random_range(0..=ledger.records()));
-            (at, Stream::new(self.shared.path(tag.stream, 0), Ledger::fork(&ledger, tag, at)))
+            let first = ledger.records_until(ledger.latest_beginning());
+            let at = ledger.boundary(self.random.random_range(first..=ledger.records()));
+            (at, Stream::new(self.shared.options.path(tag.stream, 0), Ledger::fork(&ledger, tag, at)))
         };
         let place = source.offset(at);
         let headers = [("Stream-Forked-From", source.path.as_str()), ("Stream-Fork-Offset", place.as_str())];
@@ -184,8 +212,8 @@ impl Life {
     /// Reads all of it: everything is there, and the tail is what it must be.
     async fn check(&mut self, stream: &Stream) -> Result<(), Violation> {
         self.shared.ask_tail(&mut self.client, stream).await?;
-        if let Some(ends) = self.shared.read_on(&mut self.client, stream, 0).await? {
-            stream.ledger().finish(ends.next)?;
+        if let Some((begin, ends)) = self.shared.read_on(&mut self.client, stream, 0).await? {
+            stream.ledger().finish(begin, ends.next)?;
         }
         count(&self.shared.counters.whole, 1);
         Ok(())

@@ -9,10 +9,11 @@ use tokio::time::sleep;
 
 use crate::answer::{Answer, Done};
 use crate::client::{Client, Request};
+use crate::ledger::Restored;
 use crate::load::life::{FIRST_STREAM, PRODUCER};
-use crate::load::read::Ends;
+use crate::load::read::{EARLIEST, Ends, SNAPSHOT, beginning};
 use crate::load::write::producers_of;
-use crate::load::{PATIENCE, PAUSE, Shared, Stream};
+use crate::load::{OFFLOADED, PATIENCE, PAUSE, Shared, Stream};
 use crate::record::{Record, offset, place};
 use crate::violation::{Lie, Violation};
 
@@ -48,6 +49,11 @@ impl Shared {
         self.census().alive.insert(stream.path.clone(), stream.clone());
     }
 
+    /// Somebody begins to create a stream: whether those before that had its name are gone can be seen no more.
+    pub(crate) fn created_again(&self, path: &str) {
+        self.census().deleted.retain(|stream| stream.path != path);
+    }
+
     /// Somebody begins to delete it.
     pub(crate) fn dying(&self, path: &str) -> Option<Arc<Stream>> {
         self.census().alive.remove(path)
@@ -68,11 +74,13 @@ impl Shared {
         stream: &Arc<Stream>,
         packed: Option<&Packed>,
     ) -> Result<bool, Violation> {
-        let Some(packed) = packed else { return Ok(true) };
+        let Some(packed) = packed else { return self.ask_tail(client, stream).await.map(|()| true) };
         let own = stream.number.load(Ordering::SeqCst);
         let seen = packed.get(&(stream.path.clone(), own)).copied();
+        // What was acknowledged there was in packs.
+        let whole = stream.is_offloaded();
         // It is left out if its source was restored up to a place before it.
-        let must_be = seen.is_some() && !stream.ledger().is_fork();
+        let must_be = whole || seen.is_some() && !stream.ledger().is_fork();
         let response = loop {
             match client.request(&Request::new("HEAD", &stream.path), PATIENCE).await {
                 Ok(response) if !matches!(response.status, 503 | 429) => break response,
@@ -85,8 +93,13 @@ impl Shared {
         let number = response.header("stream-next-offset").and_then(place).map(|(number, _)| number);
         match (response.status, number) {
             (200, Some(number)) if number == own => {
-                let Ends { next, closed, .. } = Ends::of(stream, &response)?;
-                stream.ledger().roll_back(seen.unwrap_or(0), next, closed).map(|()| true)
+                let Ends { next: tail, closed, .. } = Ends::of(stream, &response)?;
+                let begin = beginning(stream, response.header(EARLIEST))?;
+                let snapshot = response.header(SNAPSHOT).and_then(place).map(|(_, at)| at);
+                let mut ledger = stream.ledger();
+                ledger.roll_back(seen.unwrap_or(0), whole, Restored { begin, tail, closed })?;
+                ledger.begins_at_shot(begin, snapshot)?;
+                Ok(true)
             }
             // An earlier stream of that name, if packs did not know yet that it was deleted.
             (200, Some(_)) if !must_be => Ok(false),
@@ -94,15 +107,17 @@ impl Shared {
                 self.deleted(stream.clone());
                 Ok(false)
             }
-            (status, _) => {
-                Err(Violation::new(Lie::Vanished, format!("{status} for a stream that packs had up to {seen:?}")))
-            }
+            (status, _) => Err(Violation::new(
+                Lie::Vanished,
+                format!("{status} for a stream that packs had up to {seen:?}; all of it: {whole}"),
+            )),
         }
     }
 
     /// What packs had of it is there and goes on: a producer where it was, and nothing if it was closed.
     async fn goes_on(&self, client: &mut Client, stream: &Stream) -> Result<(), Violation> {
         let Some(_) = self.read_on(client, stream, 0).await? else { return Ok(()) };
+        self.look_at_snapshot(client, stream).await?;
         if !stream.ledger().is_open() {
             return Ok(());
         }
@@ -135,6 +150,17 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Ops are acknowledged when they were before, where streams were acknowledged.
+    async fn check_offloaded(&self) {
+        let path = format!("/{OFFLOADED}");
+        let headers = [("Bucket-Ack", "offloaded")];
+        let request = Request { headers: &headers, ..Request::new("PUT", &path) };
+        match self.settle(&mut self.client(0), &request).await.0 {
+            Answer::Done(Done { status: 200, .. }) => {}
+            answer => self.findings.add(answer.unexpected(Lie::Lost).seen(path)),
+        }
     }
 
     /// Nobody finds what is gone; the next stream of that name has other offsets.
@@ -182,8 +208,8 @@ impl Ended {
         let shared = self.0;
         let (alive, packed) = (shared.census().alive.clone(), Arc::new(packed));
         if packed.is_some() {
-            // Whether packs knew of it nobody has seen.
-            shared.census().deleted.clear();
+            // Whether packs knew of it nobody has seen, unless the answer waited for them.
+            shared.census().deleted.retain(|stream| stream.is_offloaded());
         }
         each(&shared, alive.values(), |shared, mut client, stream| {
             let packed = packed.clone();
@@ -200,6 +226,9 @@ impl Ended {
             }
         })
         .await;
+        if shared.options.offloaded {
+            shared.check_offloaded().await;
+        }
         for gateway in 0..shared.gateways.count() {
             each(&shared, alive.values(), |shared, _, stream| async move {
                 let mut client = Client::staying(shared.gateways.clone(), gateway);

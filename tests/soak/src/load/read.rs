@@ -17,6 +17,10 @@ use crate::violation::{Lie, Violation};
 const READ_PAUSE: Duration = Duration::from_millis(5);
 /// A reader reads a whole stream once in so many times, and a part of it otherwise.
 const WHOLE_EVERY: u32 = 8;
+/// Says where a stream begins that does not have all that it ever had...
+pub(crate) const EARLIEST: &str = "stream-earliest-offset";
+/// ...and where its newest snapshot is.
+pub(crate) const SNAPSHOT: &str = "stream-snapshot-offset";
 /// How many records of the end a reader reads otherwise, at most.
 const END_RECORDS_MAX: usize = 500;
 
@@ -39,7 +43,31 @@ impl Ends {
     }
 }
 
+/// Where an answer says that a stream begins.
+pub(crate) fn beginning(stream: &Stream, earliest: Option<&str>) -> Result<u64, Violation> {
+    let Some(text) = earliest else { return Ok(0) };
+    let unknown = || Violation::new(Lie::Unexpected, format!("it begins at {text:?}"));
+    let (number, at) = place(text).ok_or_else(unknown)?;
+    stream.is_own(number)?;
+    Ok(at)
+}
+
 impl Shared {
+    /// Judges that a reader was told where a stream begins, instead of what is before that at `from`.
+    pub(crate) fn take_gone(
+        &self,
+        stream: &Stream,
+        since: Since,
+        from: u64,
+        earliest: Option<&str>,
+    ) -> Result<u64, Violation> {
+        let begins = earliest.and_then(place);
+        let (number, at) = begins.ok_or_else(|| Violation::new(Lie::Vanished, "410 for a stream that is there"))?;
+        stream.is_own(number)?;
+        stream.ledger().gone(since, from, at)?;
+        Ok(at)
+    }
+
     /// Judges a page that came for a request from `from`.
     pub(crate) fn take_page(
         &self,
@@ -52,6 +80,11 @@ impl Shared {
         let Ends { next, up_to_date, closed } = ends;
         if next == from && !up_to_date {
             return Err(Violation::new(Lie::Unexpected, format!("nothing from {from}, and not up to date")));
+        }
+        if up_to_date && from < since.earliest {
+            // Only who stands in for a leader may still have them, and says nothing of the tail.
+            let text = format!("bytes from {from} on, but it had lost all before {}", since.earliest);
+            return Err(Violation::new(Lie::Returned, text));
         }
         let payload = &response.body;
         let page = Page { from, payload, next, up_to_date, closed };
@@ -79,6 +112,9 @@ impl Shared {
                 }
                 match response {
                     Ok(response) if matches!(response.status, 200 | 204) => return Ok(Some((since, response))),
+                    Ok(response) if response.status == 410 && response.header(EARLIEST).is_some() => {
+                        return Ok(Some((since, response)));
+                    }
                     Ok(response) if matches!(response.status, 404 | 410) => {
                         return Err(Violation::new(
                             Lie::Vanished,
@@ -99,23 +135,35 @@ impl Shared {
         asked.await.unwrap_or_else(|_| Err(Violation::new(Lie::Unexpected, format!("no answer for {OUTAGE_MAX:?}"))))
     }
 
-    /// Reads pages from `from` to the tail, and returns that.
+    /// Reads pages from `from` to the tail, and returns that, and from where on it was told everything.
     pub(crate) async fn read_on(
         &self,
         client: &mut Client,
         stream: &Stream,
         from: u64,
-    ) -> Result<Option<Ends>, Violation> {
-        let mut at = from;
+    ) -> Result<Option<(u64, Ends)>, Violation> {
+        let (mut begin, mut at) = (from, from);
         loop {
             let from = if at == 0 { "-1".to_owned() } else { stream.offset(at) };
             let path = format!("{}?offset={from}", stream.path);
             let Some((since, response)) = self.ask(client, stream, &Request::new("GET", &path)).await? else {
                 return Ok(None);
             };
+            let earliest = response.header(EARLIEST);
+            if response.status == 410 {
+                at = self.take_gone(stream, since, at, earliest)?;
+                begin = at;
+                continue;
+            }
+            if at == 0 {
+                // Only who leads answers that.
+                at = beginning(stream, earliest)?;
+                stream.ledger().begins(since, at)?;
+                begin = at;
+            }
             let ends = self.take_page(stream, since, at, &response)?;
             if ends.up_to_date {
-                return Ok(Some(ends));
+                return Ok(Some((begin, ends)));
             }
             at = ends.next;
         }
@@ -124,7 +172,7 @@ impl Shared {
     /// Reads a stream whole whose writers have stopped.
     pub(crate) async fn read_whole(&self, client: &mut Client, stream: &Stream) {
         let result = match self.read_on(client, stream, 0).await {
-            Ok(Some(ends)) => stream.ledger().finish(ends.next),
+            Ok(Some((begin, ends))) => stream.ledger().finish(begin, ends.next),
             Ok(None) => Ok(()),
             Err(violation) => Err(violation),
         };
@@ -145,7 +193,12 @@ impl Shared {
     pub(crate) fn take_tail(&self, stream: &Stream, since: Since, response: &Response) -> Result<(), Violation> {
         let Ends { next, closed, .. } = Ends::of(stream, response)?;
         count(&self.counters.tails, 1);
-        stream.ledger().known_tail(since, next, closed)
+        let begin = beginning(stream, response.header(EARLIEST))?;
+        let snapshot = response.header(SNAPSHOT).and_then(place).map(|(_, at)| at);
+        let mut ledger = stream.ledger();
+        ledger.known_tail(since, next, closed)?;
+        ledger.begins(since, begin)?;
+        ledger.told_shot(since, snapshot)
     }
 
     /// Reads here and there for as long as the load runs, each time by another gateway.
@@ -164,6 +217,10 @@ impl Shared {
             client.turn();
             let result = self.ask_tail(&mut client, &stream).await;
             self.findings.check(format!("the tail of {}", stream.path), result);
+            if self.options.keepers > 0 {
+                let result = self.look_at_snapshot(&mut client, &stream).await;
+                self.findings.check(format!("the snapshot of {}", stream.path), result);
+            }
             sleep(READ_PAUSE).await;
         }
     }

@@ -256,7 +256,8 @@ impl Shared {
     async fn renew(self: &Arc<Self>, client: &mut Client, pen: &Pen) {
         let (slot, old) = (&self.slots[pen.slot], pen.stream.clone());
         let tag = Tag { incarnation: old.tag.incarnation + 1, ..old.tag };
-        let next = Stream::new(self.path(slot.index, tag.incarnation), Ledger::new(tag, slot.format));
+        let ledger = Ledger::new(tag, slot.format).with_limits(self.options.limits(slot.index));
+        let next = Stream::new(self.options.path(slot.index, tag.incarnation), ledger);
         if !self.create(client, &next).await {
             return;
         }
