@@ -17,14 +17,15 @@ pub struct Shot {
 
 /// Whose record snapshots are made of.
 const WRITER: u16 = u16::MAX;
-/// They are so many times as long, at most.
-const TIMES_MAX: u32 = 40;
+/// They have as many of it as make no more bytes: memory may be small where this is used.
+const BYTES_MAX: usize = 8 << 10;
 
 impl Shot {
     /// Its bytes.
     pub fn content(self, tag: Tag) -> Vec<u8> {
         let body = Record { tag, writer: WRITER, seq: self.number }.body(Format::Text);
-        body.repeat(1 + (self.number * 7 % TIMES_MAX) as usize)
+        let times_max = (BYTES_MAX / body.len()).max(1);
+        body.repeat(1 + self.number as usize * 7 % times_max)
     }
 }
 
