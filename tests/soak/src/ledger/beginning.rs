@@ -24,6 +24,8 @@ pub(super) struct Beginning {
     limits: Limits,
     /// Here or later: that was acknowledged, or told for certain.
     certain: u64,
+    /// Here or later: that was acknowledged.
+    promised: u64,
     /// Clients asked that it begins here.
     asked: u64,
     /// It may begin here, also because of a snapshot.
@@ -54,12 +56,17 @@ impl Beginning {
         if seconds.is_some() { tail } else { self.possible.max(by_bytes) }
     }
 
+    fn promise(&mut self, at: u64) {
+        self.promised = self.promised.max(at);
+        self.certain = self.certain.max(at);
+    }
+
     /// It grew to `tail` by a record.
     pub(super) fn grown(&mut self, tail: u64, record: u64) {
         self.record_max = self.record_max.max(record);
         if let Some(bytes) = self.limits.bytes {
             let kept = bytes + bytes / PART + 2 * self.record_max;
-            self.certain = self.certain.max(tail.saturating_sub(kept));
+            self.promise(tail.saturating_sub(kept));
         }
     }
 }
@@ -82,7 +89,7 @@ impl Ledger {
         let Beginning { limits, certain, .. } = self.beginning;
         // How much of what it inherits counts for its bytes is told by no mark.
         let possible = self.latest_beginning().min(at);
-        Beginning { limits, certain, asked: possible, possible, record_max: at }
+        Beginning { limits, certain, promised: 0, asked: possible, possible, record_max: at }
     }
 
     /// Nobody can be told that it begins behind this.
@@ -106,7 +113,7 @@ impl Ledger {
             return Err(Violation::new(Lie::Returned, format!("trimmed to {to}, and it begins at {at}")));
         }
         self.begins(since, at)?;
-        self.beginning.certain = self.beginning.certain.max(at);
+        self.beginning.promise(at);
         Ok(())
     }
 
@@ -150,12 +157,13 @@ impl Ledger {
 
     /// It was restored and begins at `at`; if it is `whole`, with all that was acknowledged.
     pub(super) fn begin_again(&mut self, at: u64, whole: bool) -> Result<(), Violation> {
-        if whole && at < self.beginning.certain {
-            let text = format!("restored from {at} on, but had lost all before {}", self.beginning.certain);
+        if whole && at < self.beginning.promised {
+            let text = format!("restored from {at} on, but had lost all before {}", self.beginning.promised);
             return Err(Violation::new(Lie::Returned, text));
         }
         self.may_begin(at)?;
         // Marks of a retention may be of less than there was.
+        self.beginning.promised = 0;
         self.beginning.certain = if self.beginning.limits.seconds.is_none() { at } else { 0 };
         Ok(())
     }

@@ -34,14 +34,16 @@ impl Shot {
 pub(super) struct Shots {
     /// The states that were sent and may have been, the oldest first.
     states: Vec<Option<Shot>>,
-    /// The last that is certain.
+    /// The last that is certain: it was acknowledged, or shown.
     certain: usize,
+    /// The last that was acknowledged.
+    promised: usize,
     removed: bool,
 }
 
 impl Default for Shots {
     fn default() -> Shots {
-        Shots { states: vec![None], certain: 0, removed: false }
+        Shots { states: vec![None], certain: 0, promised: 0, removed: false }
     }
 }
 
@@ -50,11 +52,9 @@ impl Shots {
         self.certain
     }
 
-    /// After a loss: any of them, or if it is `whole`, those that could be.
+    /// After a loss: any of them, or if it is `whole`, none before the one that was acknowledged.
     pub(super) fn begin_again(&mut self, whole: bool) {
-        if !whole {
-            self.certain = 0;
-        }
+        self.certain = if whole { self.promised } else { 0 };
     }
 }
 
@@ -76,7 +76,8 @@ impl Ledger {
 
     /// That was acknowledged.
     pub fn shot_done(&mut self) {
-        self.shots.certain = self.shots.states.len() - 1;
+        let last = self.shots.states.len() - 1;
+        (self.shots.certain, self.shots.promised) = (last, last);
     }
 
     /// A reader was shown this snapshot, or told that there is none. It may read as none if the stream begins behind it.

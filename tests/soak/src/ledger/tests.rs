@@ -435,3 +435,5 @@ fn a_restore_that_lies_is_found() {
     world.log.remove(1);
     assert_lie(world.page(), Lie::Lost);
 }
+
+mod beginning;
