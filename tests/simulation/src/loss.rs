@@ -160,7 +160,11 @@ async fn watch(hosts: Vec<String>, groups: u32, packed: Arc<Mutex<Packed>>, lost
         }
         let client = node_client(network::connect(&network::address(host))?);
         for group in (1..=groups).map(GroupId) {
-            let Ok(Ok(streams)) = timeout(PAUSE, replicas::list(client.clone(), group, BucketName::default_bucket())).await else { continue };
+            let Ok(Ok(streams)) =
+                timeout(PAUSE, replicas::list(client.clone(), group, BucketName::default_bucket())).await
+            else {
+                continue;
+            };
             let mut packed = packed.lock().unwrap_or_else(PoisonError::into_inner);
             // Of one that goes on a pack may have bytes and not yet the record.
             for listed in streams.into_iter().filter(|listed| listed.packed == Some(listed.tail)) {

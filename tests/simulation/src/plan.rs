@@ -148,11 +148,11 @@ impl Plan {
             });
         }
         plan.load.keepers = choose(&[0, 1]) as usize;
-        // Where everything is lost under load, nothing else may ask that nothing is.
+        // Where everything is lost under load, these are what nothing may be missing of.
         plan.load.offloaded = match (plan.packs, plan.loss) {
             (None, _) => false,
             (Some(_), Some(loss)) if loss.under_load => true,
-            (Some(_), _) => choose(&[0, 0, 1]) > 0,
+            (Some(_), _) => choose(&[1, 0, 0]) > 0,
         };
         plan
     }

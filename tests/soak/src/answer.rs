@@ -23,10 +23,7 @@ pub(crate) enum Answer {
         at: u64,
     },
     /// It is the snapshot, with this tag; whether it was not before.
-    Published {
-        new: bool,
-        tag: String,
-    },
+    Published { new: bool, tag: String },
     /// It was not made, because of the snapshot that is there.
     Conflict {
         code: String,

@@ -56,6 +56,9 @@ struct Cli {
     /// Connections that create, fork, close and delete streams of short lives.
     #[arg(long, default_value_t = LoadOptions::default().lives)]
     lives: usize,
+    /// Connections that trim streams and publish their snapshots.
+    #[arg(long, default_value_t = LoadOptions::default().keepers)]
+    keepers: usize,
     /// Live readers.
     #[arg(long, default_value_t = LoadOptions::default().followers)]
     followers: usize,
@@ -127,6 +130,7 @@ fn main() -> ExitCode {
             writers: cli.writers,
             followers: cli.followers,
             lives: cli.lives,
+            keepers: cli.keepers,
             records_max: cli.records,
             rate: cli.rate,
             ..LoadOptions::default()

@@ -46,6 +46,7 @@ impl Report {
             ("unknown", load(&counters.unknown)),
             ("refused", load(&counters.refused)),
             ("lifecycle", load(&counters.lifecycle)),
+            ("kept", load(&counters.kept)),
             ("tails_checked", load(&counters.tails)),
             ("live_readers_resumed", load(&counters.resumed)),
             ("streams_read_whole", load(&counters.whole)),

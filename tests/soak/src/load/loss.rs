@@ -117,7 +117,9 @@ impl Shared {
     /// What packs had of it is there and goes on: a producer where it was, and nothing if it was closed.
     async fn goes_on(&self, client: &mut Client, stream: &Stream) -> Result<(), Violation> {
         let Some(_) = self.read_on(client, stream, 0).await? else { return Ok(()) };
-        self.look_at_snapshot(client, stream).await?;
+        if self.options.keepers > 0 {
+            self.look_at_snapshot(client, stream).await?;
+        }
         if !stream.ledger().is_open() {
             return Ok(());
         }

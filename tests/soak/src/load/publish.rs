@@ -72,9 +72,7 @@ impl Publisher {
     ) -> Result<(), Violation> {
         let newest = self.stream.ledger().newest_shot();
         match newest {
-            Some(shot) if self.clean && random.random_ratio(1, REMOVE_EVERY) => {
-                self.remove(shared, client, shot).await
-            }
+            Some(shot) if self.clean && random.random_ratio(1, REMOVE_EVERY) => self.remove(shared, client, shot).await,
             newest => self.publish(shared, client, random, newest).await,
         }
     }

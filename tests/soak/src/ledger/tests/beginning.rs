@@ -91,11 +91,8 @@ fn a_fork_begins_where_its_source_did() {
 
 #[test]
 fn a_restore_keeps_trims_if_it_must() {
-    let restored = |world: &World, records| Restored {
-        begin: world.ledger.boundary(records),
-        tail: world.tail(),
-        closed: false,
-    };
+    let restored =
+        |world: &World, records| Restored { begin: world.ledger.boundary(records), tail: world.tail(), closed: false };
     let trimmed = || {
         let mut world = World::filled();
         world.trim(2).expect("honest");
