@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tokio::task::{LocalSet, spawn_local};
 use ursula_common::clock::ManualClock;
 use ursula_common::packs::PackRef;
-use ursula_common::verb::{Append, CommitPack, Create, Lifetime, Reply, Retention};
-use ursula_common::{ContentType, Millis, NodeId};
+use ursula_common::verb::{Ack, Append, BucketStep, CommitPack, Create, Lifetime, Reply, Retention};
+use ursula_common::{BucketName, ContentType, Millis, NodeId};
 
 use super::*;
 use crate::hot::Hot;
@@ -103,6 +103,27 @@ async fn a_pack_is_committed_in_the_term_of_its_plan_or_not_at_all() {
         }
         world.group.pack_term.set(Some(term));
         assert_eq!(world.enqueue(commit).await, Ok(Ok(Reply::Done)));
+    })
+    .await;
+}
+
+/// Whoever waited asks the next leader, which knows what packs have.
+#[tokio::test]
+async fn what_waits_for_packs_is_unknown_once_its_leader_leads_no_more() {
+    with_group(usize::MAX, async |world| {
+        world.serve();
+        let bucket = BucketName::parse("safe").expect("a name");
+        let step = BucketStep { bucket: bucket.clone(), order: 9, ack: Ack::Offloaded };
+        for op in [Op::BeginPacks, Op::InstallBucket(step), create(Lifetime::Forever)] {
+            assert!(matches!(world.enqueue(op).await, Ok(Ok(_))));
+        }
+        let gone = Op::Delete(StreamKey { bucket, name: key().name });
+        let (reply, answer) = oneshot::channel();
+        world.group.tell(ReplyTo::Task(reply), Err(Error::StreamNotFound), world.group.subject(&gone));
+        world.group.forget_held(world.group.replica.led_term());
+        assert_eq!(world.group.held_len(), 1, "it leads, and no pack has what was before");
+        world.group.rest();
+        assert_eq!((answer.await, world.group.held_len()), (Ok(Err(Error::OutcomeUnknown)), 0));
     })
     .await;
 }
