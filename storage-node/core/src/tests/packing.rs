@@ -242,6 +242,31 @@ fn a_stream_with_more_than_the_budget_goes_in_steps() {
 }
 
 #[test]
+fn an_answer_waits_for_a_pack_that_has_all_of_its_stream_as_of_then() {
+    let mut world = World::new();
+    world.run(create("a1")).expect("created");
+    for _ in 0..10 {
+        world.run(append("a1", "x")).expect("appended");
+    }
+    world.apply(GROUP, Op::BeginPacks, None);
+    let wanted = |world: &World| world.state(GROUP).wanted(&key("a1")).expect("no pack has it");
+    let told = |world: &World, plan: &PackPlan, end| world.state(GROUP).told(plan, &[Offset(end)]);
+    let plan = |world: &World| world.state(GROUP).plan_pack_of(4, 100, 5).expect("something waits");
+    let (early, first) = (wanted(&world), plan(&world));
+    assert_eq!(apply(&mut world, first.commit(object(1), &[Offset(5)])), DONE);
+    assert!(!told(&world, &first, 5).has(&early), "a part of it");
+    let second = plan(&world);
+    world.run(append("a1", "y")).expect("appended");
+    let late = wanted(&world);
+    assert_eq!(apply(&mut world, commit(&second)), DONE);
+    let now = told(&world, &second, 10);
+    assert!(now.has(&early) && !now.has(&late), "that came after its plan");
+    let third = plan(&world);
+    assert_eq!(apply(&mut world, commit(&third)), DONE);
+    assert!(told(&world, &third, 11).has(&late));
+}
+
+#[test]
 fn a_plan_has_bounds_and_makes_progress() {
     let mut world = begun();
     world.run(create("a3")).expect("created");
