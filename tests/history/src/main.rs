@@ -164,6 +164,7 @@ fn run(cli: &Cli) -> Value {
         "written_mib": work.written() / MIB,
         "write_seconds": wrote.as_secs(),
         "refused": work.refused(),
+        "unknown": work.unknown(),
         "latency_max_ms": work.slowest().as_millis() as u64,
         "catch_up_seconds": packed.as_secs(),
         "read_mib": if cli.no_read { 0 } else { work.written() / MIB },

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ursula_tests::Http;
+use ursula_tests::{Http, Response};
 
 const BINARY: (&str, &str) = ("Content-Type", "application/octet-stream");
 /// After a request that was refused.
@@ -18,13 +18,15 @@ pub(crate) struct Work {
     /// Appends of each stream.
     appends: Vec<AtomicU64>,
     refused: AtomicU64,
+    unknown: AtomicU64,
     slowest_us: AtomicU64,
 }
 
 impl Work {
     pub(crate) fn new(streams: usize, bytes: usize, writers: usize) -> Work {
         let appends = (0..streams).map(|_| AtomicU64::new(0)).collect();
-        Work { bytes, writers, appends, refused: AtomicU64::new(0), slowest_us: AtomicU64::new(0) }
+        let zero = || AtomicU64::new(0);
+        Work { bytes, writers, appends, refused: zero(), unknown: zero(), slowest_us: zero() }
     }
 
     /// Bytes that were acknowledged.
@@ -32,9 +34,14 @@ impl Work {
         self.appends.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>() * self.bytes as u64
     }
 
-    /// Appends that were answered with anything but success.
+    /// Times that a request was refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Times that nobody could say whether a request was carried out, because a leader went; it was sent again.
+    pub(crate) fn unknown(&self) -> u64 {
+        self.unknown.load(Ordering::Relaxed)
     }
 
     /// The longest append.
@@ -64,8 +71,7 @@ impl Work {
     pub(crate) fn create(&self, gateways: &[String]) {
         self.each(gateways, |mut http, streams| {
             for stream in streams {
-                let created = http.request("PUT", &path(stream), &[BINARY], "");
-                assert_eq!(created.status, 201, "{}", created.text());
+                self.until_done(|| http.request("PUT", &path(stream), &[BINARY], ""));
             }
         });
     }
@@ -90,18 +96,27 @@ impl Work {
     fn append(&self, http: &mut Http, stream: usize) {
         let count = &self.appends[stream];
         let body = record(stream, count.load(Ordering::Relaxed), self.bytes);
+        // The number makes it harmless to send it again.
+        let seq = count.load(Ordering::Relaxed).to_string();
+        let headers = [BINARY, ("Producer-Id", "history"), ("Producer-Epoch", "0"), ("Producer-Seq", &seq)];
         let asked = Instant::now();
-        loop {
-            let answer = http.request("POST", &path(stream), &[BINARY], &body);
-            if answer.status == 204 {
-                break;
-            }
-            assert_eq!(answer.status, 503, "{}", answer.text());
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            thread::sleep(REFUSED_PAUSE);
-        }
+        self.until_done(|| http.request("POST", &path(stream), &headers, &body));
         self.slowest_us.fetch_max(asked.elapsed().as_micros() as u64, Ordering::Relaxed);
         count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Repeats a request until it was carried out.
+    fn until_done(&self, mut ask: impl FnMut() -> Response) {
+        loop {
+            let answer = ask();
+            match answer.status {
+                200 | 201 | 204 => return,
+                503 => self.refused.fetch_add(1, Ordering::Relaxed),
+                _ if answer.has_code("outcome_unknown") => self.unknown.fetch_add(1, Ordering::Relaxed),
+                status => panic!("{status}: {}", answer.text()),
+            };
+            thread::sleep(REFUSED_PAUSE);
+        }
     }
 
     /// Reads everything, and returns how many streams are not what was written.
