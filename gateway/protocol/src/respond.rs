@@ -33,14 +33,14 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
      stream-expires-at, stream-retention-max-age, stream-retention-max-bytes, stream-retention-snapshot, \
      stream-snapshot-offset, stream-sse-data-encoding, producer-epoch, producer-seq, producer-expected-seq, \
      producer-received-seq, etag, repr-digest, content-type, content-encoding, content-location, vary, location, \
-     retry-after, bucket-ack",
+     retry-after, bucket-ack, x-request-id",
 );
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE, HEAD, OPTIONS");
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "content-type, authorization, if-none-match, if-match, last-event-id, stream-seq, stream-ttl, stream-expires-at, \
      stream-retention-max-age, stream-retention-max-bytes, stream-retention-snapshot, stream-closed, \
      stream-expected-offset, stream-forked-from, stream-fork-offset, stream-fork-sub-offset, producer-id, \
-     producer-epoch, producer-seq, content-digest, repr-digest, bucket-ack",
+     producer-epoch, producer-seq, content-digest, repr-digest, bucket-ack, traceparent, x-request-id",
 );
 const PREFLIGHT_MAX_AGE_SECONDS: u32 = 86_400;
 
