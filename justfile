@@ -63,6 +63,10 @@ history *flags:
     cargo build --release -p ursula-history -p ursula-gateway -p ursula-storage-node -p ursula
     target/release/ursula-history --chart target/history.svg {{ flags }}
 
+# The cluster of compose.yaml in containers: `just compose`, or `just compose --long`, which wants Garage and a quarter of an hour
+compose *flags: build
+    tests/compose/run {{ flags }}
+
 _install-garage:
     cargo install garage --version 2.5.0 --locked --no-default-features --features bundled-libs,sqlite \
         --root target/garage --target-dir target/garage-build
