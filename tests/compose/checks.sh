@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the short and the long form share: the engine, and checks. Read by both, in a network and a mount namespace of
 # their own, with WORK, LOGS, CACHE and GARAGE set by `run`.
 set -euo pipefail
@@ -57,21 +58,17 @@ check() {
   fi
 }
 
-container() { docker-compose ps -q "$1"; }
+# docker-compose takes a second for each question; the engine knows its labels.
+containers() {
+  docker ps --all --filter label=com.docker.compose.project=ursula --filter label=com.docker.compose.oneoff=False "$@"
+}
+container() { containers --quiet --filter label=com.docker.compose.service="$1"; }
 address() { docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$(container "$1")"; }
 healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(container "$1")")" = healthy ]; }
-
 all_healthy() {
-  local service id status
-  for service in $(docker-compose ps --services); do
-    id=$(container "$service")
-    [ -n "$id" ] || continue
-    status=$(docker inspect --format '{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}} {{.State.ExitCode}}' "$id")
-    case $status in
-      "running healthy 0" | "exited  0") ;;
-      *) echo "$service: $status" && return 1 ;;
-    esac
-  done
+  local all
+  all=$(containers --format '{{.Label "com.docker.compose.service"}}: {{.Status}}')
+  [ -n "$all" ] && ! grep -vE '\(healthy\)$|: Exited \(0\)' <<<"$all"
 }
 
 # Ready also for the load balancer, so that the next one may go.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The cluster of compose.yaml, from nothing to nothing. Read by both forms.
 
 built() {
@@ -16,7 +17,10 @@ modest() {
   done
 }
 
-promtool() { docker-compose run --rm --no-deps -T --entrypoint promtool prometheus "$@"; }
+promtool() {
+  docker run --rm --interactive --volume "$PWD/compose/prometheus:/etc/prometheus:ro" --entrypoint promtool \
+    "$(. ./.env && echo "$PROMETHEUS_IMAGE")" "$@"
+}
 
 rules_are_right() {
   promtool check config /etc/prometheus/prometheus.yml && promtool test rules /etc/prometheus/alerts_test.yml
@@ -74,7 +78,7 @@ restarts() {
 minimal() {
   docker-compose down --volumes --timeout 3 || return 1
   export COMPOSE_PROFILES=minimal
-  docker-compose up --detach && eventually 30 all_healthy && readme && [ "$(docker-compose ps -q | wc -l)" = 3 ]
+  docker-compose up --detach && eventually 30 all_healthy && readme && [ "$(containers --quiet | wc -l)" = 3 ]
 }
 
 # The engine, images, and the cluster.
