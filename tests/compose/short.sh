@@ -22,7 +22,12 @@ promtool() {
     "$(. ./.env && echo "$PROMETHEUS_IMAGE")" "$@"
 }
 
+# Each alert has a section in the runbook, too.
 rules_are_right() {
+  local section
+  for section in $(sed -n 's|.*runbook_url: docs/runbook.md#||p' compose/prometheus/alerts.yml); do
+    grep -qix "## $section" docs/runbook.md || { echo "the runbook has nothing about $section"; return 1; }
+  done
   promtool check config /etc/prometheus/prometheus.yml && promtool test rules /etc/prometheus/alerts_test.yml
 }
 
