@@ -101,6 +101,9 @@ short() {
   check "Prometheus accepts its files, and alerts do what their tests say" rules_are_right
   check "what the README shows works through the load balancer" readme
   check "Location has the public URL" location
+  check "all targets of Prometheus are up" eventually 20 tests/compose/ask targets 7
+  check "all rules are loaded" eventually 20 tests/compose/ask rules
+  check "every query of the dashboards has data" eventually 20 tests/compose/ask dashboards
   check "a second up, and a second init, change nothing" again
   start_load
   check "a storage node stops and starts" stops storage-node-2
@@ -108,10 +111,8 @@ short() {
   check "a storage node restarts" restarts storage-node-1
   check "a gateway restarts" restarts gateway-1
   check "the other gateway restarts" restarts gateway-2
-  check "all targets of Prometheus are up" eventually 20 tests/compose/ask targets 7
-  check "all rules are loaded" eventually 20 tests/compose/ask rules
-  check "every query of the dashboards has data" eventually 20 tests/compose/ask dashboards
   check "no append failed, none is lost, who followed missed nothing" end_load
   tail -n 1 "$LOGS/load.log"
+  check "all targets of Prometheus are up again" eventually 30 tests/compose/ask targets 7
   check "promtool has nothing to say about metrics" metrics_are_tidy
 }
