@@ -21,6 +21,9 @@ impl Drop for Registry {
     }
 }
 
+/// The type of what [`Registry::render`] gives: the text format of Prometheus.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 static METADATA: Metadata<'static> = Metadata::new("ursula", Level::INFO, None);
 
 /// Buckets of counts: batches, frames.

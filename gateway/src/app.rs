@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
+use http::header::CONTENT_TYPE;
 use tokio::sync::watch;
 use tower::service_fn;
 use ursula_common::Clock;
+use ursula_common::metrics;
 use ursula_common::traces::Traces;
 
 use crate::cluster::{Cluster, Connect, Seed};
@@ -124,7 +126,7 @@ impl App {
     pub(crate) fn operations_routes(self: &Arc<Self>) -> Router {
         let app = self.clone();
         Router::new()
-            .route("/metrics", get(move || std::future::ready(app.render_metrics())))
+            .route("/metrics", get(move || std::future::ready(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], app.render_metrics()))))
             .fallback(handlers::serve_probe)
             .with_state(self.clone())
     }

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -12,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tracing::debug;
+use ursula_common::metrics::CONTENT_TYPE as METRICS;
 
 use crate::node::Node;
 
@@ -49,5 +51,7 @@ async fn answer(node: Node, request: Request<Incoming>) -> Result<Response<Full<
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
+    let text = if request.uri().path() == "/metrics" { METRICS } else { "text/plain; charset=utf-8" };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(text));
     Ok(response)
 }
