@@ -12,26 +12,40 @@ use ursula_proto::{PROTOCOL, PROTOCOL_MIN, cluster_id, cluster_id_bytes, to_stat
 use ursula_stream_core::change_cluster;
 
 use crate::cluster::{ClusterSide, Identity, Peer, Progress, ReplicaCommand, ReplicaStatus, Role, Task};
+use crate::cold::Cold;
+use crate::data_dir::DataDir;
 
 /// The service of one node. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct AdminService(ClusterSide);
+pub(crate) struct AdminService {
+    side: ClusterSide,
+    /// What the node has of a disk and of the world outside, to tell how they are.
+    dir: Option<DataDir>,
+    cold: Option<Cold>,
+}
 
 impl AdminService {
-    pub(crate) fn new(side: ClusterSide) -> AdminService {
-        AdminService(side)
+    pub(crate) fn new(side: ClusterSide, dir: Option<DataDir>, cold: Option<Cold>) -> AdminService {
+        AdminService { side, dir, cold }
+    }
+
+    /// How full the disk is; nothing if that cannot be found out.
+    async fn disk(&self) -> Option<v1::Disk> {
+        let dir = self.dir.clone()?;
+        let space = dir.clone().blocking(move || dir.log().space()).await.ok()?;
+        Some(v1::Disk { log_bytes: space.used, free_bytes: space.free, full: space.high_water })
     }
 }
 
 #[tonic::async_trait]
 impl v1::admin_server::Admin for AdminService {
     async fn describe(&self, _: Request<v1::DescribeRequest>) -> Result<Response<v1::NodeStatus>, Status> {
-        let hosting = self.0.hosting();
+        let hosting = self.side.hosting();
         let identity = hosting.identity();
         let mut hosted = Vec::new();
         for group in hosting.hosted() {
             if let Some(status) = hosting.status(group).await {
-                hosted.push(group_status(status, self.0.task(group)));
+                hosted.push(group_status(status, self.side.task(group)));
             }
         }
         Ok(Response::new(v1::NodeStatus {
@@ -42,14 +56,16 @@ impl v1::admin_server::Admin for AdminService {
             protocol_min: PROTOCOL_MIN,
             groups: identity.groups,
             cluster: identity.cluster.map(cluster_id_bytes).unwrap_or_default(),
-            state: self.0.cluster().map(|cluster| wire::cluster::encode(&cluster).into()).unwrap_or_default(),
+            state: self.side.cluster().map(|cluster| wire::cluster::encode(&cluster).into()).unwrap_or_default(),
             hosted,
             refused: hosting.refused().into_iter().map(refused_group).collect(),
+            disk: self.disk().await,
+            store_failing: self.cold.as_ref().map(Cold::is_failing),
         }))
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
-        let _one = self.0.joining().await;
+        let _one = self.side.joining().await;
         self.claim(request.into_inner()).await.map_err(to_status)?;
         Ok(Response::new(v1::JoinReply {}))
     }
@@ -59,7 +75,7 @@ impl v1::admin_server::Admin for AdminService {
         let Op::Cluster(op) = wire::decode_op(op).map_err(to_status)? else {
             return Err(to_status(Error::Malformed));
         };
-        let outcome = if dry_run { self.try_out(*op) } else { self.0.hosting().propose(*op).await };
+        let outcome = if dry_run { self.try_out(*op) } else { self.side.hosting().propose(*op).await };
         Ok(Response::new(v1::ProposeReply { outcome: wire::reply::encode(&outcome).into() }))
     }
 
@@ -69,7 +85,7 @@ impl v1::admin_server::Admin for AdminService {
             op @ (Op::BeginImport(_) | Op::Import(_) | Op::EndImport(_) | Op::CreateBucket(..)) => op,
             _ => return Err(to_status(Error::Malformed)),
         };
-        let outcome = self.0.hosting().import(GroupId(group), op).await;
+        let outcome = self.side.hosting().import(GroupId(group), op).await;
         Ok(Response::new(v1::ImportReply { outcome: wire::reply::encode(&outcome).into() }))
     }
 
@@ -91,7 +107,7 @@ impl v1::admin_server::Admin for AdminService {
     async fn forget(&self, request: Request<v1::ForgetRequest>) -> Result<Response<v1::ForgetReply>, Status> {
         let group = GroupId(request.into_inner().group);
         // Goes on if the asker leaves: a replica that answers nobody meanwhile must not stay so.
-        let side = self.0.clone();
+        let side = self.side.clone();
         let done = tokio::spawn(async move { side.begin_anew(group).await }).await;
         done.unwrap_or(Err(Error::Unavailable)).map_err(to_status)?;
         Ok(Response::new(v1::ForgetReply {}))
@@ -100,7 +116,7 @@ impl v1::admin_server::Admin for AdminService {
 
 impl AdminService {
     async fn claim(&self, request: v1::JoinRequest) -> Result<(), Error> {
-        let hosting = self.0.hosting();
+        let hosting = self.side.hosting();
         let me = hosting.identity();
         let cluster = cluster_id(&request.cluster)?;
         check_meant(&me, &request, cluster)?;
@@ -123,13 +139,13 @@ impl AdminService {
 
     fn try_out(&self, op: ClusterOp) -> Result<Reply, Error> {
         let not_formed = || refused("the cluster is not formed yet: run `ursula cluster init` first".to_owned());
-        let cluster: Arc<_> = self.0.cluster().ok_or_else(not_formed)?;
+        let cluster: Arc<_> = self.side.cluster().ok_or_else(not_formed)?;
         change_cluster(&cluster, op).map(|_| Reply::Done)
     }
 
     /// How a group stands that is led here.
     async fn led(&self, group: GroupId) -> Result<ReplicaStatus, Error> {
-        let status = self.0.hosting().status(group).await.ok_or(Error::NOT_HERE)?;
+        let status = self.side.hosting().status(group).await.ok_or(Error::NOT_HERE)?;
         if !status.leads() {
             return Err(Error::NotLeader { leader: status.lead.leader, term: status.lead.term });
         }
@@ -138,15 +154,15 @@ impl AdminService {
 
     async fn do_without(&self, group: GroupId, node: NodeId) -> Result<(), Error> {
         let status = self.led(group).await?;
-        if self.0.hosting().identity().node == node || status.members().len() < 2 {
+        if self.side.hosting().identity().node == node || status.members().len() < 2 {
             return Err(refused(format!("group {group} cannot do without node {node}, which leads it")));
         }
-        self.0.set_aside(group, status.lead.term, node);
+        self.side.set_aside(group, status.lead.term, node);
         Ok(())
     }
 
     async fn transfer(&self, group: GroupId, to: NodeId) -> Result<(), Error> {
-        let hosting = self.0.hosting();
+        let hosting = self.side.hosting();
         let status = self.led(group).await?;
         if !status.voters.iter().all(|voters| voters.contains(&to)) {
             return Err(refused(format!("node {to} has no vote in group {group}: it cannot lead it")));
@@ -212,5 +228,6 @@ fn group_status(status: ReplicaStatus, task: Option<Task>) -> v1::GroupStatus {
         progress: status.progress.into_iter().map(progress).collect(),
         task,
         stuck,
+        unpacked_bytes: status.unpacked_bytes,
     }
 }

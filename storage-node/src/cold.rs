@@ -205,6 +205,11 @@ impl Cold {
         failed.is_none()
     }
 
+    /// Whether the store does not do what it is asked.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing().is_some() || self.is_away()
+    }
+
     /// Whether the store is left alone, or refuses what it is asked.
     pub(crate) fn is_away(&self) -> bool {
         *self.0.store.health().borrow() != Health::Healthy

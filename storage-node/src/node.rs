@@ -43,6 +43,7 @@ struct Inner {
     cores: Mutex<Vec<Ended>>,
     dir: Option<DataDir>,
     traces: Traces,
+    cold: Option<Cold>,
 }
 
 /// How a node comes to belong to a cluster.
@@ -143,7 +144,7 @@ impl Node {
         directory.connect(Elsewhere::new(peers.clone(), cluster.downgrade()));
         let cores = Mutex::new(cores);
         let node =
-            Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, cores, dir, traces }));
+            Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, cores, dir, traces, cold }));
         if formation == Formation::Alone {
             node.be_alone().await?;
         }
@@ -242,12 +243,12 @@ impl Node {
 
     /// The gRPC services of this node, for its listener and for [`Node::channel`] alike.
     pub(crate) fn routes(&self) -> Routes {
-        let Inner { directory, metrics, peers, cluster, traces, .. } = &*self.0;
+        let Inner { directory, metrics, peers, cluster, dir, cold, traces, .. } = &*self.0;
         let node = NodeService::new(directory.clone(), cluster.clone(), metrics.clone(), traces.clone());
         let for_us = of_this_cluster(cluster.clone());
         Routes::new(InterceptedService::new(ursula_proto::node_server(node), for_us))
             .add_service(ursula_proto::peer_server(PeerService::new(peers.clone(), directory.clone())))
-            .add_service(ursula_proto::admin_server(AdminService::new(cluster.clone())))
+            .add_service(ursula_proto::admin_server(AdminService::new(cluster.clone(), dir.clone(), cold.clone())))
     }
 }
 

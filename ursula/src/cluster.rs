@@ -8,8 +8,9 @@ mod init;
 mod local;
 mod nodes;
 pub(crate) mod output;
+pub(crate) mod paint;
 mod repair;
-mod status;
+pub(crate) mod status;
 pub(crate) mod view;
 
 use std::process::ExitCode;
@@ -51,10 +52,12 @@ enum Operation {
         #[command(flatten)]
         change: ChangeFlags,
     },
-    /// Show nodes and groups, who leads what, and what is under way.
+    /// Show nodes and groups, who leads what, how far behind, and what is under way.
     Status {
         #[command(flatten)]
         at: At,
+        #[command(flatten)]
+        flags: status::Flags,
         #[command(flatten)]
         common: CommonFlags,
     },
@@ -191,7 +194,7 @@ async fn dispatch(command: &Operation, output: &Output) -> Result<(), Failure> {
         |change: &ChangeFlags| change::Worker::new(output, change.dry_run, Duration::from_secs(change.timeout));
     match command {
         Operation::Init { nodes, groups, change } => init::init(&worker(change), nodes, *groups).await,
-        Operation::Status { at, .. } => status::status(output, &at.address).await,
+        Operation::Status { at, flags, .. } => status::status(output, &at.address, flags).await,
         Operation::AddNode { node, at, change } => nodes::add(&worker(change), &at.address, node).await,
         Operation::RemoveNode { node, at, change } => nodes::remove(&worker(change), &at.address, NodeId(*node)).await,
         Operation::ReplaceNode { old, node, at, change } => {

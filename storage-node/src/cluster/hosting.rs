@@ -59,6 +59,8 @@ pub(crate) struct ReplicaStatus {
     pub(crate) progress: BTreeMap<NodeId, Progress>,
     /// Whether it has never heard of its group: no entry, no vote, no snapshot.
     pub(crate) pristine: bool,
+    /// Bytes of its streams that no pack has, if packs have begun.
+    pub(crate) unpacked_bytes: Option<u64>,
 }
 
 /// How far another member has come.

@@ -118,7 +118,10 @@ impl Core {
             Order::Status(reply) => {
                 // Without a replica the reply is dropped: there is none.
                 let Some(hosted) = self.group(group) else { return };
-                spawn_local(async move { reply.send(hosted.replica.report(group).await) });
+                let unpacked_bytes = hosted.state.borrow().packing().map(|packing| packing.bytes);
+                spawn_local(async move {
+                    reply.send(ReplicaStatus { unpacked_bytes, ..hosted.replica.report(group).await })
+                });
             }
             Order::Command(command, reply) => {
                 let Some(hosted) = self.group(group) else { return drop(reply.send(Err(Error::NOT_HERE))) };

@@ -28,6 +28,7 @@ impl<M: StateMachine> Replica<M> {
             learners,
             progress: matched.into_iter().map(progress).collect(),
             pristine,
+            unpacked_bytes: None,
         }
     }
 

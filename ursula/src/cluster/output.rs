@@ -1,12 +1,12 @@
 //! What a command says: progress line by line, and at its end a text or one JSON object.
 
 use std::cell::RefCell;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::failure::Failure;
+use super::failure::{End, Failure};
 
 /// Where a command says things.
 pub(crate) struct Output {
@@ -39,13 +39,29 @@ impl Output {
         };
     }
 
+    /// Says how it stands, in the place of what was said before. False if nobody listens any more.
+    pub(crate) fn again(&self, text: &str, value: &Value) -> bool {
+        let mut out = std::io::stdout();
+        let said = match (self.json, out.is_terminal()) {
+            (true, _) => writeln!(out, "{value}"),
+            (false, true) => write!(out, "\x1b[H\x1b[2J{text}"),
+            (false, false) => writeln!(out, "{text}"),
+        };
+        said.and_then(|()| out.flush()).is_ok()
+    }
+
     /// Says why it failed.
     pub(crate) fn failed(&self, failure: &Failure) -> ExitCode {
         if self.json {
-            let error = json!({ "error": { "message": failure.text, "in_progress": failure.late } });
+            let late = failure.end == End::Late;
+            let error = json!({ "error": { "message": failure.text, "code": failure.code, "in_progress": late } });
             let _ = writeln!(std::io::stdout(), "{error}");
         }
-        let _ = writeln!(std::io::stderr(), "error: {}", failure.text);
+        match failure.end {
+            End::Unread => {}
+            End::Interrupted => drop(writeln!(std::io::stderr(), "{}", failure.text)),
+            End::Refused | End::Late | End::Unknown => drop(writeln!(std::io::stderr(), "error: {}", failure.text)),
+        }
         ExitCode::from(failure.exit_code())
     }
 }

@@ -6,9 +6,10 @@ use clap::Parser;
 use ursula_common::cluster::{Cluster, GroupRecord, NodeRecord, NodeState};
 use ursula_common::placement::{SlotTable, plan::plan};
 use ursula_common::{ClusterId, GroupId};
-use ursula_proto::admin::v1::{GroupStatus, NodeStatus, Role, Voters};
+use ursula_proto::admin::v1::{Disk, GroupStatus, NodeStatus, Progress, Role, Voters};
 use ursula_proto::{PROTOCOL, PROTOCOL_MIN};
 
+use super::paint::{Color, Paint, size};
 use super::view::View;
 use super::*;
 
@@ -68,7 +69,9 @@ fn down(view: &mut View, node: u64) {
 
 #[track_caller]
 fn refused(outcome: Result<(), Failure>, words: &str) {
-    let Err(Failure { text, late: false }) = outcome else { panic!("{outcome:?} instead of: {words}") };
+    let Err(Failure { text, end: failure::End::Refused, .. }) = outcome else {
+        panic!("{outcome:?} instead of: {words}")
+    };
     assert!(text.contains(words), "{text}");
 }
 
@@ -86,6 +89,8 @@ fn commands_are_understood() {
     for line in [
         "x init --node 1=a:1 --node 2=b:1 --groups 4 --dry-run",
         "x status --address h:1 --output json",
+        "x status --watch",
+        "x status --watch 5 --color never",
         "x add-node --node 4=d:1 --timeout 5",
         "x remove-node 4 --dry-run",
         "x replace-node 4 --node 5=e:1",
@@ -157,7 +162,7 @@ fn what_is_under_way_is_seen() {
     record.replicas = [1, 2, 4].map(NodeId).to_vec();
     let missing = change::all_in_place(&view).expect_err("it is on its way");
     assert!(missing.starts_with("2 of 3 groups are in place; group 1: "), "{missing}");
-    assert!(status::text(&view).contains("its members change"));
+    assert!(status::text(&view, Paint::new(Color::Never)).contains("its members change"));
 }
 
 #[test]
@@ -173,29 +178,49 @@ fn a_plan_is_moved_for_a_new_node() {
 fn status_is_shown() {
     let mut view = view(3, 2);
     down(&mut view, 3);
+    let Some(Ok(first)) = view.nodes.get_mut(&NodeId(1)) else { panic!("it answers") };
+    first.disk = Some(Disk { log_bytes: 192 << 20, free_bytes: 3 << 30, full: false });
+    first.store_failing = Some(true);
+    let progress = [(2, 1000), (3, 925)].map(|(node, matched)| Progress { node, matched, silent_ms: None });
+    first.hosted[1].last = 1000;
+    first.hosted[1].progress = progress.to_vec();
+    first.hosted[1].unpacked_bytes = Some(1024);
     assert_eq!(
-        status::text(&view),
+        status::text(&view, Paint::new(Color::Never)),
         "\
 cluster 000000000000000000000000000000ab, version 7
 
-node  address                     state      replicas  leads  version
-1     node-1:4438                 active            3      2  0.1.0
-2     node-2:4438                 active            3      1  0.1.0
-3     node-3:4438                 active            3      0  does not answer: no answer
+node  address                     state     replicas  leads       log      free  version
+1     node-1:4438                 active           3      2   192 MiB   3.0 GiB  0.1.0
+2     node-2:4438                 active           3      1         -         -  0.1.0
+3     node-3:4438                 active           3      0         -         -  does not answer: no answer
 
-group  leader  term  replicas      under way
-meta   1       3     1 2 3
-1      1       3     1 2 3
-2      2       3     2 1 3
+group  leader  term  replicas       behind  unpacked  under way
+meta   1       3     1 2 3               0         -
+1      1       3     1 2 3              75   1.0 KiB
+2      2       3     2 1 3               0         -
+
+node 1 cannot use the object store: the messages of the node say why
 "
     );
     let value = status::value(&view);
     assert_eq!(value["nodes"][2]["unreachable"], "no answer");
     assert_eq!(value["groups"][1]["in_place"], true);
+    assert_eq!((&value["groups"][1]["behind"], &value["nodes"][0]["store_failing"]), (&75.into(), &true.into()));
+    let coloured = status::text(&view, Paint::new(Color::Always));
+    assert!(coloured.contains("\x1b[31mdoes not answer: no answer\x1b[0m"), "{coloured}");
     assert_eq!(BTreeMap::from_iter(value["groups"][0].as_object().expect("an object").clone())["leader"], 1);
 }
 
 #[test]
 fn codes_of_the_process() {
-    assert_eq!((Failure::refused("no").exit_code(), Failure::late("late").exit_code()), (1, 3));
+    use failure::End;
+    let ends = [End::Unread, End::Refused, End::Late, End::Unknown, End::Interrupted];
+    assert_eq!(ends.map(|end| Failure::of(end, "").exit_code()), [0, 1, 3, 4, 130]);
+}
+
+#[test]
+fn sizes_are_short() {
+    let sizes = [0, 1023, 1024, 1536, 200 << 20, 5 << 40].map(size);
+    assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "200 MiB", "5.0 TiB"]);
 }

@@ -47,7 +47,7 @@ impl View {
         };
         let asked = describe(address).await.map_err(unreachable)?;
         let damaged = asked.refused.iter().find(|refused| refused.group == GroupId::META.0);
-        let cluster = asked.known_cluster()?.ok_or_else(|| match damaged {
+        let mut cluster = asked.known_cluster()?.ok_or_else(|| match damaged {
             Some(damaged) => Failure::refused(format!(
                 "node {} at {address} cannot tell what the cluster is: name another node with --address. Its meta {}",
                 asked.node, damaged.reason
@@ -58,6 +58,10 @@ impl View {
                 asked.node
             )),
         })?;
+        // One that is alone, without a directory, tells nobody where it is.
+        if let Some(alone) = cluster.nodes.get_mut(&NodeId(asked.node)).filter(|node| node.address.is_empty()) {
+            alone.address = address.into();
+        }
         View::of(cluster).await
     }
 

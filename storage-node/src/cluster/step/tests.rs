@@ -30,6 +30,7 @@ fn status(voters: &[u64], learners: &[u64]) -> ReplicaStatus {
         learners: set(learners),
         progress: members.collect(),
         pristine: false,
+        unpacked_bytes: None,
     }
 }
 

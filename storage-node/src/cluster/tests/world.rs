@@ -130,7 +130,7 @@ impl World {
 
     fn channel(&self, node: NodeId) -> Option<NodeChannel> {
         let side = self.lock().nodes.get(&node).filter(|member| member.up)?.side.clone()?;
-        let routes = tonic::service::Routes::new(admin_server(AdminService::new(side.clone())));
+        let routes = tonic::service::Routes::new(admin_server(AdminService::new(side.clone(), None, None)));
         Some(ursula_proto::local(routes.add_service(node_server(TopologyOnly(side)))))
     }
 
@@ -351,6 +351,7 @@ impl Hosting for Engine {
             learners: group.learners.clone(),
             progress: others.map(progress).collect(),
             pristine: !group.has.contains_key(&self.node),
+            unpacked_bytes: None,
         })
     }
 

@@ -1,0 +1,58 @@
+//! The commands of operators beside those that change a cluster: a status that goes on.
+
+use std::process::Command;
+
+use serde_json::Value;
+use ursula_tests::{Process, Server, program, run};
+
+#[test]
+fn disks_and_a_store_that_is_away_are_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().to_str().expect("a path");
+    let listen = ["--listen", "127.0.0.2:0", "--operations-listen", "127.0.0.2:0", "--data-dir", dir];
+    let store = ["--store", "s3://bucket", "--store-endpoint", "http://127.0.0.1:1", "--store-region", "nowhere"];
+    let credentials = [("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "nothing")];
+    let node = Process::start("ursula-storage-node", &[&listen[..], &store].concat(), &credentials);
+    let serving = node.line_with(" listen=");
+    let address = serving.split(" listen=").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address");
+    let init = run("ursula", &["cluster", "init", "--node", &format!("1={address}")], &[]);
+    assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
+    let status = |more: &[&str]| {
+        let output = run("ursula", &[&["cluster", "status", "--address", address], more].concat(), &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    ursula_tests::eventually("the store to be missed", || {
+        let status: Value = serde_json::from_str(&status(&["--output", "json"])).expect("an object");
+        let node = &status["nodes"][0];
+        assert!(node["log_bytes"].as_u64() > Some(0) && node["disk_free_bytes"].as_u64() > Some(0), "{node}");
+        (node["store_failing"] == true).then_some(())
+    });
+    assert!(status(&[]).contains("node 1 cannot use the object store"));
+}
+
+#[test]
+fn a_status_is_shown_again_and_again() {
+    let server = Server::tiers();
+    let node = server.node_address.clone().expect("a node");
+    let watch = ["cluster", "status", "--address", &node, "--watch", "1", "--output", "json"];
+    let process = Process::start("ursula", &watch, &[]);
+    ursula_tests::eventually("three of them", || (process.output().lines().count() >= 3).then_some(()));
+    let line: Value = serde_json::from_str(process.output().lines().next().expect("a line")).expect("an object");
+    assert_eq!((&line["groups"][0]["behind"], &line["nodes"][0]["unreachable"]), (&0.into(), &Value::Null));
+    process.interrupt();
+    assert!(!process.wait().success());
+
+    let coloured = |more: &[&str], env: &[(&str, &str)]| {
+        let output = run("ursula", &[&["cluster", "status", "--address", &node], more].concat(), env);
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stdout).contains('\x1b')
+    };
+    assert!(coloured(&["--color", "always"], &[]));
+    assert!(!coloured(&[], &[]), "not at a terminal");
+    let piped = format!("'{}' cluster status --address {node} --watch 1 | head -n 1", program("ursula").display());
+    assert!(
+        Command::new("timeout").args(["30", "bash", "-c", &piped]).status().expect("bash").success(),
+        "it ends with its reader"
+    );
+}
