@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// Puts load on a Durable Streams server and measures it.
+/// Puts load on a Durable Streams server and measures it: in all ways, or only in those of [`Load`].
 #[derive(Debug, Args)]
-pub struct Bench {
+pub struct Bench<C: Subcommand = Command> {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: C,
     /// How to print the result.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -18,8 +18,10 @@ pub struct Bench {
     pub(crate) threads: usize,
 }
 
+/// Load on a server that is up.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+#[expect(private_interfaces, reason = "what stands in them is between the command line and this crate")]
+pub enum Load {
     /// Appends to many streams over a fixed number of connections.
     Append(AppendArgs),
     /// Delivers events of a few streams to many SSE readers.
@@ -28,12 +30,27 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Writes one long stream, then reads it from its start.
     Catchup(CatchupArgs),
+}
+
+/// All ways, those included that start a server themselves.
+#[derive(Debug, Subcommand)]
+#[expect(private_interfaces, reason = "what stands in them is between the command line and this crate")]
+pub enum Command {
+    /// On a server that is up.
+    #[command(flatten)]
+    Load(Load),
     /// Fills a server that it starts itself, kills it, and sees how long it takes until it serves again.
     Restart(RestartArgs),
     /// Lets bytes pass through a server that it starts itself, and holds its memory to a bound.
     Memory(MemoryArgs),
     /// Reads a long stream that has left a server which it starts itself, beside a plain GET of the objects that have it.
     Cold(ColdArgs),
+}
+
+impl From<Load> for Command {
+    fn from(load: Load) -> Command {
+        Command::Load(load)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

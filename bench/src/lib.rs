@@ -24,8 +24,9 @@ mod target;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-pub use args::Bench;
-use args::{Command, Output};
+use args::Output;
+pub use args::{Bench, Command, Load};
+use clap::Subcommand;
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
@@ -75,15 +76,15 @@ pub use response::Malformed;
 ///
 /// # Errors
 /// When there is no result to print.
-pub fn run(bench: Bench) -> Result<ExitCode, Error> {
+pub fn run(bench: Bench<impl Subcommand + Into<Command>>) -> Result<ExitCode, Error> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(bench.threads).enable_all().build()?;
     let report = runtime.block_on(async {
-        match bench.command {
-            Command::Append(args) => append::run(args).await,
-            Command::Sse(args) => sse::run(args).await,
-            Command::Create(args) => create::run(args).await,
-            Command::Catchup(args) => catchup::run(args).await,
+        match bench.command.into() {
+            Command::Load(Load::Append(args)) => append::run(args).await,
+            Command::Load(Load::Sse(args)) => sse::run(args).await,
+            Command::Load(Load::Create(args)) => create::run(args).await,
+            Command::Load(Load::Catchup(args)) => catchup::run(args).await,
             Command::Restart(args) => restart::run(args).await,
             Command::Memory(args) => memory::run(args).await,
             Command::Cold(args) => cold::run(args).await,

@@ -116,6 +116,7 @@ impl Desk {
         command
             .env("NO_COLOR", "1")
             .env("TMPDIR", self.folder.path())
+            .env("URSULA_URL", format!("http://{}", at(4437)))
             .env("URSULA_GATEWAY_LISTEN", at(4437))
             .env("URSULA_GATEWAY_OPERATIONS_LISTEN", at(4436))
             .env("URSULA_GATEWAY_NODES", format!("[\"{}\"]", at(4438)))

@@ -1,9 +1,44 @@
-//! The commands of operators beside those that change a cluster: a status that goes on.
+//! The commands of operators beside those that change a cluster: completions, a load, a status that goes on.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use ursula_tests::{Process, Server, program, run};
+
+#[test]
+fn shells_complete_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run("ursula", &["completions", shell], &[]);
+        let script = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && output.stderr.is_empty());
+        for word in ["stream", "append", "cluster", "completions"] {
+            assert!(script.contains(word), "{shell} does not complete {word}");
+        }
+    }
+    // The shell that is there reads it.
+    let bash =
+        Command::new("bash").args(["-c", "source /dev/stdin && complete -p ursula"]).stdin(Stdio::piped()).spawn();
+    let mut bash = bash.expect("bash");
+    let script = run("ursula", &["completions", "bash"], &[]).stdout;
+    std::io::Write::write_all(&mut bash.stdin.take().expect("a pipe"), &script).expect("it reads");
+    assert!(bash.wait().expect("it ends").success());
+    assert_eq!(run("ursula", &["completions", "csh"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_load_is_put_on_a_server() {
+    let server = Server::dev();
+    let args =
+        ["bench", "append", "--url", &server.base_url, "--streams", "2", "--connections", "2", "--duration", "200ms"];
+    let output = run("ursula", &[&args[..], &["--warmup", "10ms", "--output", "json"]].concat(), &[]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let report: Value = serde_json::from_str(&text).expect("an object");
+    assert!(report.to_string().contains("p99_ms"), "{report}");
+    let nobody = run("ursula", &["bench", "append", "--url", "http://127.0.0.1:1"], &[]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nobody.stderr).starts_with("error: "));
+}
 
 #[test]
 fn disks_and_a_store_that_is_away_are_shown() {
