@@ -44,6 +44,7 @@ struct Inner {
     dir: Option<DataDir>,
     traces: Traces,
     cold: Option<Cold>,
+    settings: String,
 }
 
 /// How a node comes to belong to a cluster.
@@ -143,8 +144,21 @@ impl Node {
         let cluster = ClusterSide::start(Arc::new(engine));
         directory.connect(Elsewhere::new(peers.clone(), cluster.downgrade()));
         let cores = Mutex::new(cores);
-        let node =
-            Node(Arc::new(Inner { directory, metrics, peers, notices, cluster, stop, log_failed, cores, dir, traces, cold }));
+        let settings = ursula_common::config::shown(config);
+        let node = Node(Arc::new(Inner {
+            directory,
+            metrics,
+            peers,
+            notices,
+            cluster,
+            stop,
+            log_failed,
+            cores,
+            dir,
+            traces,
+            cold,
+            settings,
+        }));
         if formation == Formation::Alone {
             node.be_alone().await?;
         }
@@ -215,6 +229,11 @@ impl Node {
         if failed.wait_for(|failed| *failed).await.is_err() {
             std::future::pending().await
         }
+    }
+
+    /// The settings of this node, for people.
+    pub(crate) fn settings(&self) -> &str {
+        &self.0.settings
     }
 
     /// Stops the cores, and leaves the data directory to others; requests under way are dropped.

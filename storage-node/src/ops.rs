@@ -1,4 +1,4 @@
-//! The operations listener: `/metrics`, `/health` and `/ready`.
+//! The operations listener: `/metrics`, `/health`, `/ready` and `/settings`.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -47,7 +47,8 @@ async fn answer(node: Node, request: Request<Incoming>) -> Result<Response<Full<
         "/health" => (StatusCode::OK, "ok\n".to_owned()),
         "/ready" if node.is_ready() => (StatusCode::OK, "ok\n".to_owned()),
         "/ready" => (StatusCode::SERVICE_UNAVAILABLE, node.is_waiting_for()),
-        _ => (StatusCode::NOT_FOUND, "try /metrics, /health or /ready\n".to_owned()),
+        "/settings" => (StatusCode::OK, node.settings().to_owned()),
+        _ => (StatusCode::NOT_FOUND, "try /metrics, /health, /ready or /settings\n".to_owned()),
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! The commands of operators beside those that change a cluster: completions, a load, a status that goes on.
+//! The commands of operators beside those that change a cluster: completions, a load, a report, a status that goes on.
 
 use std::process::{Command, Stdio};
 
@@ -38,6 +38,55 @@ fn a_load_is_put_on_a_server() {
     let nobody = run("ursula", &["bench", "append", "--url", "http://127.0.0.1:1"], &[]);
     assert_eq!(nobody.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nobody.stderr).starts_with("error: "));
+}
+
+#[test]
+fn a_report_has_all_but_content() {
+    let server = Server::tiers();
+    let node = server.node_address.clone().expect("a node");
+    assert_eq!(
+        server.request("PUT", "/v1/stream/very-secret-name", &[("Content-Type", "text/plain")], "secret").status,
+        201
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("report.tar.gz");
+    let out = out.to_str().expect("a path");
+    let operations = |url: &str| url.trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
+    let (gateway, storage) = (operations(&server.gateway_metrics_url), operations(&server.node_metrics_url));
+    let places = ["--metrics-address", &gateway, "--metrics-address", &storage, "--metrics-address", "127.0.0.1:1"];
+    let args = [&["debug", "bundle", "--address", &node, "--out", out, "--output", "json"][..], &places].concat();
+    let output = run("ursula", &args, &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said: Value = serde_json::from_slice(&output.stdout).expect("an object");
+    assert_eq!(said["missing"].as_array().map(Vec::len), Some(1), "only nobody is missing: {said}");
+
+    let unpacked = Command::new("tar").args(["-xzf", out, "-C"]).arg(folder.path()).status().expect("tar runs");
+    assert!(unpacked.success());
+    let read = |name: &str| {
+        let path = folder.path().join("ursula-debug").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    assert!(read("summary.txt").contains("left out: 127.0.0.1:1"));
+    assert!(read("nodes/1.txt").contains("protocol_min"));
+    let status: Value = serde_json::from_str(&read("status.json")).expect("an object");
+    assert_eq!(status["nodes"][0]["id"], 1);
+    for (address, metric) in [(&gateway, "ursula_gateway_requests_total"), (&storage, "ursula_node_ring_used_bytes")] {
+        let page = |page: &str| read(&format!("operations/{}/{page}.txt", address.replace(':', "-")));
+        assert!(page("metrics").contains(metric));
+        assert!(page("health").starts_with("# 200") && page("ready").starts_with("# 200"));
+        assert!(page("settings").contains("operations_listen = "));
+    }
+    let everything = Command::new("grep").args(["-r", "secret"]).arg(folder.path().join("ursula-debug")).status();
+    assert_eq!(everything.expect("grep runs").code(), Some(1), "nothing of what is in streams");
+
+    let nobody = run(
+        "ursula",
+        &["debug", "bundle", "--address", "127.0.0.1:1", "--metrics-address", "127.0.0.1:1", "--out", out],
+        &[],
+    );
+    assert_eq!(nobody.status.code(), Some(3), "{}", String::from_utf8_lossy(&nobody.stderr));
+    let nowhere = run("ursula", &["debug", "bundle", "--address", &node, "--out", "/no/such/folder/x.tar.gz"], &[]);
+    assert_eq!(nowhere.status.code(), Some(1));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod backup;
 mod cluster;
+mod debug;
 mod dev;
 mod format;
 mod log;
@@ -54,6 +55,8 @@ enum Command {
     },
     /// Look at the log of a storage node, which may run or be damaged.
     Log(log::Arguments),
+    /// Put together what belongs to a report about a cluster.
+    Debug(debug::Arguments),
     /// Run a gateway: the same as the program ursula-gateway.
     Gateway(ursula_gateway::process::Arguments),
     /// Run a storage node: the same as the program ursula-storage-node.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => measure(bench),
         Command::Completions { shell } => complete(shell),
         Command::Log(arguments) => log::run(&arguments),
+        Command::Debug(arguments) => debug::run(&arguments),
         Command::Gateway(arguments) => ursula_gateway::process::run(&arguments),
         Command::StorageNode(arguments) => ursula_storage_node::process::run(&arguments),
         Command::Dev(flags) => cli::run("warn,openraft=error", || dev::run(&flags)),

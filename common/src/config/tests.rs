@@ -59,3 +59,20 @@ fn what_is_printed_can_be_loaded() {
     let settings = Example { listen: "[::1]:7".into(), cores: 9 };
     assert_eq!(with_file(&to_toml(&settings), &Flags::default()).expect("valid"), settings);
 }
+
+#[test]
+fn secrets_are_not_shown() {
+    #[derive(Default, Serialize, serde::Deserialize)]
+    struct Guarded {
+        cores: usize,
+        admin_token: String,
+    }
+    impl Settings for Guarded {
+        const ENV_PREFIX: &'static str = "URSULA_EXAMPLE_THAT_NOBODY_SETS_";
+        fn check(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+    let guarded = Guarded { cores: 1, admin_token: "open sesame".into() };
+    assert_eq!(shown(&guarded), "cores = 1\nadmin_token = \"left out\"\n");
+}
