@@ -126,7 +126,10 @@ impl App {
     pub(crate) fn operations_routes(self: &Arc<Self>) -> Router {
         let (app, settings) = (self.clone(), ursula_common::config::shown(&self.config));
         Router::new()
-            .route("/metrics", get(move || std::future::ready(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], app.render_metrics()))))
+            .route(
+                "/metrics",
+                get(move || std::future::ready(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], app.render_metrics()))),
+            )
             .route("/settings", get(move || std::future::ready(settings.clone())))
             .fallback(handlers::serve_probe)
             .with_state(self.clone())

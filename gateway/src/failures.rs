@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::{HeaderName, HeaderValue, Method, Response, Uri};
 use tokio::time::Instant;
 use tracing::warn;
-use ursula_protocol::ErrorCode;
+use ursula_protocol::{ErrorCode, status_number};
 
 use crate::origin::{Peer, Trusted};
 
@@ -79,7 +79,7 @@ impl Failures {
                 client = asked.client.map(tracing::field::display),
                 method = %asked.method,
                 path = asked.uri.path(),
-                status = response.status().as_u16(),
+                status = status_number(response.status()),
                 code = response.extensions().get::<ErrorCode>().map(|code| code.0),
                 took_ms = since.elapsed().as_millis() as u64,
                 left_out,

@@ -47,7 +47,7 @@ pub(crate) async fn serve(gateway: &Arc<App>, request: HttpRequest) -> Response<
         None => answer.await,
         Some(mut span) => {
             let response = Box::pin(traced::scope(span.traceparent(), answer)).await;
-            span.note("http.response.status_code", i64::from(response.status().as_u16()));
+            span.note("http.response.status_code", i64::from(protocol::status_number(response.status())));
             if response.status().is_server_error() {
                 span.fail(response.extensions().get::<ErrorCode>().map_or("unknown", |code| code.0));
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use metrics::{Counter, Histogram};
 use ursula_common::metrics::Registry;
-use ursula_protocol::{Live, Rejection, Request};
+use ursula_protocol::{Live, Rejection, Request, status_number};
 
 /// What clients ask for; the value of a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Requests {
     /// One more was answered; the head of the answer was ready after `took`, which for long polls is mostly waiting.
     pub(crate) fn answered(&self, registry: &Registry, operation: Operation, status: StatusCode, took: Duration) {
         let Some(of) = self.0.get(operation as usize) else { return };
-        let Some(answers) = of.answers.get(usize::from(status.as_u16()) - 100) else { return };
+        let Some(answers) = of.answers.get(usize::from(status_number(status)) - 100) else { return };
         answers
             .get_or_init(|| {
                 let labels = [("operation", of.name), ("status", status.as_str())];

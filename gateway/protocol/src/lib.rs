@@ -37,3 +37,4 @@ pub use refuse::{ErrorCode, error, rejection};
 pub use rejection::Rejection;
 pub use request::{ListParts, Request, check_host, parse};
 pub use snapshot::{PublishParts, SnapshotParts};
+pub use status::status_number;

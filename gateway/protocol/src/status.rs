@@ -11,6 +11,11 @@ pub(crate) const OK: StatusCode = StatusCode::OK;
 pub(crate) const NO_CONTENT: StatusCode = StatusCode::NO_CONTENT;
 pub(crate) const NOT_MODIFIED: StatusCode = StatusCode::NOT_MODIFIED;
 
+/// The number of a status, for those who count and note answers.
+pub fn status_number(status: StatusCode) -> u16 {
+    status.as_u16()
+}
+
 /// Of a create that made something, or found it.
 pub(crate) fn created(new: bool) -> StatusCode {
     if new { StatusCode::CREATED } else { StatusCode::OK }

@@ -28,7 +28,7 @@ pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> PageAnsw
         .map_err(|error| failed(&error))?;
     let cursor = next_cursor(gateway, parts.cursor);
     let tail = page.next;
-    let nothing_new = |cursor, closed| Ok(respond::nothing_new(tail, cursor, closed).map(Body::from));
+    let nothing_new = |cursor, closed| respond::nothing_new(tail, cursor, closed).map(Body::from);
     if page.next > page.start {
         let mut response =
             respond::page(&page_head(&page, parts.from, Some(cursor)), &parts.if_none_match, &page.pieces);
@@ -36,14 +36,14 @@ pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> PageAnsw
         return Ok(response.map(pages::body));
     }
     if page.closed() {
-        return nothing_new(cursor, true);
+        return Ok(nothing_new(cursor, true));
     }
     let mut reader = gateway.hub.follow(&parts.key, &page.info, page.next);
     let waited = timeout(gateway.config.long_poll_timeout(), wait(gateway, &mut reader)).await;
     let cursor = next_cursor(gateway, parts.cursor);
     match waited {
-        Err(_) | Ok(Wait::Draining) => nothing_new(cursor, false),
-        Ok(Wait::Step(Step::Frame(frame))) if frame.next == page.next => nothing_new(cursor, frame.closed),
+        Err(_) | Ok(Wait::Draining) => Ok(nothing_new(cursor, false)),
+        Ok(Wait::Step(Step::Frame(frame))) if frame.next == page.next => Ok(nothing_new(cursor, frame.closed)),
         Ok(Wait::Step(Step::Frame(frame))) => {
             let head = PageHead {
                 next: frame.next,
@@ -54,7 +54,7 @@ pub(super) async fn long_poll(gateway: &Arc<App>, parts: &ReadParts) -> PageAnsw
             Ok(respond::page(&head, &parts.if_none_match, &[unread(&frame, page.next)]).map(pages::body))
         }
         // The client comes back with the same offset and reads what is there.
-        Ok(Wait::Step(Step::CatchUp)) => nothing_new(cursor, false),
+        Ok(Wait::Step(Step::CatchUp)) => Ok(nothing_new(cursor, false)),
         Ok(Wait::Step(Step::Ended(error))) => Err(failed(&error)),
     }
 }
