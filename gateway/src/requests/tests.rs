@@ -18,7 +18,7 @@ fn what_is_asked_has_a_name() {
         (Method::GET, "/health", Operation::Probe),
         (Method::OPTIONS, "/logs/s", Operation::Preflight),
         (Method::PUT, "/logs", Operation::Bucket),
-        (Method::GET, "/logs?prefix=x", Operation::List),
+        (Method::GET, "/logs?list", Operation::List),
         (Method::PUT, "/logs/s", Operation::Create),
         (Method::HEAD, "/logs/s", Operation::Head),
         (Method::DELETE, "/logs/s", Operation::Delete),

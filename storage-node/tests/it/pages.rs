@@ -8,7 +8,7 @@ use ursula_common::{Error, Offset};
 use super::world::{BINARY, Got, JSON, Range, TEXT, World, key};
 
 /// The largest message of a read.
-const MESSAGE_BYTES: usize = 256 << 10;
+const MESSAGE_BYTES: usize = 60 << 10;
 
 #[tokio::test]
 async fn a_read_inside_a_record_begins_with_the_record_except_for_text() {

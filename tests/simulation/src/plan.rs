@@ -148,9 +148,10 @@ impl Plan {
             });
         }
         plan.load.keepers = choose(&[0, 1]) as usize;
-        // Where everything is lost under load, these are what nothing may be missing of.
+        // Where everything is lost under load, these are what nothing may be missing of. Not where the heirs are damaged: one
+        // that refuses the meta group stores no packs, so whoever waits for one waits until somebody repairs it.
         plan.load.offloaded = match (plan.packs, plan.loss) {
-            (None, _) => false,
+            (None, _) | (_, Some(Loss { faults: true, .. })) => false,
             (Some(_), Some(loss)) if loss.under_load => true,
             (Some(_), _) => choose(&[1, 0, 0]) > 0,
         };

@@ -167,14 +167,14 @@ async fn who_reads_on_is_read_ahead_for() {
     read(2).await;
     assert_eq!(misses(), 7 + 16 + 3);
     assert_eq!(world.store.gets.load(Ordering::Relaxed), gets + 2, "all of it in one piece");
-    // Half of it is used before the next half comes.
-    for number in 3..10 {
+    // A quarter of it is used before the next quarter comes.
+    for number in 3..6 {
         read(number).await;
         assert_eq!(misses(), 7 + 16 + 3);
     }
-    read(10).await;
-    assert_eq!(misses(), 7 + 16 + 8 + 3);
-    for number in 11..90 {
+    read(6).await;
+    assert_eq!(misses(), 7 + 16 + 4 + 3);
+    for number in 7..90 {
         read(number).await;
     }
     assert_eq!(misses(), 90 + 3, "nothing twice, and nothing past the end");
