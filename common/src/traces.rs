@@ -3,6 +3,7 @@
 //! A request is traced if its client says so in `traceparent` (<https://www.w3.org/TR/trace-context/>), or, if it says
 //! nothing, by chance. Between the tiers the context travels in the same form.
 
+use std::io;
 use std::time::Duration;
 
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
@@ -36,15 +37,17 @@ struct On {
 pub struct Span(opentelemetry_sdk::trace::Span);
 
 impl Traces {
-    /// Sends spans of `service` to a collector, such as `http://127.0.0.1:4317`; begins with the share `ratio` of requests that
+    /// Sends spans of `service` to a collector, such as `http://127.0.0.1:4317`, if there is one; begins with the share `ratio` of requests that
     /// say nothing themselves. What a collector does not take in time is dropped. Needs a tokio runtime.
     ///
     /// # Errors
     /// A sentence, if the address is none.
-    pub fn start(service: &'static str, endpoint: &str, ratio: f64) -> Result<Traces, String> {
+    pub fn start(service: &'static str, endpoint: Option<&str>, ratio: f64) -> io::Result<Traces> {
+        let Some(endpoint) = endpoint else { return Ok(Traces::default()) };
         let exporter =
             SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build();
-        let exporter = exporter.map_err(|error| format!("traces cannot be sent to {endpoint}: {error}"))?;
+        let failed = |error| io::Error::other(format!("traces cannot be sent to {endpoint}: {error}"));
+        let exporter = exporter.map_err(failed)?;
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
@@ -56,20 +59,20 @@ impl Traces {
 
     /// Begins to trace a request of a client, if it is to be traced. `parent` is its `traceparent`.
     pub fn request(&self, name: &'static str, parent: Option<&str>) -> Option<Span> {
-        self.begin(name, parent, SpanKind::Server)
+        self.begin(name, parent)
     }
 
     /// Begins a part of what the other tier traces; nothing if it does not.
     pub fn part(&self, name: &'static str, parent: Option<&str>) -> Option<Span> {
-        parent.and_then(|parent| self.begin(name, Some(parent), SpanKind::Server))
+        parent.and_then(|parent| self.begin(name, Some(parent)))
     }
 
-    fn begin(&self, name: &'static str, parent: Option<&str>, kind: SpanKind) -> Option<Span> {
+    fn begin(&self, name: &'static str, parent: Option<&str>) -> Option<Span> {
         let On { tracer, .. } = self.0.as_ref()?;
         let parent = parent.map_or_else(Context::new, |parent| {
             TraceContextPropagator::new().extract_with_context(&Context::new(), &Carrier(Some(parent.to_owned())))
         });
-        let span = tracer.span_builder(name).with_kind(kind).start_with_context(tracer, &parent);
+        let span = tracer.span_builder(name).with_kind(SpanKind::Server).start_with_context(tracer, &parent);
         span.span_context().is_sampled().then_some(Span(span))
     }
 

@@ -77,9 +77,7 @@ impl Gateway {
             metrics.page_bytes.clone(),
             metrics.delivered_bytes.clone(),
         );
-        let traces = config.otlp_endpoint.as_deref().map_or(Ok(Traces::default()), |endpoint| {
-            Traces::start("ursula-gateway", endpoint, config.trace_ratio).map_err(io::Error::other)
-        })?;
+        let traces = Traces::start("ursula-gateway", config.otlp_endpoint.as_deref(), config.trace_ratio)?;
         let trusted = Trusted::parse(&config.trusted_proxies).map_err(io::Error::other)?;
         Ok(Gateway(Arc::new(App {
             config,

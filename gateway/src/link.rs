@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::traced;
 use bytes::Bytes;
 use tonic::{Request, Streaming};
 use ursula_common::traces::TRACEPARENT;
 use ursula_common::verb::{Ack, ReadFrom, StreamInfo};
 use ursula_common::{BucketName, ClusterId, Error, GroupId, Offset, StreamId, StreamName, wire};
 use ursula_proto::{NodeChannel, NodeClient, TargetRef, from_status, node_client, v1};
+
+use crate::traced;
 
 /// The way to one node. Cheap to clone; the connection is closed with the last clone.
 #[derive(Debug, Clone)]

@@ -38,12 +38,11 @@ impl Trusted {
 
     /// The address of the client: the last in `X-Forwarded-For` that is not a proxy's, if a proxy sent this.
     pub(crate) fn client(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
-        let lists = headers.get_all(FORWARDED_FOR).into_iter().filter_map(|list| list.to_str().ok());
-        let named: Vec<&str> = lists.flat_map(|list| list.split(',')).map(str::trim).collect();
+        let lists = headers.get_all(FORWARDED_FOR).into_iter().rev().filter_map(|list| list.to_str().ok());
+        let mut named = lists.flat_map(|list| list.rsplit(','));
         let mut client = peer.0.to_canonical();
-        let mut named = named.into_iter().rev();
         while self.trusts(client)
-            && let Some(Ok(before)) = named.next().map(str::parse::<IpAddr>)
+            && let Some(Ok(before)) = named.next().map(|address| address.trim().parse::<IpAddr>())
         {
             client = before.to_canonical();
         }

@@ -89,9 +89,7 @@ impl Node {
         opened: Option<Opened>,
     ) -> io::Result<Node> {
         let metrics = Metrics::new(config.cores)?;
-        let traces = config.otlp_endpoint.as_deref().map_or(Ok(Traces::default()), |endpoint| {
-            Traces::start("ursula-storage-node", endpoint, 0.0).map_err(io::Error::other)
-        })?;
+        let traces = Traces::start("ursula-storage-node", config.otlp_endpoint.as_deref(), 0.0)?;
         let (mailboxes, receivers): (Vec<_>, Vec<_>) =
             (0..config.cores).map(|_| mpsc::channel(MAILBOX_REQUESTS_MAX)).unzip();
         let directory = Directory::new(config.groups, mailboxes);
